@@ -1,0 +1,1 @@
+"""Flows bound to a server, schedules and the command line."""

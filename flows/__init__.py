@@ -1,0 +1,1 @@
+"""Prefect flows: order, branches and loops over tasks."""

@@ -1,0 +1,1 @@
+"""RECAP without an orchestrator: data, labels, models, training, lineage."""

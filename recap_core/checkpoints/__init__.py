@@ -1,0 +1,1 @@
+"""Orbax checkpoints in openpi's layout."""

@@ -1,0 +1,1 @@
+"""Session and episode lifecycle, and the raw-episode recorder."""

@@ -1,0 +1,34 @@
+"""Stage 1: conversion, merging and normalisation statistics."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from recap_core.config.base import Config
+from recap_core.config.embodiment import EmbodimentConfig
+
+
+class ConvertConfig(Config):
+    """Raw episodes to LeRobot v3.0 with the five RECAP columns (SPEC §3)."""
+
+    target_fps: int | None = Field(default=None, ge=1, le=1000)
+    """Resample to this rate; None keeps the rate of the recording."""
+    demonstrations: bool = False
+    """Every frame counts as corrected by a human: intervention 1, ``adv_ind`` positive."""
+    success_only: bool = False
+    """Leave failed episodes out; never for RECAP."""
+    task: str | None = None
+    """Task text that replaces the recorded one."""
+    nearest_action_dims: tuple[int, ...] = (6, 13)
+    """Action dims (grippers) that resampling holds instead of interpolating."""
+
+
+class MergeConfig(Config):
+    """Several datasets into one, episodes renumbered, ``source`` and ``round`` kept."""
+
+
+class NormStatsConfig(Config):
+    """Mean, std and quantiles of state and actions, after the embodiment's delta transform."""
+
+    embodiment: EmbodimentConfig = EmbodimentConfig()
+    quantiles: Literal["openpi_histogram", "exact"] = "openpi_histogram"

@@ -1,0 +1,60 @@
+"""Settings of whole flows: what a run form shows and ``recap.yaml`` holds."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from recap_core.config.base import Config
+from recap_core.config.collection import CollectConfig, CollectRuntime
+from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
+from recap_core.config.evaluation import EvaluationConfig
+from recap_core.config.labels import LabelConfig
+from recap_core.config.stages import InferValuesConfig, TrainPolicyConfig, TrainValueConfig
+from recap_core.config.training import TrainRuntime
+
+
+class Runtime(Config):
+    """How a flow runs; changes no result."""
+
+    collect: CollectRuntime = CollectRuntime()
+    train: TrainRuntime = TrainRuntime()
+
+
+class BootstrapConfig(Config):
+    """Demonstrations to a first policy: collect, convert, norm stats, SFT (stage 2), evaluate."""
+
+    demonstrations: CollectConfig
+    convert: ConvertConfig = ConvertConfig(demonstrations=True)
+    norm_stats: NormStatsConfig = NormStatsConfig()
+    sft: TrainPolicyConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class IterationConfig(Config):
+    """One round: collect, convert, merge, value model, labels, relabel, fine-tune, evaluate."""
+
+    collect: CollectConfig
+    convert: ConvertConfig = ConvertConfig()
+    merge: MergeConfig = MergeConfig()
+    value: TrainValueConfig
+    infer: InferValuesConfig = InferValuesConfig()
+    label: LabelConfig = LabelConfig()
+    finetune: TrainPolicyConfig
+    stage3: TrainPolicyConfig
+    """Fine-tune on the collector's own labels: the fallback of an unhealthy value model."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    control: TrainPolicyConfig | None = None
+    """The starting policy trained for the same extra steps on demonstrations only."""
+    on_unhealthy_value_model: Literal["stage3", "stop"] = "stage3"
+    promote: Literal["if_not_worse", "always", "never"] = "if_not_worse"
+    """When the new policy becomes ``current``: its success rate is at least the current one's."""
+
+
+class ProjectConfig(Config):
+    """A project: where its references live, and the settings of its flows (``recap.yaml``)."""
+
+    project: str = Field(default="demo", pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
+    robot: str = Field(default="sim-aloha", pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
+    bootstrap: BootstrapConfig
+    iteration: IterationConfig
+    runtime: Runtime = Runtime()

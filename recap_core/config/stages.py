@@ -1,0 +1,54 @@
+"""Settings of the stages that combine models, data and training."""
+
+from pydantic import Field
+
+from recap_core.config.base import Config
+from recap_core.config.labels import TargetConfig
+from recap_core.config.policy import PolicyConfig
+from recap_core.config.training import TrainConfig
+from recap_core.config.value import ValueConfig
+
+
+class TrainPolicyConfig(Config):
+    """Stages 2, 3 and 6: fine-tune a policy."""
+
+    policy: PolicyConfig
+    train: TrainConfig = TrainConfig()
+    condition: str | None = Field(default=None, pattern="^(positive|negative|none)$")
+    """Advantage class of every frame; None: the dataset's ``adv_ind``. SFT uses ``positive``."""
+
+
+class HealthConfig(Config):
+    """What a value model must show on held-out episodes before it may label (DESIGN §4)."""
+
+    min_spearman: float = Field(default=0.2, ge=-1, le=1)
+    """Bar for the lower 95 % bound of the rank correlation between V and its target."""
+    min_separation: float = Field(default=0.0, ge=-1, le=1)
+    """Bar for the lower 95 % bound of mean V in successes minus mean V in failures."""
+    max_bin_share: float = Field(default=0.9, gt=0, le=1)
+    """No bin may hold more of the predicted mass than this."""
+    held_out_share: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of the episodes in each of the validation and the test split."""
+    num_bootstrap: int = Field(default=1000, ge=100)
+
+
+class TrainValueConfig(Config):
+    """Stage 4: train the value model."""
+
+    value: ValueConfig
+    train: TrainConfig = TrainConfig(batch_size=32)
+    targets: TargetConfig = TargetConfig(rule="per_task")
+    health: HealthConfig = HealthConfig()
+
+
+class InferValuesConfig(Config):
+    """Stage 5a: V(o_t) of every frame, under the EMA parameters."""
+
+    use_ema: bool = True
+
+
+class ReportConfig(Config):
+    """The report of a bootstrap, an iteration or a demo."""
+
+    title: str = "RECAP iteration"
+    num_value_curves: int = Field(default=3, ge=0, le=20)

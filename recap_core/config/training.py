@@ -1,0 +1,61 @@
+"""One training loop's settings, for the policy and for the value model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recap_core.config.base import Config, RuntimeConfig
+
+
+class OptimizerConfig(Config):
+    """AdamW under a warm-up and cosine schedule (openpi's defaults)."""
+
+    peak_lr: float = Field(default=2.5e-5, gt=0)
+    end_lr: float = Field(default=2.5e-6, ge=0)
+    warmup_steps: int = Field(default=1000, ge=0)
+    decay_steps: int = Field(default=30_000, ge=1)
+    """Step at which the cosine reaches ``end_lr``; includes the warm-up."""
+    b1: float = Field(default=0.9, ge=0, lt=1)
+    b2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=1e-10, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _warm_up_ends_before_the_decay(self) -> Self:
+        if self.warmup_steps >= self.decay_steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be below decay_steps ({self.decay_steps})"
+            )
+        return self
+
+
+class SamplingConfig(Config):
+    """Which frames a batch holds."""
+
+    expert_fraction: float | None = Field(default=None, ge=0, le=1)
+    """Share of each batch from expert frames (demonstrations and interventions), the rest from
+    autonomous frames; None samples all frames uniformly, as the reference does."""
+    frames: Literal["all", "expert", "demonstrations"] = "all"
+    """``demonstrations`` trains on fully human episodes only."""
+
+
+class TrainConfig(Config):
+    """Optimisation of one model."""
+
+    num_steps: int = Field(default=30_000, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    seed: int = Field(default=42, ge=0)
+    ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    loss_weight: Literal["plain", "reference_time"] = "plain"
+    """``reference_time`` multiplies a policy sample's loss by 0.5 exp(-0.5 (1 - t)) (SPEC §5.3)."""
+
+
+class TrainRuntime(RuntimeConfig):
+    """How training runs."""
+
+    log_interval: int = Field(default=50, ge=1)
+    save_interval: int = Field(default=1000, ge=1)
+    """Steps between resumable checkpoints."""

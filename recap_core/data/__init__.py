@@ -1,0 +1,1 @@
+"""LeRobot datasets with the five RECAP columns."""

@@ -1,0 +1,1 @@
+"""Targets, advantages, thresholds and the adv_ind rule: pure NumPy."""

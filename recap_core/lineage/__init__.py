@@ -1,0 +1,1 @@
+"""Artifacts, manifests, the store and ancestry."""

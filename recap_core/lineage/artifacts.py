@@ -1,0 +1,179 @@
+"""Typed artifacts: what stages take, return and pass through an orchestrator.
+
+An artifact is a directory in the store, written once and described by ``artifact.json`` (its
+manifest). The objects here are the small typed handles: they hold no path, so they stay valid when
+the store moves. ``Store.path`` finds the directory.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Artifact(BaseModel):
+    """Handle of a published, immutable artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    directory: ClassVar[str]
+    """Directory of this kind below ``artifacts/``."""
+
+    kind: str
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    """blake2b-128 of (kind, stage key, tree digest)."""
+    name: str
+    digest: str
+    """xxh3-128 of the content tree, hexadecimal."""
+    parents: tuple[str, ...] = ()
+    """Ids of the artifacts it was made from."""
+
+    def details(self) -> dict[str, Any]:
+        """The fields that only this kind of artifact has, as plain JSON values."""
+        return self.model_dump(mode="json", exclude=set(Artifact.model_fields))
+
+
+class Recording(Artifact):
+    """Raw episodes of one collection session (SPEC §2.4)."""
+
+    directory = "recordings"
+    kind: Literal["recording"] = "recording"
+    num_episodes: int = Field(ge=1)
+    num_frames: int = Field(ge=1)
+    num_successes: int = Field(ge=0)
+    num_intervention_frames: int = Field(ge=0)
+    fps: int = Field(ge=1)
+    task: str
+    mode: Literal["demonstration", "rollout"]
+    round_index: int = Field(ge=0)
+    cameras: tuple[str, ...] = ()
+
+
+class Annotations(Artifact):
+    """Corrections made after the fact: outcomes changed, episodes excluded, notes."""
+
+    directory = "annotations"
+    kind: Literal["annotations"] = "annotations"
+    num_changed: int = Field(ge=0)
+    num_excluded: int = Field(ge=0)
+
+
+class AnyDataset(Artifact):
+    """What every LeRobot dataset artifact says of itself."""
+
+    format_version: Literal["v3.0", "v2.1"] = "v3.0"
+    num_episodes: int = Field(ge=1)
+    num_frames: int = Field(ge=1)
+    fps: int = Field(ge=1)
+    tasks: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+    """Camera features: ``observation.images.<camera>``."""
+    num_rounds: int = Field(default=1, ge=1)
+
+
+class Dataset(AnyDataset):
+    """A LeRobot dataset that carries the five RECAP columns."""
+
+    directory = "datasets"
+    kind: Literal["dataset"] = "dataset"
+
+
+class DatasetCopy(AnyDataset):
+    """The automatic copy before a relabel: every file hard-linked, verified equal."""
+
+    directory = "dataset-copies"
+    kind: Literal["dataset_copy"] = "dataset_copy"
+
+
+class RelabeledDataset(AnyDataset):
+    """A copy with ``adv_ind`` rewritten from ``Labels``; videos shared with the source."""
+
+    directory = "relabeled-datasets"
+    kind: Literal["relabeled_dataset"] = "relabeled_dataset"
+
+
+class NormStats(Artifact):
+    """openpi-format ``norm_stats.json``."""
+
+    directory = "norm-stats"
+    kind: Literal["norm_stats"] = "norm_stats"
+    num_frames: int = Field(ge=1)
+
+
+class PolicyCheckpoint(Artifact):
+    """openpi layout: ``params/``, ``assets/<asset_id>/norm_stats.json``, ``policy.json``."""
+
+    directory = "policies"
+    kind: Literal["policy_checkpoint"] = "policy_checkpoint"
+    num_steps: int = Field(ge=0)
+    num_params: int = Field(ge=1)
+
+
+class ValueCheckpoint(Artifact):
+    """``params`` and ``ema_params`` of a value model, ``value.json``, norm stats if it reads state."""
+
+    directory = "value-models"
+    kind: Literal["value_checkpoint"] = "value_checkpoint"
+    num_steps: int = Field(ge=0)
+    num_params: int = Field(ge=1)
+    healthy: bool
+    """Whether it passed the health gate (DESIGN §4)."""
+
+
+class Values(Artifact):
+    """V(o_t) of every frame of a dataset: float32 in [-1, 0], in global index order."""
+
+    directory = "values"
+    kind: Literal["values"] = "values"
+    num_frames: int = Field(ge=1)
+
+
+class Labels(Artifact):
+    """Advantage, ``adv_ind`` and rank of every frame of a dataset, and the rule behind them."""
+
+    directory = "labels"
+    kind: Literal["labels"] = "labels"
+    num_frames: int = Field(ge=1)
+    num_positive: int = Field(ge=0)
+    num_negative: int = Field(ge=0)
+    num_none: int = Field(ge=0)
+    autonomous_positive_share: float = Field(ge=0, le=1)
+    """Achieved share of positives among the autonomous frames of the threshold's pool."""
+
+
+class Evaluation(Artifact):
+    """Per-episode outcomes of one policy, with the success rate's Wilson interval."""
+
+    directory = "evaluations"
+    kind: Literal["evaluation"] = "evaluation"
+    num_episodes: int = Field(ge=1)
+    num_successes: int = Field(ge=0)
+    success_low: float = Field(ge=0, le=1)
+    success_high: float = Field(ge=0, le=1)
+    successes_per_1000_frames: float = Field(ge=0)
+
+
+class Report(Artifact):
+    """Self-contained HTML: ``index.html``."""
+
+    directory = "reports"
+    kind: Literal["report"] = "report"
+
+
+KINDS: dict[str, type[Artifact]] = {
+    cls.model_fields["kind"].default: cls
+    for cls in (
+        Recording,
+        Annotations,
+        Dataset,
+        DatasetCopy,
+        RelabeledDataset,
+        NormStats,
+        PolicyCheckpoint,
+        ValueCheckpoint,
+        Values,
+        Labels,
+        Evaluation,
+        Report,
+    )
+}
+"""Every kind of artifact, by the name in its manifest."""

@@ -1,0 +1,1 @@
+"""The phase machine and the pure-step collection loop."""

@@ -1,0 +1,1 @@
+"""Observation in, action chunk out."""

@@ -1,0 +1,1 @@
+"""The simulated robot, its scripted expert and its supervisor."""

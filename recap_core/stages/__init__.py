@@ -1,0 +1,1 @@
+"""One function per stage: artifacts in, one artifact out."""

@@ -1,0 +1,83 @@
+"""Every stage's identity: what it is called, which version its results are, what it makes.
+
+Bump a stage's version when its code changes its results: its old artifacts are then no longer
+found, and everything downstream is made anew. This module imports neither JAX nor lerobot, so
+that a cached run stays light.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from recap_core.config.base import Config
+from recap_core.errors import ConfigError
+from recap_core.lineage.artifacts import (
+    Artifact,
+    Dataset,
+    DatasetCopy,
+    Evaluation,
+    Labels,
+    NormStats,
+    PolicyCheckpoint,
+    Recording,
+    RelabeledDataset,
+    Report,
+    ValueCheckpoint,
+    Values,
+)
+from recap_core.lineage.keys import Inputs, Stage
+
+COLLECT = Stage("collect", 1, Recording)
+CONVERT = Stage("convert", 1, Dataset)
+MERGE = Stage("merge", 1, Dataset)
+NORM_STATS = Stage("norm_stats", 1, NormStats)
+TRAIN_POLICY = Stage("train_policy", 1, PolicyCheckpoint)
+TRAIN_VALUE = Stage("train_value", 1, ValueCheckpoint)
+INFER_VALUES = Stage("infer_values", 1, Values)
+LABEL = Stage("label", 1, Labels)
+COPY = Stage("copy", 1, DatasetCopy)
+RELABEL = Stage("relabel", 1, RelabeledDataset)
+EVALUATE = Stage("evaluate", 1, Evaluation)
+REPORT = Stage("report", 1, Report)
+
+STAGES: dict[str, Stage] = {
+    stage.id: stage
+    for stage in (
+        COLLECT, CONVERT, MERGE, NORM_STATS, TRAIN_POLICY, TRAIN_VALUE,
+        INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
+    )
+}  # fmt: skip
+
+
+class NoSettings(Config):
+    """The config of a stage that has nothing to decide."""
+
+
+class StageCall(NamedTuple):
+    """A stage with everything its key depends on."""
+
+    stage: Stage
+    config: Config
+    inputs: Inputs
+
+
+def stage_call(stage: Stage, arguments: Mapping[str, Any]) -> StageCall:
+    """The call of a stage function, from its bound arguments.
+
+    Artifacts (and sequences of them) are inputs under their argument's name; ``config`` is the
+    config; everything else (``name``, ``runtime``, ...) changes no result.
+
+    Raises:
+        ConfigError: If an argument that should be an artifact is something else.
+    """
+    inputs: dict[str, Artifact | Sequence[Artifact] | None] = {}
+    config = arguments.get("config") or NoSettings()
+    for role, value in arguments.items():
+        if isinstance(value, Artifact):
+            inputs[role] = value
+        elif isinstance(value, list | tuple) and value:
+            if not all(isinstance(item, Artifact) for item in value):
+                raise ConfigError(f"{role} of stage {stage.id} must hold artifacts only")
+            inputs[role] = tuple(value)
+    if not isinstance(config, Config):
+        raise ConfigError(f"config of stage {stage.id} is {type(config).__name__}, not a Config")
+    return StageCall(stage, config, inputs)

@@ -1,0 +1,1 @@
+"""Dataset or wire observation to model input, and back."""

@@ -1,0 +1,1 @@
+"""V(o_t) for whole datasets, and how far to trust it."""
