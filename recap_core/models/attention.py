@@ -1,0 +1,61 @@
+"""What the transformers share: masks, positions, rotary embedding, softmax attention."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+MASKED_LOGIT = -2.3819763e38
+"""Logit of a key that a query must not see; finite, so a row without any key stays finite."""
+
+
+def block_causal_mask(
+    valid: Bool[Array, "b t"], starts_block: Bool[Array, " t"]
+) -> Bool[Array, "b t t"]:
+    """Who sees whom: ``[i, j]`` is true where query i sees key j.
+
+    A token that ``starts_block`` opens a new block. Tokens see every valid token of their own block
+    and of the blocks before it; padding neither sees nor is seen.
+    """
+    block = jnp.cumsum(starts_block.astype(jnp.int32))
+    return (block[None, None, :] <= block[None, :, None]) & valid[:, None, :] & valid[:, :, None]
+
+
+def token_positions(valid: Bool[Array, "b t"]) -> Int[Array, "b t"]:
+    """Position of every token among the valid ones; padding repeats the position before it."""
+    return jnp.cumsum(valid.astype(jnp.int32), axis=1) - 1
+
+
+def rotate(
+    x: Float[Array, "b t n d"], positions: Int[Array, "b t"], *, base: float = 10_000.0
+) -> Float[Array, "b t n d"]:
+    """Rotary position embedding, computed in float32.
+
+    Dims i and i + d/2 form a pair that is turned by ``position / base**(2 i / d)`` radians.
+    """
+    half = x.shape[-1] // 2
+    period = base ** (jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions.astype(jnp.float32)[:, :, None, None] / period.reshape(1, 1, 1, half)
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
+def attend(
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s k d"],
+    v: Float[Array, "b s k d"],
+    mask: Bool[Array, "b t s"] | None = None,
+) -> Float[Array, "b t n d"]:
+    """Softmax attention; each of the ``k`` key heads serves ``n / k`` query heads.
+
+    ``q`` arrives scaled. Logits and softmax are float32, the weights are cast to ``v``'s type.
+    """
+    b, t, num_heads, head_dim = q.shape
+    num_kv_heads = k.shape[2]
+    grouped = q.reshape(b, t, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    logits = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32)
+    if mask is not None:
+        logits = jnp.where(mask[:, None, None, :, :], logits, MASKED_LOGIT)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(b, t, num_heads, head_dim)
