@@ -16,7 +16,7 @@ class EmbodimentConfig(Config):
     state: tuple[str, ...] = Field(default=("observation.state",), min_length=1)
     """Dataset features that are concatenated to the state vector."""
     action: str = "action"
-    views: dict[View, str] = {}
+    views: dict[View, str] = Field(default={})
     """Model view to dataset camera feature; empty: the model sees no images."""
     delta_mask: tuple[int, ...] = ()
     """openpi's run-length mask: (6, -1, 6, -1) makes two arms' joints relative to the current

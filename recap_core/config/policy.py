@@ -53,7 +53,9 @@ class PolicyModelConfig(Config):
     """Cameras in token order; empty: no images, and no SigLIP parameters."""
     image_px: int = Field(default=224, ge=14)
     action_dim: int = Field(default=32, ge=1)
-    """Padded action and state width."""
+    """Padded action width."""
+    state_dim: int | None = Field(default=None, ge=1)
+    """Padded width of a continuous state; None: ``action_dim``, as openpi."""
     action_horizon: int = Field(default=50, ge=1)
     max_token_len: int = Field(default=203, ge=1)
     time_input: Literal["adarms", "concat"] = "adarms"

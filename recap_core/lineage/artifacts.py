@@ -109,7 +109,7 @@ class PolicyCheckpoint(Artifact):
 
 
 class ValueCheckpoint(Artifact):
-    """``params`` and ``ema_params`` of a value model, ``value.json``, norm stats if it reads state."""
+    """``params/`` and ``ema_params/`` of a value model, its ``value.json`` and its norm stats."""
 
     directory = "value-models"
     kind: Literal["value_checkpoint"] = "value_checkpoint"

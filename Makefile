@@ -1,0 +1,57 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
+
+.PHONY: help setup demo test test-flows fmt lint lock check bench stress clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml scripts/setup
+	@scripts/setup
+
+setup: $(READY) ## create .venv and install the locked dependencies
+	@git config --get core.hooksPath >/dev/null || $(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minutes, CPU only)
+	@$(BIN)/recap demo $(ARGS)
+
+test: $(READY) ## unit tests: no server, no network, no accelerator
+	$(PYTEST) tests/core tests/tasks tests/deployments
+
+test-flows: $(READY) ## flow tests against a real Prefect server
+	$(PYTEST) tests/flows
+
+e2e: $(READY) ## the plumbing demo through the real command line, twice
+	$(PYTEST) tests/e2e
+
+fmt: $(READY) ## format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY) ## style, types, import contracts, spelling, lock file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/typos
+	scripts/check-lock
+
+check: lint test test-flows e2e ## everything CI runs
+
+bench: $(READY) ## benchmarks; each prints a ratio measured in one run
+	$(BIN)/pytest tests/benchmarks -q --benchmark-only
+
+stress: $(READY) ## kill drills at every stage of the demo (long)
+	$(PYTEST) tests/stress --timeout=7200
+
+lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url \
+	    --no-annotate --no-header --python-version 3.12 --quiet --upgrade -o requirements.lock
+
+clean: ## remove the virtual environment and caches, keep RECAP_HOME
+	rm -rf .venv .pytest_cache .ruff_cache .benchmarks
