@@ -1,6 +1,6 @@
 """How a robot's columns become a model's inputs, and its outputs the robot's actions."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,7 @@ class EmbodimentConfig(Config):
     """Directory of the norm stats inside a checkpoint's ``assets/``."""
 
     @model_validator(mode="after")
-    def _delta_needs_plain_state(self) -> Self:
+    def _delta_needs_plain_state(self) -> "EmbodimentConfig":
         if self.delta_mask and self.state[0] != "observation.state":
             raise ValueError(
                 f"delta_mask needs observation.state as the first state feature, got {self.state}"

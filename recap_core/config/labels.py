@@ -1,6 +1,6 @@
 """Stage 5: how values become advantages, and advantages ``adv_ind``."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,7 @@ class TargetConfig(Config):
     limit_frames: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _limit_belongs_to_fixed_limit(self) -> Self:
+    def _limit_belongs_to_fixed_limit(self) -> "TargetConfig":
         if (self.rule == "fixed_limit") != (self.limit_frames is not None):
             raise ValueError(
                 f"limit_frames is {self.limit_frames} with rule {self.rule!r}; "

@@ -1,6 +1,6 @@
 """Sizes and inputs of the policy (pi0, pi0.5, pi0.6)."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -66,7 +66,7 @@ class PolicyModelConfig(Config):
     compute_dtype: ComputeDtype = "bfloat16"
 
     @model_validator(mode="after")
-    def _experts_share_attention(self) -> Self:
+    def _experts_share_attention(self) -> "PolicyModelConfig":
         for field in ("depth", "num_heads", "num_kv_heads", "head_dim"):
             a, b = getattr(self.vlm, field), getattr(self.expert, field)
             if a != b:

@@ -1,6 +1,6 @@
 """One training loop's settings, for the policy and for the value model."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ class OptimizerConfig(Config):
     clip_norm: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
-    def _warm_up_ends_before_the_decay(self) -> Self:
+    def _warm_up_ends_before_the_decay(self) -> "OptimizerConfig":
         if self.warmup_steps >= self.decay_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below decay_steps ({self.decay_steps})"

@@ -1,7 +1,5 @@
 """Sizes and inputs of the value model (SPEC §8.1)."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from recap_core.config.base import Config
@@ -46,7 +44,7 @@ class ValueModelConfig(Config):
     compute_dtype: ComputeDtype = "bfloat16"
 
     @model_validator(mode="after")
-    def _state_is_no_text(self) -> Self:
+    def _state_is_no_text(self) -> "ValueModelConfig":
         if self.state_input == "tokens":
             raise ValueError("the value model reads state as 'continuous' or 'none', not 'tokens'")
         return self
