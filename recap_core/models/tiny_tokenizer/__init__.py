@@ -1,0 +1,1 @@
+"""The committed tokenizer of the ``tiny`` preset, and the script that makes it."""

@@ -1,0 +1,91 @@
+"""Observations to value model inputs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recap_core.config.value import ValueConfig
+from recap_core.errors import ConfigError, DataError
+from recap_core.models.tokenizer import PromptTokenizer
+from recap_core.models.value_model import ValueInputs
+from recap_core.transforms.normalize import NormStats, make_normalizer, pad_dims
+from recap_core.transforms.observation import ObservationReader
+
+
+class ValueTransform:
+    """What stands between a dataset and a value model, the same in training and labelling.
+
+    Args:
+        config: The value model.
+        norm_stats: Statistics of the state; needed only where the model reads the state.
+        tokenizer: Made from ``config.prompt`` and ``config.model``.
+
+    Raises:
+        ConfigError: If the model reads the state and there are no norm stats, or the vocabulary is
+            too small for the tokenizer.
+    """
+
+    def __init__(
+        self, config: ValueConfig, norm_stats: NormStats | None, tokenizer: PromptTokenizer
+    ) -> None:
+        model = config.model
+        if model.state_input == "continuous" and norm_stats is None:
+            raise ConfigError(
+                "the value model reads the state (model.state_input is 'continuous') and needs "
+                "norm stats. Pass those of its training dataset."
+            )
+        if tokenizer.vocab_size > model.vocab_size:
+            raise ConfigError(
+                f"tokenizer {config.prompt.tokenizer!r} has {tokenizer.vocab_size} pieces, "
+                f"model.vocab_size is {model.vocab_size}. Use the tokenizer of this model."
+            )
+        self._config = config
+        self._norm_stats = norm_stats
+        self._tokenizer = tokenizer
+        self._reader = ObservationReader(config.embodiment, model.views, image_px=model.image_px)
+
+    def inputs(self, observations: Mapping[str, np.ndarray], prompts: Sequence[str]) -> ValueInputs:
+        """Value model inputs of a batch, as NumPy arrays.
+
+        Args:
+            observations: Feature name to array, batch first. Images are uint8 or float (0-1),
+                channels first or last, of any size. Only features that the model sees are read.
+            prompts: Task text of every sample; ``embodiment.default_prompt`` replaces them.
+
+        Raises:
+            DataError: If a feature is missing or misshapen.
+        """
+        num_samples = len(prompts)
+        if self._config.embodiment.default_prompt is not None:
+            prompts = [self._config.embodiment.default_prompt] * num_samples
+        images, image_masks = self._reader.images(observations, batch_size=num_samples)
+        tokens, token_mask = self._tokenizer.encode_value(prompts)
+        state = self._state(observations, num_samples)
+        # Declared as JAX arrays; NumPy ones move to the device with the first jitted call.
+        arrays: tuple[Any, ...] = (images, image_masks, state, tokens, token_mask)
+        return ValueInputs(*arrays)
+
+    def _state(self, observations: Mapping[str, np.ndarray], num_samples: int) -> np.ndarray:
+        """Normalised, clipped, padded state; zeros where the model does not read it."""
+        model, embodiment = self._config.model, self._config.embodiment
+        if model.state_input != "continuous" or self._norm_stats is None:
+            return np.zeros((num_samples, model.state_dim), np.float32)
+        state = self._reader.state(observations)
+        if len(state) != num_samples or state.shape[1] > model.state_dim:
+            raise DataError(
+                f"the state {list(embodiment.state)} has shape {state.shape}; expected "
+                f"{num_samples} samples (one per prompt) of at most model.state_dim = "
+                f"{model.state_dim} dims."
+            )
+        normalizer = make_normalizer(
+            self._norm_stats.feature("state"),
+            embodiment.normalization,
+            num_dims=state.shape[1],
+            std_floor=embodiment.std_floor,
+            feature="state",
+        )
+        normalized = normalizer.normalize(state)
+        if embodiment.state_clip is not None:
+            normalized = np.clip(normalized, -embodiment.state_clip, embodiment.state_clip)
+        return pad_dims(normalized, model.state_dim)
