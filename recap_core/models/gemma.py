@@ -1,0 +1,305 @@
+"""Gemma with two experts: two token streams, each with weights of its own, and one attention.
+
+The first expert (the VLM) reads images and text, the second the noisy actions. Every layer projects
+both streams to queries, keys and values, lets all tokens attend together under one mask, and
+returns to each stream's width. Weights are stacked over layers; the second expert's names end in
+``_1``, as in openpi.
+
+    x = x + gate * attention(norm(x)),  x = x + gate * mlp(norm(x)),  mlp = (gelu(y g0) * (y g1)) W
+    norm(x) = x / rms(x) * (1 + scale) + shift
+
+``scale`` is a parameter (then ``gate`` is 1 and ``shift`` 0), or all three come from a condition
+vector through a linear layer (adaRMS, the flow time of pi0.5).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from recap_core.config.policy import GemmaConfig
+from recap_core.models.attention import attend, rotate
+from recap_core.models.layers import LayerLoop
+from recap_core.models.lora import (
+    attention_weight,
+    contract,
+    expand,
+    feed_forward_weight,
+    init_adapter,
+)
+from recap_core.models.parameters import Params, dense
+
+NORM_EPS = 1e-6
+
+_TRUNCATED_VARIANCE = 0.7737
+"""Variance of a standard normal cut off at two standard deviations."""
+
+
+class KeyValueCache(NamedTuple):
+    """Rotated keys, and values, of every layer."""
+
+    keys: Float[Array, "depth b s k d"]
+    values: Float[Array, "depth b s k d"]
+
+
+class Streams(NamedTuple):
+    """Tokens of each expert; None where an expert has none in this pass."""
+
+    vlm: Float[Array, "b t1 d1"] | None
+    expert: Float[Array, "b t2 d2"] | None
+
+
+class Context(NamedTuple):
+    """What all layers share. ``s`` counts cached tokens, then the streams' tokens in order."""
+
+    positions: Int[Array, "b t"]
+    mask: Bool[Array, "b t s"]
+    condition: Float[Array, "b c"] | None
+    """Of the second expert's adaRMS norms."""
+
+
+class Gemma:
+    """The two experts as functions of a parameter tree; holds no arrays."""
+
+    def __init__(  # noqa: PLR0913 - sizes and keyword-only options
+        self,
+        vlm: GemmaConfig,
+        expert: GemmaConfig,
+        *,
+        vocab_size: int,
+        adaptive: bool,
+        compute_dtype: DTypeLike = jnp.float32,
+        loop: LayerLoop = LayerLoop(),
+    ) -> None:
+        """Describe the model.
+
+        Args:
+            vlm: First expert; owns the embedding table.
+            expert: Second expert; same depth, heads and head_dim.
+            vocab_size: Rows of the embedding table.
+            adaptive: Whether the second expert's norms are adaRMS.
+            compute_dtype: Type of activations; norms, rotation and softmax are float32.
+            loop: How the layers are compiled.
+        """
+        self.vlm = vlm
+        self.expert = expert
+        self.vocab_size = vocab_size
+        self.adaptive = adaptive
+        self.compute_dtype = jnp.dtype(compute_dtype)
+        self.loop = loop
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Fresh float32 parameters.
+
+        Weights are LeCun normal over what they sum, the embedding has std 1/sqrt(width) (lookups
+        multiply by sqrt(width)), RMSNorm scales are zero, adapters normal with std 0.01.
+        """
+        embed_key, layer_key = jax.random.split(key)
+        table = jax.random.normal(embed_key, (self.vocab_size, self.vlm.width))
+        layers = jax.vmap(self._init_layer)(jax.random.split(layer_key, self.vlm.depth))
+        return {
+            "embedder": {"input_embedding": table * self.vlm.width**-0.5},
+            "layers": layers,
+            "final_norm": _init_norm(self.vlm.width, adaptive=False),
+            "final_norm_1": _init_norm(self.expert.width, adaptive=self.adaptive),
+        }
+
+    def _init_layer(self, key: PRNGKeyArray) -> Params:
+        attn: Params = {}
+        layer: Params = {"attn": attn}
+        experts = (("", self.vlm, False), ("_1", self.expert, self.adaptive))
+        for suffix, config, adaptive in experts:
+            attention_key, mlp_key = jax.random.split(jax.random.fold_in(key, len(suffix)))
+            for name, weight in _init_attention(attention_key, config).items():
+                attn[name + suffix] = weight
+            layer[f"mlp{suffix}"] = _init_feed_forward(mlp_key, config)
+            layer[f"pre_attention_norm{suffix}"] = _init_norm(config.width, adaptive=adaptive)
+            layer[f"pre_ffw_norm{suffix}"] = _init_norm(config.width, adaptive=adaptive)
+        return layer
+
+    def embed(self, params: Params, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
+        """Embeddings of token ids times sqrt(width), in the compute dtype."""
+        table = params["embedder"]["input_embedding"]
+        rows = jnp.take(table, tokens, axis=0, mode="clip")
+        return (rows * jnp.sqrt(self.vlm.width).astype(table.dtype)).astype(self.compute_dtype)
+
+    def forward(
+        self,
+        params: Params,
+        streams: Streams,
+        context: Context,
+        cache: KeyValueCache | None = None,
+    ) -> Streams:
+        """Run all layers and the final norms.
+
+        Args:
+            params: Tree as ``init`` makes it, any float type.
+            streams: At least one of the two.
+            context: Mask rows and positions in the streams' order.
+            cache: Keys and values of an earlier pass; the mask's first columns are theirs.
+
+        Returns:
+            Outputs in the compute dtype; rows of padded tokens mean nothing.
+        """
+        streams, context = self._cast(streams, context)
+
+        def step(
+            streams: Streams, layer: tuple[Params, KeyValueCache | None]
+        ) -> tuple[Streams, None]:
+            return self._layer(layer[0], streams, context, layer[1])[0], None
+
+        streams, _ = self.loop.scan(step, streams, (params["layers"], cache))
+        return _final_norms(params, streams, context)
+
+    def encode(
+        self, params: Params, streams: Streams, context: Context
+    ) -> tuple[Streams, KeyValueCache]:
+        """As ``forward``, and the keys and values for later passes."""
+        streams, context = self._cast(streams, context)
+
+        def step(streams: Streams, layer: Params) -> tuple[Streams, KeyValueCache]:
+            return self._layer(layer, streams, context, None)
+
+        streams, cache = self.loop.scan(step, streams, params["layers"])
+        return _final_norms(params, streams, context), cache
+
+    def _cast(self, streams: Streams, context: Context) -> tuple[Streams, Context]:
+        dtype = self.compute_dtype
+        if context.condition is not None:
+            context = context._replace(condition=context.condition.astype(dtype))
+        return Streams(*(None if x is None else x.astype(dtype) for x in streams)), context
+
+    def _layer(
+        self,
+        params: Params,
+        streams: Streams,
+        context: Context,
+        cache: KeyValueCache | None,
+    ) -> tuple[Streams, KeyValueCache]:
+        """One layer; ``cache`` is this layer's slice."""
+        experts = [
+            (x, suffix, config, condition)
+            for x, suffix, config, condition in (
+                (streams.vlm, "", self.vlm, None),
+                (streams.expert, "_1", self.expert, context.condition),
+            )
+            if x is not None
+        ]
+        gates, projected = [], []
+        for x, suffix, config, condition in experts:
+            y, gate = rms_norm(params[f"pre_attention_norm{suffix}"], x, condition)
+            gates.append(gate)
+            projected.append(_project(params["attn"], y, suffix, config))
+        q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True))
+        q = rotate(q, context.positions) * self.vlm.head_dim**-0.5
+        k = rotate(k, context.positions)
+        if cache is not None:
+            k = jnp.concatenate([cache.keys, k], axis=1)
+            v = jnp.concatenate([cache.values, v], axis=1)
+        mixed = attend(q, k, v, context.mask)
+
+        outputs, start = {}, 0
+        for (x, suffix, config, condition), gate in zip(experts, gates, strict=True):
+            own = mixed[:, start : start + x.shape[1]]
+            start += x.shape[1]
+            weight = attention_weight(params["attn"][f"attn_vec_einsum{suffix}"], config)
+            x = _gated_sum(x, contract(own, weight), gate)  # noqa: PLW2901 - the residual stream
+            y, gate = rms_norm(params[f"pre_ffw_norm{suffix}"], x, condition)  # noqa: PLW2901
+            outputs[suffix] = _gated_sum(x, feed_forward(params[f"mlp{suffix}"], y), gate)
+        return Streams(outputs.get(""), outputs.get("_1")), KeyValueCache(k, v)
+
+
+def rms_norm(
+    params: Params, x: Float[Array, "b t d"], condition: Float[Array, "b c"] | None
+) -> tuple[Float[Array, "b t d"], Float[Array, "b 1 d"] | None]:
+    """RMSNorm in float32, result in ``x``'s type, and the gate of the residual branch.
+
+    With a ``scale`` parameter the gate is None (that is, 1) and the condition is not read.
+    """
+    exact = x.astype(jnp.float32)
+    normed = exact * jax.lax.rsqrt(jnp.mean(jnp.square(exact), -1, keepdims=True) + NORM_EPS)
+    if "scale" in params:
+        scale = params["scale"].astype(jnp.float32).reshape(1, 1, -1)
+        return (normed * (1 + scale)).astype(x.dtype), None
+    if condition is None:
+        raise ValueError("an adaptive norm needs a condition, got None")
+    modulation = dense(params["Dense_0"], condition, x.dtype)[:, None, :]
+    scale, shift, gate = jnp.split(modulation, 3, axis=-1)
+    normed = normed * (1 + scale.astype(jnp.float32)) + shift.astype(jnp.float32)
+    return normed.astype(x.dtype), gate
+
+
+def feed_forward(params: Params, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    """Gated tanh-gelu layer, in ``x``'s type."""
+    gating = feed_forward_weight(params, "gating_einsum")
+    gate = jax.nn.gelu(expand(x, gating.part(0)), approximate=True)
+    return expand(gate * expand(x, gating.part(1)), feed_forward_weight(params, "linear"))
+
+
+def _final_norms(params: Params, streams: Streams, context: Context) -> Streams:
+    vlm, expert = streams
+    if vlm is not None:
+        vlm, _ = rms_norm(params["final_norm"], vlm, None)
+    if expert is not None:
+        expert, _ = rms_norm(params["final_norm_1"], expert, context.condition)
+    return Streams(vlm, expert)
+
+
+def _project(
+    params: Params, x: Float[Array, "b t d"], suffix: str, config: GemmaConfig
+) -> tuple[Float[Array, "b t n h"], Float[Array, "b t k h"], Float[Array, "b t k h"]]:
+    """Queries, keys and values of one expert's tokens."""
+    pair = attention_weight(params[f"kv_einsum{suffix}"], config)
+    q = expand(x, attention_weight(params[f"q_einsum{suffix}"], config))
+    return q, expand(x, pair.part(0)), expand(x, pair.part(1))
+
+
+def _gated_sum(
+    x: Float[Array, "b t d"], branch: Float[Array, "b t d"], gate: Float[Array, "b 1 d"] | None
+) -> Float[Array, "b t d"]:
+    return x + branch if gate is None else x + branch * gate
+
+
+def _init_norm(width: int, *, adaptive: bool) -> Params:
+    if not adaptive:
+        return {"scale": jnp.zeros(width)}
+    # Open gates: every block starts as a plain pre-norm block, whatever the flow time.
+    gate_open = jnp.concatenate([jnp.zeros(2 * width), jnp.ones(width)])
+    return {"Dense_0": {"kernel": jnp.zeros((width, 3 * width)), "bias": gate_open}}
+
+
+def _init_attention(key: PRNGKeyArray, config: GemmaConfig) -> dict[str, Params]:
+    n, k, h, d = config.num_heads, config.num_kv_heads, config.head_dim, config.width
+    keys = jax.random.split(key, 6)
+    weights = {
+        "q_einsum": _init_einsum(keys[0], (n, d, h), summed=d),
+        "kv_einsum": _init_einsum(keys[1], (2, k, d, h), summed=d),
+        "attn_vec_einsum": _init_einsum(keys[2], (n, h, d), summed=n * h),
+    }
+    params: dict[str, Params] = {name: {"w": w} for name, w in weights.items()}
+    if config.lora:
+        for adapter_key, (name, w) in zip(keys[3:], weights.items(), strict=True):
+            a, b = init_adapter(adapter_key, w.shape, config.lora)
+            params[name] |= {"lora_a": a, "lora_b": b}
+    return params
+
+
+def _init_feed_forward(key: PRNGKeyArray, config: GemmaConfig) -> Params:
+    d, m = config.width, config.mlp_dim
+    keys = jax.random.split(key, 4)
+    weights = {
+        "gating_einsum": _init_einsum(keys[0], (2, d, m), summed=d),
+        "linear": _init_einsum(keys[1], (m, d), summed=m),
+    }
+    params: Params = dict(weights)
+    if config.lora:
+        for adapter_key, (name, w) in zip(keys[2:], weights.items(), strict=True):
+            a, b = init_adapter(adapter_key, w.shape, config.lora)
+            params |= {f"{name}_lora_a": a, f"{name}_lora_b": b}
+    return params
+
+
+def _init_einsum(key: PRNGKeyArray, shape: tuple[int, ...], *, summed: int) -> Array:
+    return jax.random.truncated_normal(key, -2, 2, shape) * (_TRUNCATED_VARIANCE * summed) ** -0.5
