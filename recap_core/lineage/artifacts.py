@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Artifact(BaseModel):
+class Artifact(BaseModel, frozen=True):
     """Handle of a published, immutable artifact."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     directory: ClassVar[str]
     """Directory of this kind below ``artifacts/``."""

@@ -1,0 +1,67 @@
+"""Content digests: of files, of trees, and of the logical columns of parquet files.
+
+xxh3-128 is fast and guards against accidents, not against adversaries.
+"""
+
+import os
+from pathlib import Path
+
+import xxhash
+
+from recap_core.lineage.digest_cache import DigestCache
+from recap_core.lineage.files import File, walk
+from recap_core.lineage.layout import MANIFEST_FILE
+from recap_core.lineage.parquet_digests import parquet_column_digests
+
+__all__ = ["parquet_column_digests", "tree_digest"]
+
+_BLOCK = 1 << 20
+
+
+def tree_digest(root: Path, cache: DigestCache | None, *, trust_cache: bool = True) -> str:
+    """xxh3-128, in hexadecimal, over the sorted (relative path, file digest) of a tree.
+
+    The manifest (``artifact.json`` at the root), empty directories, permissions and times do not
+    count.
+
+    Args:
+        root: The tree.
+        cache: Digests of unchanged files; None reads every file.
+        trust_cache: If False every file is read, and the cache is only brought up to date.
+
+    Raises:
+        ArtifactError: If the tree holds symbolic links or special files.
+    """
+    files = [file for file in walk(root).files if file.relative != MANIFEST_FILE]
+    known: list[str | None] = [None] * len(files)
+    if cache is not None and trust_cache:
+        known = cache.get([file.stat for file in files])
+    tree = xxhash.xxh3_128()
+    fresh: list[tuple[os.stat_result, str]] = []
+    for file, cached in zip(files, known, strict=True):
+        digest = cached
+        if digest is None:
+            digest, is_stable = _read_digest(file)
+            if is_stable:
+                fresh.append((file.stat, digest))
+        tree.update(os.fsencode(file.relative) + b"\0" + digest.encode("ascii") + b"\n")
+    if cache is not None:
+        cache.put(fresh)
+    return tree.hexdigest()
+
+
+def _read_digest(file: File) -> tuple[str, bool]:
+    """Digest of the content, and whether the file stayed as it was listed."""
+    content = xxhash.xxh3_128()
+    with file.path.open("rb", buffering=0) as stream:
+        buffer = bytearray(_BLOCK)
+        view = memoryview(buffer)
+        while size := stream.readinto(buffer):
+            content.update(view[:size])
+        after = os.fstat(stream.fileno())
+    is_stable = _times(after) == _times(file.stat)
+    return content.hexdigest(), is_stable
+
+
+def _times(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

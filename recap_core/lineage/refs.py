@@ -1,0 +1,116 @@
+"""Refs: names such as ``demo/aloha/current`` that point to artifacts and can be moved."""
+
+import hashlib
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from recap_core.errors import ArtifactError
+from recap_core.lineage.files import replace_file
+from recap_core.lineage.layout import Layout, check_name
+from recap_core.lineage.locks import claim
+
+_log = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_S = 30.0
+
+
+class RefChange(BaseModel):
+    """One move of a ref."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str
+    """The artifact it has pointed to since."""
+    previous: str | None
+    """The artifact it pointed to before; None at first."""
+    at: AwareDatetime
+
+
+def check_ref(ref: str) -> tuple[str, str, str]:
+    """Split ``project/robot-or-task/name``.
+
+    Raises:
+        ArtifactError: If it does not have exactly three valid parts.
+    """
+    parts = ref.split("/")
+    if len(parts) != 3:
+        raise ArtifactError(f"{ref!r} is no ref: write 'project/robot-or-task/name'")
+    project, robot, name = (check_name(part, f"part of ref {ref!r}") for part in parts)
+    return project, robot, name
+
+
+class Refs:
+    """The refs of one store.
+
+    A move is appended to the history first and then made by one rename. A history line that was
+    never followed by its rename (a kill between the two) does not count, and is dropped by the next
+    move.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def get(self, ref: str) -> str | None:
+        """Id of the artifact a ref points to, None if it does not exist.
+
+        Raises:
+            ArtifactError: If ``ref`` is not a valid ref.
+        """
+        try:
+            return self._path(ref).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def set(self, ref: str, artifact_id: str) -> None:
+        """Point a ref to an artifact; nothing changes if it does already."""
+        path, history = self._path(ref), self._history_path(ref)
+        lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
+        lock_path = self._layout.lock(f"ref-{lock}")
+        with claim(lock_path, timeout_s=_LOCK_TIMEOUT_S, subject=f"ref {ref!r}"):
+            previous = self.get(ref)
+            if previous == artifact_id:
+                return
+            change = RefChange(id=artifact_id, previous=previous, at=datetime.now(UTC))
+            lines = [*self.history(ref), change]
+            text = "".join(line.model_dump_json() + "\n" for line in lines)
+            replace_file(history, text, temporary=self._layout.new_file())
+            replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
+
+    def history(self, ref: str) -> list[RefChange]:
+        """Every move of a ref, oldest first."""
+        try:
+            lines = self._history_path(ref).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        try:
+            changes = [RefChange.model_validate(json.loads(line)) for line in lines]
+        except (ValueError, ValidationError) as error:
+            raise ArtifactError(
+                f"the history of ref {ref!r} cannot be read: {error}. "
+                f"Repair or remove {self._history_path(ref)}."
+            ) from error
+        current = self.get(ref)
+        if changes and changes[-1].id != current:
+            changes.pop()
+        return changes
+
+    def all(self) -> dict[str, str]:
+        """Id by ref, in the order of the refs."""
+        paths = sorted(self._layout.refs.glob("*/*/*")) if self._layout.refs.is_dir() else []
+        refs = [path for path in paths if path.is_file() and not path.name.startswith(".")]
+        names = [path.relative_to(self._layout.refs).as_posix() for path in refs]
+        return {
+            name: path.read_text(encoding="utf-8").strip()
+            for name, path in zip(names, refs, strict=True)
+        }
+
+    def _path(self, ref: str) -> Path:
+        return self._layout.refs.joinpath(*check_ref(ref))
+
+    def _history_path(self, ref: str) -> Path:
+        path = self._path(ref)
+        return path.parent / ".history" / f"{path.name}.jsonl"

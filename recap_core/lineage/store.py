@@ -1,0 +1,350 @@
+"""The artifact store: find what exists, build what does not, and name results."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+import recap_core
+from recap_core.config.base import Config
+from recap_core.errors import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    CorruptArtifactError,
+    StageLockedError,
+)
+from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.catalog import Catalog
+from recap_core.lineage.digest_cache import DigestCache
+from recap_core.lineage.keys import Inputs, Stage, artifact_id, each_input, stage_key
+from recap_core.lineage.layout import Layout, check_name
+from recap_core.lineage.links import remove_tree
+from recap_core.lineage.locks import claim
+from recap_core.lineage.manifest import Manifest, Parent, read_manifest
+from recap_core.lineage.provenance import code_version, library_versions
+from recap_core.lineage.publish import (
+    Shelf,
+    clear_drafts,
+    move_aside,
+    naming_full_disks,
+    publish,
+    seal,
+    sweep,
+    verify,
+)
+from recap_core.lineage.refs import RefChange, Refs, check_ref
+
+DAY_S = 86_400.0
+
+
+class Build(NamedTuple):
+    """Where a build function writes."""
+
+    output: Path
+    """Empty directory to fill with the artifact; in the store's file system."""
+    work: Path
+    """Directory of resumable partial work; kept until the stage key is published."""
+
+
+class Built(NamedTuple):
+    """What a build function says of its result."""
+
+    details: Mapping[str, Any]
+    """The fields that only this kind of artifact has."""
+    metrics: Mapping[str, float] = {}
+    """Numbers about the result; NaN and infinity are recorded as None."""
+
+
+class _Job(NamedTuple):
+    """One call of ``produce``."""
+
+    stage: Stage
+    config: Config
+    inputs: Inputs
+    name: str
+    key: str
+
+    @property
+    def subject(self) -> str:
+        return f"stage {self.stage.id!r} (key {self.key[:8]})"
+
+
+class Store:
+    """A directory of immutable artifacts, their lineage, and refs to them.
+
+    Opening it removes what killed processes left behind; nothing is created before it is needed.
+    A store may be used by many threads and processes at once.
+
+    Args:
+        home: ``RECAP_HOME``.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        self.digests = DigestCache(self.home / "digests.sqlite")
+        self._layout = Layout(self.home)
+        self._catalog = Catalog(self._layout)
+        self._refs = Refs(self._layout)
+        self._shelf = Shelf(self._layout, self._catalog, self.digests)
+        if self.home.is_dir():
+            sweep(self._shelf)
+
+    def find(self, stage: Stage, config: Config, inputs: Inputs) -> Artifact | None:
+        """The published artifact of this stage, config and inputs, its content verified.
+
+        A damaged artifact is moved to ``artifacts/.corrupt/`` with a warning, and None returned.
+
+        Raises:
+            ArtifactError: If its manifest was written by a newer version of recap, or the stage
+                produces another kind now without a new version.
+        """
+        return self._find(stage, stage_key(stage, config, inputs), is_locked=False)
+
+    def produce(  # noqa: PLR0913 - stage, config and inputs are the key; the rest is by name
+        self,
+        stage: Stage,
+        config: Config,
+        inputs: Inputs,
+        *,
+        name: str,
+        build: Callable[[Build], Built],
+        lock_timeout_s: float = DAY_S,
+    ) -> Artifact:
+        """Return the artifact of this stage, config and inputs, building it if necessary.
+
+        If another process or thread builds the same key, wait for it and return its result. The
+        artifact appears by one rename, so a crash at any instant leaves nothing or all of it.
+
+        Args:
+            stage: What is made.
+            config: Its semantic settings.
+            inputs: Input artifacts by role.
+            name: Name of a new artifact: 1 to 64 of ``a-z 0-9 . _ -``.
+            build: Fills ``output``, resuming from ``work`` if that holds anything. It must not
+                write into an input, not even through a hard link.
+            lock_timeout_s: Longest wait for another producer, seconds.
+
+        Raises:
+            StageLockedError: If the other producer did not finish in time.
+            CorruptArtifactError: If an input differs from its manifest before or after the build.
+            ArtifactNotFoundError: If an input is not in this store.
+            ArtifactError: If the name is invalid, the output cannot be published, or the disk is
+                full. Whatever ``build`` raises passes through; ``work`` is kept.
+        """
+        check_name(name, "artifact name")
+        job = _Job(stage, config, inputs, name, stage_key(stage, config, inputs))
+        found = self._find(stage, job.key, is_locked=False)
+        if found is not None:
+            return found
+        with (
+            naming_full_disks(self.home, subject=job.subject),
+            claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
+        ):
+            artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
+            remove_tree(self._layout.work(job.key), digests=self.digests)
+        return artifact
+
+    def get(self, reference: str) -> Artifact:
+        """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.
+
+        The content is not verified; ``verify`` does that.
+
+        Raises:
+            ArtifactNotFoundError: If there is none.
+            ArtifactError: If the reference fits several, or cannot be read by this version.
+        """
+        if "/" in reference:
+            check_ref(reference)
+            found = self._refs.get(reference)
+            if found is None:
+                known = ", ".join(self._refs.all()) or "none yet"
+                raise ArtifactNotFoundError(f"no ref {reference!r} in {self.home}; known: {known}")
+            reference = found
+        return read_manifest(self._catalog.resolve(reference)).artifact()
+
+    def path(self, artifact: Artifact) -> Path:
+        """Directory of an artifact; read-only, and it may not be written into.
+
+        Raises:
+            ArtifactNotFoundError: If it is not in this store.
+        """
+        path = self._layout.artifact(artifact.directory, artifact.name, artifact.id)
+        if not path.is_dir():
+            raise ArtifactNotFoundError(
+                f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in {self.home}; "
+                "it was removed, moved aside as damaged, or belongs to another store"
+            )
+        return path
+
+    def manifest(self, artifact: Artifact) -> Manifest:
+        """Manifest of an artifact.
+
+        Raises:
+            ArtifactNotFoundError: If it is not in this store.
+        """
+        return read_manifest(self.path(artifact))
+
+    def artifacts(self) -> Iterator[Manifest]:
+        """Every manifest, oldest first; an unreadable one is logged and left out."""
+        return iter(self._catalog.manifests())
+
+    def verify(self, artifact: Artifact) -> None:
+        """Check that an artifact's content is what was published.
+
+        Raises:
+            CorruptArtifactError: If it is not.
+            ArtifactNotFoundError: If it is not in this store.
+        """
+        manifest = verify(self.path(artifact), self._shelf)
+        if (manifest.id, manifest.digest) != (artifact.id, artifact.digest):
+            raise CorruptArtifactError(
+                f"{self.path(artifact)} holds {manifest.id} with digest {manifest.digest}, not "
+                f"{artifact.id} with digest {artifact.digest}"
+            )
+
+    def remove(self, artifact: Artifact) -> None:
+        """Delete an artifact; files it shares with others stay with them.
+
+        Raises:
+            ArtifactError: If a ref points to it.
+            StageLockedError: If its stage key is being built now.
+        """
+        names = [ref for ref, target in self._refs.all().items() if target == artifact.id]
+        if names:
+            raise ArtifactError(
+                f"{artifact.name}-{artifact.id[:8]} is what {', '.join(names)} points to; "
+                "point it elsewhere first"
+            )
+        path = self.path(artifact)
+        key = read_manifest(path).stage_key
+        with claim(self._layout.lock(key), timeout_s=0, subject=f"stage key {key}"):
+            if self._catalog.by_stage_key(key) == path:
+                self._catalog.forget(key)
+            path.chmod(0o755)
+            draft = path.rename(self._layout.new_draft(key))
+            remove_tree(draft, digests=self.digests)
+
+    def rebuild_index(self) -> None:
+        """Write the index of stage keys afresh, after artifacts were copied in by hand."""
+        self._catalog.rebuild_index()
+
+    def set_ref(self, ref: str, artifact: Artifact) -> None:
+        """Point ``project/robot-or-task/name`` to an artifact; rolling back is the same call.
+
+        Raises:
+            ArtifactError: If ``ref`` is not valid.
+            ArtifactNotFoundError: If the artifact is not in this store.
+        """
+        check_ref(ref)
+        self.path(artifact)
+        self._refs.set(ref, artifact.id)
+
+    def get_ref(self, ref: str) -> Artifact | None:
+        """The artifact a ref points to, None if the ref does not exist.
+
+        Raises:
+            ArtifactError: If ``ref`` is not valid.
+            ArtifactNotFoundError: If it points to an artifact that is gone.
+        """
+        found = self._refs.get(ref)
+        return None if found is None else self.get(found)
+
+    def ref_history(self, ref: str) -> list[RefChange]:
+        """Every move of a ref, oldest first; empty if it does not exist."""
+        return self._refs.history(ref)
+
+    def refs(self) -> dict[str, str]:
+        """Artifact id by ref."""
+        return self._refs.all()
+
+    def _find(self, stage: Stage, key: str, *, is_locked: bool) -> Artifact | None:
+        directory = self._catalog.by_stage_key(key)
+        if directory is None:
+            return None
+        try:
+            manifest = verify(directory, self._shelf)
+        except ArtifactNotFoundError:
+            return None  # moved aside or removed since the index was read
+        except CorruptArtifactError as error:
+            self._discard(directory, key, error, is_locked=is_locked)
+            return None
+        kind = stage.produces.model_fields["kind"].default
+        if manifest.kind != kind:
+            raise ArtifactError(
+                f"stage {stage.id!r} version {stage.version} produces a {kind} but published a "
+                f"{manifest.kind} under the same key ({directory}); raise the stage's version"
+            )
+        return manifest.artifact()
+
+    def _discard(
+        self, directory: Path, key: str, reason: CorruptArtifactError, *, is_locked: bool
+    ) -> None:
+        if is_locked:
+            move_aside(directory, self._shelf, reason=str(reason))
+            return
+        try:
+            with claim(self._layout.lock(key), timeout_s=0, subject=f"stage key {key}"):
+                # Again, under the lock: another process may have replaced it meanwhile.
+                verify(directory, self._shelf)
+        except CorruptArtifactError as error:
+            move_aside(directory, self._shelf, reason=str(error))
+        except (ArtifactNotFoundError, StageLockedError):
+            return  # another process is on it
+
+    def _build(self, job: _Job, build: Callable[[Build], Built]) -> Artifact:
+        started_at = datetime.now(UTC)
+        clear_drafts(job.key, self._shelf)
+        self._check_inputs(job, "before the build")
+        draft, work = self._layout.new_draft(job.key), self._layout.work(job.key)
+        work.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        try:
+            built = build(Build(draft, work))
+            self._check_inputs(job, "after the build")
+            digest = seal(draft, self._shelf, subject=job.subject)
+            manifest = _describe(job, built, digest, started_at)
+            manifest.artifact()  # details that do not fit the kind are refused before the rename
+            directory = job.stage.produces.directory
+            return publish(draft, manifest, directory=directory, shelf=self._shelf).artifact()
+        finally:
+            remove_tree(draft, digests=self.digests)
+            if work.is_dir() and not any(work.iterdir()):
+                work.rmdir()
+
+    def _check_inputs(self, job: _Job, when: str) -> None:
+        for role, artifact in each_input(job.inputs):
+            try:
+                self.verify(artifact)
+            except CorruptArtifactError as error:
+                raise CorruptArtifactError(
+                    f"input {role!r} of {job.subject}, {artifact.name}-{artifact.id[:8]}, is "
+                    f"damaged {when}: {error}"
+                ) from error
+
+
+def _describe(job: _Job, built: Built, digest: str, started_at: datetime) -> Manifest:
+    kind = job.stage.produces.model_fields["kind"].default
+    try:
+        return Manifest(
+            kind=kind,
+            name=job.name,
+            id=artifact_id(kind, job.key, digest),
+            digest=digest,
+            stage=job.stage.id,
+            stage_version=job.stage.version,
+            stage_key=job.key,
+            config=job.config.semantic(),
+            parents=tuple(Parent(role=role, id=a.id) for role, a in each_input(job.inputs)),
+            details=dict(built.details),
+            metrics=dict(built.metrics),
+            code_version=code_version(Path(recap_core.__file__).parent),
+            libraries=library_versions(),
+            host=socket.gethostname(),
+            started_at=started_at,
+            finished_at=datetime.now(UTC),
+        )
+    except ValidationError as error:
+        raise ArtifactError(f"{job.subject} described its result wrongly: {error}") from error
