@@ -1,3 +1,5 @@
+# pyright: reportIncompatibleVariableOverride=false
+# (every kind narrows ``kind`` to a literal; pyright does not see that the models are frozen)
 """Typed artifacts: what stages take, return and pass through an orchestrator.
 
 An artifact is a directory in the store, written once and described by ``artifact.json`` (its
@@ -10,10 +12,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Artifact(BaseModel, frozen=True):
+class Artifact(BaseModel):
     """Handle of a published, immutable artifact."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     directory: ClassVar[str]
     """Directory of this kind below ``artifacts/``."""

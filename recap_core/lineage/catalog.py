@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
 from recap_core.lineage.files import replace_file
-from recap_core.lineage.layout import Layout
+from recap_core.lineage.layout import NAME, Layout
 from recap_core.lineage.manifest import Manifest, read_manifest
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,11 @@ class Catalog:
             relative = (self._layout.index / key).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
-        directory = self._layout.artifacts / relative
+        kind, _, name = relative.partition("/")
+        if not (NAME.fullmatch(kind) and _DIRECTORY.fullmatch(name)):
+            _log.warning("index entry %s holds %r, no artifact's place; ignored", key, relative)
+            return None
+        directory = self._layout.artifacts / kind / name
         return directory if directory.is_dir() else None
 
     def record(self, key: str, directory: Path) -> None:

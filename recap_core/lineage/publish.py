@@ -1,7 +1,7 @@
 """From a filled directory to a published artifact, in one rename.
 
-Order: files read-only and on the disk, digest, manifest, index entry, rename, directory read-only.
-A kill before the rename leaves a draft, which is swept; a kill after it leaves the artifact.
+Order: files read-only and on the disk, digest, manifest, index entry, rename, root read-only. A
+kill before the rename leaves a draft, which is swept; a kill after it leaves the artifact.
 """
 
 import errno
@@ -82,7 +82,6 @@ def publish(draft: Path, manifest: Manifest, *, directory: str, shelf: Shelf) ->
     if existing is not None:
         return existing
     draft.rename(target)
-    make_read_only(target, target.stat().st_mode)
     for outer in (target.parent, shelf.layout.artifacts, shelf.layout.home):
         sync(outer)
     return manifest
@@ -164,13 +163,16 @@ def sweep(shelf: Shelf) -> None:
         works = {path.name for path in layout.works.iterdir()}
         keys |= {key for key in works if shelf.catalog.by_stage_key(key)}
     for key in sorted(keys):
-        _sweep_key(key, shelf)
+        try:
+            _sweep_key(key, shelf)
+        except PermissionError as error:  # another user's; that user's next run sweeps it
+            _log.info("cannot sweep key %s: %s", key, error)
     for path in layout.home.glob(".tmp-file-*"):
         try:
             if time.time() - path.stat().st_mtime > _SMALL_FILE_AGE_S:
                 remove_plain_tree(path)
-        except FileNotFoundError:
-            continue  # its owner moved it into place, or another sweep removed it
+        except (FileNotFoundError, PermissionError):
+            continue  # its owner moved it into place, another sweep removed it, or another user's
 
 
 def _sweep_key(key: str, shelf: Shelf) -> None:
@@ -181,10 +183,20 @@ def _sweep_key(key: str, shelf: Shelf) -> None:
     try:
         if not is_foreign:
             clear_drafts(key, shelf)
-            if shelf.catalog.by_stage_key(key):
-                remove_tree(shelf.layout.work(key), digests=shelf.digests)
+            finish(key, shelf)
     finally:
         claim.release(keep_file=is_foreign)
+
+
+def finish(key: str, shelf: Shelf) -> None:
+    """Do what follows the rename: directory read-only, partial work removed.
+
+    Nothing happens if the key is not published. The caller holds its lock.
+    """
+    directory = shelf.catalog.by_stage_key(key)
+    if directory is not None:
+        make_read_only(directory, directory.stat().st_mode)
+        remove_tree(shelf.layout.work(key), digests=shelf.digests)
 
 
 def clear_drafts(key: str, shelf: Shelf) -> None:

@@ -1,5 +1,6 @@
 """The artifact store: find what exists, build what does not, and name results."""
 
+import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from recap_core.lineage.provenance import code_version, library_versions
 from recap_core.lineage.publish import (
     Shelf,
     clear_drafts,
+    finish,
     move_aside,
     naming_full_disks,
     publish,
@@ -36,6 +38,8 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
+
+_log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
 
@@ -144,7 +148,7 @@ class Store:
             claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
         ):
             artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
-            remove_tree(self._layout.work(job.key), digests=self.digests)
+            finish(job.key, self._shelf)
         return artifact
 
     def get(self, reference: str) -> Artifact:
@@ -220,7 +224,7 @@ class Store:
             )
         path = self.path(artifact)
         key = read_manifest(path).stage_key
-        with claim(self._layout.lock(key), timeout_s=0, subject=f"stage key {key}"):
+        with claim(self._layout.lock(key), timeout_s=5, subject=f"stage key {key}"):
             if self._catalog.by_stage_key(key) == path:
                 self._catalog.forget(key)
             path.chmod(0o755)
@@ -270,6 +274,9 @@ class Store:
             return None  # moved aside or removed since the index was read
         except CorruptArtifactError as error:
             self._discard(directory, key, error, is_locked=is_locked)
+            return None
+        if manifest.stage_key != key:
+            _log.warning("index entry %s leads to %s, which has another key", key, directory)
             return None
         kind = stage.produces.model_fields["kind"].default
         if manifest.kind != kind:
