@@ -1,0 +1,216 @@
+"""The Prefect server of a store: found, or started and stopped again, without the user's help.
+
+``PREFECT_API_URL`` wins if it is set. Otherwise every home has at most one server of its own; the
+first that needs it starts it, later ones share it, and it ends with its last user: normally because
+that user stops it, after ``kill -9`` because the server itself notices. Two lock files say so, and
+the kernel releases them with the processes that hold them:
+
+    server.lock         held by the server, as long as it lives
+    server-users.lock   held, shared, by every process that uses the server
+
+Nothing in this module imports Prefect: its settings must be in the environment before that.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from deployments.server_process import ALREADY_RUNNING
+from recap_core.errors import ServerError
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 15.0
+
+
+class PrefectServer:
+    """A running Prefect server.
+
+    Attributes:
+        url: Address of the UI, for example ``http://127.0.0.1:4200``.
+        is_shared: Whether it was there before this process asked for it.
+    """
+
+    def __init__(self, url: str, *, is_shared: bool) -> None:
+        self.url = url
+        self.is_shared = is_shared
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API."""
+        return f"{self.url}/api"
+
+    def is_healthy(self) -> bool:
+        """Whether the API answers within two seconds."""
+        # no proxy: 127.0.0.1 behind HTTP_PROXY would not be this machine
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"{self.api_url}/health", timeout=2) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+class LocalServer:
+    """The server of one home, from the moment a user asks for it until that user is done.
+
+    Starting takes seconds of another core's time: call :meth:`start`, do something else, then
+    :meth:`wait`.
+    """
+
+    def __init__(self, home: Path, *, preferred_port: int = 0) -> None:
+        self._home = home
+        self._preferred_port = preferred_port
+        self._log = home / "logs" / "server.log"
+        self._users: IO[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Become a user of the home's server, and start it unless it runs."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._users = (self._home / "server-users.lock").open("a")
+        fcntl.flock(self._users, fcntl.LOCK_SH)  # waits while an unused server is ending
+        if not self._is_alive():
+            self._spawn()
+
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> PrefectServer:
+        """Return the server once it answers.
+
+        Raises:
+            ServerError: If it ends instead, or does not answer within ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            record = self._record()
+            if record is not None and self._is_alive():
+                mine = self._child is not None and self._child.pid == int(record["pid"])
+                server = PrefectServer(record["url"], is_shared=not mine)
+                if server.is_healthy():
+                    return server
+            self._check_process()
+            time.sleep(0.05)
+        raise ServerError(
+            f"the Prefect server did not answer within {timeout_s:.0f} s. {self._log_end()}"
+        )
+
+    def stop(self) -> None:
+        """Stop being a user; the last one stops the server and waits until it is gone."""
+        users, self._users = self._users, None
+        if users is None:
+            return
+        with users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return  # others still use it, or it is already ending by itself
+            self._end_process()
+
+    def _spawn(self) -> None:
+        script = Path(__file__).with_name("server_process.py")
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - our own script
+                [sys.executable, "-P", str(script), str(self._home), str(self._preferred_port)],
+                env=server_environment(self._home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C must not reach it before its users are done
+            )
+
+    def _check_process(self) -> None:
+        if self._child is None:
+            if not self._is_alive():  # somebody else's, and it died while it started
+                self._spawn()
+            return
+        status = self._child.poll()
+        if status == ALREADY_RUNNING:
+            self._child = None
+        elif status is not None:
+            raise ServerError(f"the Prefect server ended with status {status}. {self._log_end()}")
+
+    def _is_alive(self) -> bool:
+        with (self._home / "server.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+            return False
+
+    def _record(self) -> dict[str, str] | None:
+        try:
+            return json.loads((self._home / "server.json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def _end_process(self) -> None:
+        record = self._record()
+        if record is not None and self._is_alive():
+            self._signal(int(record["pid"]), signal.SIGTERM)
+        elif self._child is not None:  # it had not come as far as its record
+            self._child.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._is_alive():
+            if time.monotonic() > deadline and record is not None:
+                self._signal(int(record["pid"]), signal.SIGKILL)
+            time.sleep(0.02)
+        if self._child is not None:
+            self._child.wait()
+
+    @staticmethod
+    def _signal(pid: int, number: signal.Signals) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+
+    def _log_end(self, num_lines: int = 8) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
+        return f"End of {self._log}: {' | '.join(lines[-num_lines:])}"
+
+
+def server_environment(home: Path) -> dict[str, str]:
+    """Environment of a server whose files are all below ``home``, and that reports to nobody."""
+    replaced = {"PREFECT_API_URL", "PREFECT_UI_API_URL", "PREFECT_PROFILE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in replaced}
+    return inherited | {
+        "PREFECT_HOME": str(home / "prefect"),
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }
+
+
+@contextmanager
+def prefect_server(home: Path, *, preferred_port: int = 0) -> Generator[LocalServer | None]:
+    """Use the server of ``home`` inside the block; None if ``PREFECT_API_URL`` names another.
+
+    Raises:
+        ServerError: If the server that ``PREFECT_API_URL`` names does not answer.
+    """
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
+        if not PrefectServer(
+            named.removesuffix("/").removesuffix("/api"), is_shared=True
+        ).is_healthy():
+            raise ServerError(
+                f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
+                "Start it, or unset PREFECT_API_URL to let recap start one."
+            )
+        yield None
+        return
+    server = LocalServer(home, preferred_port=preferred_port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

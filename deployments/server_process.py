@@ -1,0 +1,88 @@
+"""The Prefect server as a process of its own: ``python -P server_process.py HOME PORT``.
+
+It does what ``prefect server start`` does in the foreground, and three things more: it binds its
+port before Prefect loads (so the port is never taken by somebody else), it holds ``server.lock``
+for its whole life (one server per home), and it ends when nobody holds ``server-users.lock`` any
+more, even if its users were killed with ``kill -9``.
+"""
+
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+ALREADY_RUNNING = 75
+"""Exit status when another server of the same home is alive."""
+
+
+def bind(preferred_port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1: the preferred port if it is free, else any."""
+    for port in (preferred_port, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    raise OSError("no free port on 127.0.0.1")
+
+
+def end_without_users(users_lock: Path, *, poll_s: float = 0.5, grace_s: float = 10.0) -> None:
+    """Wait until nobody holds ``users_lock``, then end this process.
+
+    The lock stays held until the process is gone, so that a new user waits and then starts a
+    server of its own.
+    """
+    users = users_lock.open("a")
+    while True:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(poll_s)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_s)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until nobody uses the server any more."""
+    home, preferred_port = Path(sys.argv[1]), int(sys.argv[2])
+    lock = (home / "server.lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(ALREADY_RUNNING)
+    listener = bind(preferred_port)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    os.environ["PREFECT_API_URL"] = os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
+    partial = home / f".server-{os.getpid()}.json"
+    partial.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    partial.replace(home / "server.json")
+    threading.Thread(
+        target=end_without_users, args=(home / "server-users.lock",), daemon=True
+    ).start()
+
+    gc.disable()  # the imports below make a million lasting objects; collecting them is waste
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(final=True)
+    gc.enable()
+    gc.freeze()
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""What is read from the process environment."""
+
+import os
+from pathlib import Path
+
+
+def recap_home() -> Path:
+    """Absolute directory of the store: ``RECAP_HOME``, else ``./recap-home``."""
+    return Path(os.environ.get("RECAP_HOME") or "recap-home").expanduser().absolute()
