@@ -8,7 +8,7 @@ import json
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 
+@runtime_checkable
 class Bar(Protocol):
     """The progress of one loop."""
 
@@ -30,6 +31,7 @@ class Bar(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Somebody, or nobody, who watches long work."""
 
@@ -104,14 +106,14 @@ class MetricsLog:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, int | float]]:
     """Every complete line of a metrics file; none if the file does not exist.
 
     A line cut short by a kill is the last one, and is left out.
     """
     if not path.exists():
         return []
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, int | float]] = []
     for line in path.read_text().splitlines():
         try:
             rows.append(json.loads(line))
