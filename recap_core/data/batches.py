@@ -1,0 +1,174 @@
+"""Which frames are in which batch, and the actions that follow a frame.
+
+What a batch holds depends on nothing but the seed and the step, so training resumes with the same
+data order from any step.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int64, Shaped
+
+from recap_core.config.training import SamplingConfig
+from recap_core.data.frames import FrameTable
+from recap_core.errors import DataError
+
+type PausedRule = Literal["autonomous", "skip"]
+
+
+class EpisodeSplit(NamedTuple):
+    """Episodes by what they are for; disjoint, sorted, together all."""
+
+    train: Int64[np.ndarray, " i"]
+    validation: Int64[np.ndarray, " j"]
+    test: Int64[np.ndarray, " k"]
+
+
+def split_episodes(
+    num_episodes: int, *, seed: int = 42, ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> EpisodeSplit:
+    """Split episodes 8:1:1, the same way for the same seed.
+
+    Train gets ``int(0.8 n)`` and validation ``int(0.1 n)`` episodes, test the rest.
+
+    Args:
+        num_episodes: n.
+        seed: Of the shuffle.
+        ratios: Shares of train, validation and test.
+
+    Raises:
+        ValueError: If the ratios do not sum to 1.
+    """
+    if abs(sum(ratios) - 1) > 1e-6 or min(ratios) < 0:
+        raise ValueError(f"split ratios must be shares that sum to 1, got {ratios}")
+    order = np.arange(num_episodes)
+    np.random.RandomState(seed).shuffle(order)
+    # 1e-9: 0.8 * 10 episodes is 8 of them also where the product falls short by rounding.
+    train = int(ratios[0] * num_episodes + 1e-9)
+    validation = train + int(ratios[1] * num_episodes + 1e-9)
+    return EpisodeSplit(
+        np.sort(order[:train]), np.sort(order[train:validation]), np.sort(order[validation:])
+    )
+
+
+class FrameSampler:
+    """Draws the frames of a batch, with replacement, from (seed, step) alone."""
+
+    def __init__(
+        self,
+        expert: Int64[np.ndarray, " i"],
+        autonomous: Int64[np.ndarray, " j"],
+        *,
+        batch_size: int,
+        seed: int,
+        expert_fraction: float | None = None,
+    ) -> None:
+        """Sample from two pools of frames.
+
+        Args:
+            expert: Global indices of frames that a human drove.
+            autonomous: Global indices of frames that the policy drove.
+            batch_size: Frames per batch.
+            seed: Of everything that is drawn.
+            expert_fraction: Share of every batch from ``expert`` (rounded to whole frames); None
+                draws from all frames alike. Where one pool is empty, the other fills the batch.
+
+        Raises:
+            DataError: If both pools are empty.
+        """
+        if not len(expert) + len(autonomous):
+            raise DataError(
+                "no frame is left to train on. Record demonstrations or rollouts, or widen "
+                "the sampling configuration."
+            )
+        self._batch_size = batch_size
+        self._seed = seed
+        if expert_fraction is None or not len(expert) or not len(autonomous):
+            self._pools = [(np.sort(np.concatenate([expert, autonomous])), batch_size)]
+        else:
+            num_expert = int(batch_size * expert_fraction + 0.5)
+            self._pools = [(expert, num_expert), (autonomous, batch_size - num_expert)]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that can be drawn."""
+        return sum(len(pool) for pool, _ in self._pools)
+
+    def indices(self, step: int) -> Int64[np.ndarray, " b"]:
+        """Global indices of the frames of batch ``step``, in random order."""
+        # Philox is counter-based: a key per step needs no state from the steps before.
+        rng = np.random.Generator(np.random.Philox(key=[self._seed, step]))
+        drawn = [pool[rng.integers(0, len(pool), count)] for pool, count in self._pools]
+        return rng.permutation(np.concatenate(drawn))
+
+
+def frame_sampler(  # noqa: PLR0913 - options are keyword-only
+    table: FrameTable,
+    config: SamplingConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    episodes: Int[np.ndarray, " e"] | None = None,
+    paused_frames: PausedRule = "skip",
+) -> FrameSampler:
+    """A sampler over a dataset's frames.
+
+    Args:
+        table: The dataset; needs ``intervention``, and ``phase`` if it has paused frames.
+        config: Which frames, and how they are balanced.
+        batch_size: Frames per batch.
+        seed: Of everything that is drawn.
+        episodes: Episodes to sample from (a split); None: all.
+        paused_frames: ``skip`` never draws a paused frame; ``autonomous`` treats it like any other.
+
+    Raises:
+        DataError: If no frame is left.
+    """
+    usable = np.ones(table.num_frames, dtype=bool)
+    if paused_frames == "skip":
+        usable &= ~(table.is_paused & ~table.is_intervention)
+    if episodes is not None:
+        usable &= np.isin(table.episode_index, episodes)
+    is_expert = table.is_intervention
+    if config.frames == "expert":
+        usable &= is_expert
+    elif config.frames == "demonstrations":
+        usable &= table.is_demonstration
+    return FrameSampler(
+        np.flatnonzero(usable & is_expert),
+        np.flatnonzero(usable & ~is_expert),
+        batch_size=batch_size,
+        seed=seed,
+        expert_fraction=config.expert_fraction,
+    )
+
+
+class ActionChunks(NamedTuple):
+    """The next actions of some frames."""
+
+    actions: Shaped[np.ndarray, "b h a"]
+    is_pad: Bool[np.ndarray, "b h"]
+    """True past the end of the episode, where the last action is repeated."""
+
+
+def action_chunks(
+    actions: Float[np.ndarray, "n a"],
+    episode_ends: Int[np.ndarray, " e"],
+    indices: Int[np.ndarray, " b"],
+    *,
+    horizon: int,
+) -> ActionChunks:
+    """Actions ``t, t + 1, ..., t + horizon - 1`` of every frame ``t`` in ``indices``.
+
+    Past the end of an episode its last action is repeated, as openpi trains.
+
+    Args:
+        actions: Actions of all frames, by global index.
+        episode_ends: Global index one past every episode's last frame, rising.
+        indices: Frames.
+        horizon: Actions per chunk, h.
+    """
+    ends = episode_ends[np.searchsorted(episode_ends, indices, side="right")]
+    wanted = indices[:, None] + np.arange(horizon)
+    is_pad = wanted >= ends[:, None]
+    return ActionChunks(actions[np.where(is_pad, ends[:, None] - 1, wanted)], is_pad)

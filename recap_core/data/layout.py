@@ -1,0 +1,194 @@
+"""Where things are in a LeRobot v3.0 dataset, and what its metadata says."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from recap_core.data.columns import Feature
+from recap_core.errors import ColumnError, DataError
+
+VERSION: Final = "v3.0"
+DATA_PATH: Final = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH: Final = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH: Final = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+FILES_PER_CHUNK: Final = 1000
+
+
+@dataclass(frozen=True)
+class DatasetMeta:
+    """The metadata of a dataset; nothing of its data is read."""
+
+    root: Path
+    fps: int
+    features: dict[str, Feature]
+    """In the order of ``info.json``."""
+    robot_type: str | None
+    tasks: tuple[str, ...]
+    """Task texts by ``task_index``."""
+    info: dict[str, Any]
+    """All of ``info.json``."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Features that are videos."""
+        return tuple(name for name, ft in self.features.items() if ft["dtype"] == "video")
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes, by ``info.json``."""
+        return int(self.info["total_episodes"])
+
+    @property
+    def num_frames(self) -> int:
+        """Frames, by ``info.json``."""
+        return int(self.info["total_frames"])
+
+    @cached_property
+    def episodes(self) -> pa.Table:
+        """``meta/episodes`` without statistics, one row per episode, in episode order."""
+        return self._read_episodes(statistics=False)
+
+    def _read_episodes(self, *, statistics: bool) -> pa.Table:
+        paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
+        if not paths:
+            raise DataError(f"{self.root} has no meta/episodes. Convert or export it again.")
+        tables = []
+        for path in paths:
+            file = open_parquet(path)
+            names = [name for name in file.schema_arrow.names if statistics or name[:6] != "stats/"]
+            tables.append(file.read(columns=names))
+        table = pa.concat_tables(tables, promote_options="default")
+        if table.num_rows != self.num_episodes:
+            raise DataError(
+                f"{self.root} has {table.num_rows} rows in meta/episodes, but info.json says "
+                f"{self.num_episodes} episodes. The dataset is incomplete; write it again."
+            )
+        return table.sort_by("episode_index")
+
+    def episodes_with_statistics(self) -> pa.Table:
+        """``meta/episodes`` with the statistics of every episode."""
+        return self._read_episodes(statistics=True)
+
+    def episode_column(self, name: str) -> np.ndarray:
+        """One column of ``meta/episodes`` as an array."""
+        return self.episodes.column(name).to_numpy()
+
+    @cached_property
+    def episode_lengths(self) -> Int[np.ndarray, " e"]:
+        """Frames of every episode; they sum to the number of frames."""
+        lengths = self.episode_column("length").astype(np.int64)
+        if lengths.sum() != self.num_frames:
+            raise DataError(
+                f"the episodes of {self.root} have {lengths.sum()} frames, but info.json says "
+                f"{self.num_frames}. The dataset is incomplete; write it again."
+            )
+        return lengths
+
+    @property
+    def data_files(self) -> list[Path]:
+        """Parquet files in reading order."""
+        return sorted((self.root / "data").glob("*/*.parquet"))
+
+    def video_path(self, camera: str, chunk_index: int, file_index: int) -> Path:
+        """One video file."""
+        template = self.info.get("video_path") or VIDEO_PATH
+        return self.root / template.format(
+            video_key=camera, chunk_index=chunk_index, file_index=file_index
+        )
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a parquet file.
+
+    Raises:
+        DataError: If it is missing, truncated, or no parquet file.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"parquet file {path} cannot be read ({error}). Write the dataset again."
+        ) from error
+
+
+def read_meta(root: Path) -> DatasetMeta:
+    """Read ``info.json`` and the tasks of a dataset.
+
+    Raises:
+        DataError: If there is none, or it is of another version.
+    """
+    path = root / "meta" / "info.json"
+    try:
+        info = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{root} is no LeRobot dataset: meta/info.json cannot be read ({error}). "
+            "Check the path."
+        ) from error
+    if info.get("codebase_version") != VERSION:
+        raise DataError(
+            f"{root} is a dataset of version {info.get('codebase_version')!r}, but {VERSION} is "
+            "needed. Convert it first."
+        )
+    for key in ("fps", "features", "total_episodes", "total_frames"):
+        if key not in info:
+            raise DataError(f"meta/info.json of {root} has no {key!r}. Write the dataset again.")
+    table = open_parquet(root / "meta" / "tasks.parquet").read()
+    order = np.argsort(table.column("task_index").to_numpy())
+    texts = table.column("task" if "task" in table.column_names else "__index_level_0__")
+    return DatasetMeta(
+        root=root,
+        fps=int(info["fps"]),
+        features=info["features"],
+        robot_type=info.get("robot_type"),
+        tasks=tuple(texts.take(order).to_pylist()),
+        info=info,
+    )
+
+
+def require_features(meta: DatasetMeta, names: list[str] | tuple[str, ...]) -> None:
+    """Raise ColumnError unless the dataset has all of these features."""
+    missing = [name for name in names if name not in meta.features]
+    if missing:
+        raise ColumnError(
+            f"{meta.root} has no column {', '.join(missing)}; it has {', '.join(meta.features)}. "
+            "Convert the recording with this version, or correct the names in the configuration."
+        )
+
+
+def arrow_schema(features: dict[str, Feature]) -> pa.Schema:
+    """Schema of the data files, with the metadata by which Hugging Face finds the types.
+
+    Raises:
+        ColumnError: If a feature is neither a scalar, a vector, a string nor a video.
+    """
+    fields, described = [], {}
+    for name, feature in features.items():
+        if feature["dtype"] == "video":
+            continue
+        shape, dtype = list(feature["shape"]), feature["dtype"]
+        value = pa.type_for_alias(dtype)
+        if shape == [1]:
+            fields.append(pa.field(name, value))
+            described[name] = {"dtype": dtype, "_type": "Value"}
+        elif len(shape) == 1:
+            fields.append(pa.field(name, pa.list_(value, shape[0])))
+            described[name] = {
+                "feature": {"dtype": dtype, "_type": "Value"},
+                "length": shape[0],
+                "_type": "List",
+            }
+        else:
+            raise ColumnError(
+                f"feature {name} has dtype {dtype} and shape {shape}; only scalars, vectors and "
+                "videos can be stored. Leave it out, or flatten it."
+            )
+    metadata = {"huggingface": json.dumps({"info": {"features": described}})}
+    return pa.schema(fields, metadata=metadata)

@@ -1,0 +1,60 @@
+"""Episodes at another rate: a new time grid, interpolation, and sample-and-hold."""
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+MAX_RATE_ERROR = 0.01
+"""Relative difference of rates up to which frames are taken as they are."""
+
+
+def measured_fps(timestamps: Float64[np.ndarray, " t"]) -> float:
+    """``(N - 1) / (t_last - t_first)``, frames per second; needs two rising timestamps."""
+    return float((len(timestamps) - 1) / (timestamps[-1] - timestamps[0]))
+
+
+def needs_resampling(source_fps: float, target_fps: float) -> bool:
+    """Whether the rates differ by more than 1 % of the source's."""
+    return abs(target_fps - source_fps) / source_fps > MAX_RATE_ERROR
+
+
+def time_grid(timestamps: Float64[np.ndarray, " t"], fps: int) -> Float64[np.ndarray, " g"]:
+    """``t_first + i / fps`` for ``i`` up to ``floor(duration * fps)``, seconds."""
+    duration_s = timestamps[-1] - timestamps[0]
+    # 1e-4 frames: Unix times are only exact to about 1e-7 s.
+    num_frames = int(np.floor(duration_s * fps + 1e-4)) + 1
+    return timestamps[0] + np.arange(num_frames) / fps
+
+
+def hold_indices(
+    timestamps: Float64[np.ndarray, " t"], grid: Float64[np.ndarray, " g"]
+) -> Int[np.ndarray, " g"]:
+    """Index of the last sample at or before every grid time; the first sample before it.
+
+    Args:
+        timestamps: Rising sample times, seconds.
+        grid: Times to look up, seconds.
+    """
+    # 1e-6 s: a sample taken exactly on the grid counts as "at".
+    return np.maximum(np.searchsorted(timestamps, grid + 1e-6, side="right") - 1, 0)
+
+
+def interpolate(
+    values: Float[np.ndarray, "t d"],
+    timestamps: Float64[np.ndarray, " t"],
+    grid: Float64[np.ndarray, " g"],
+    *,
+    held_dims: tuple[int, ...] = (),
+) -> Float[np.ndarray, "g d"]:
+    """Linear interpolation of every dimension, except those that are held.
+
+    Args:
+        values: Samples, in time order.
+        timestamps: Their times, seconds.
+        grid: Times of the result, seconds.
+        held_dims: Dimensions that keep the last sample instead (grippers); those that ``values``
+            does not have are ignored.
+    """
+    result = np.stack([np.interp(grid, timestamps, column) for column in values.T], axis=1)
+    held = [dim for dim in held_dims if dim < values.shape[1]]
+    result[:, held] = values[hold_indices(timestamps, grid)][:, held]
+    return result.astype(values.dtype)

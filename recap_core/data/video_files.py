@@ -1,0 +1,206 @@
+"""Single video files: what is in them, their frames, copies of their packets, new encodings.
+
+Videos in a dataset are H.264, yuv420p, one constant frame rate, first frame at time 0.
+"""
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from jaxtyping import UInt8
+
+from recap_core.data.columns import Feature
+from recap_core.errors import EpisodeError
+
+X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "0"}
+"""One thread and no B-frames: the same frames give the same bytes on any machine."""
+KEYFRAME_INTERVAL = 2
+"""Every second frame can be reached directly."""
+
+
+class VideoInfo(NamedTuple):
+    """What a video file's header and packets say."""
+
+    codec: str
+    pixel_format: str
+    height: int
+    width: int
+    num_frames: int
+    """Packets; every packet of the codecs used here is one frame."""
+    starts_with_keyframe: bool
+
+    @property
+    def is_copyable(self) -> bool:
+        """Whether its packets can go into a dataset without encoding them again."""
+        return self.codec == "h264" and self.pixel_format == "yuv420p" and self.starts_with_keyframe
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        container = av.open(str(path))
+    except (FFmpegError, OSError) as error:
+        raise EpisodeError(
+            f"video {path} cannot be opened ({error}): it is truncated or no video. "
+            "Exclude the episode with an annotation, or restore the file."
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise EpisodeError(f"{path} has no video stream. Restore the file.")
+    return container
+
+
+def _broken(path: Path, error: Exception) -> EpisodeError:
+    return EpisodeError(
+        f"video {path} is damaged ({error}). "
+        "Exclude the episode with an annotation, or restore the file."
+    )
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Read header and packets of a video, without decoding.
+
+    Raises:
+        EpisodeError: If it cannot be opened or read to the end.
+    """
+    with closing(_open(path)) as container:
+        stream = container.streams.video[0]
+        keyframes = [packet.is_keyframe for packet in _packets(container, path)]
+        context = stream.codec_context
+        return VideoInfo(
+            codec=stream.codec.canonical_name,
+            pixel_format=context.pix_fmt or "",
+            height=context.height,
+            width=context.width,
+            num_frames=len(keyframes),
+            starts_with_keyframe=bool(keyframes) and keyframes[0],
+        )
+
+
+def _packets(container: InputContainer, path: Path) -> list[av.Packet]:
+    try:
+        return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    except FFmpegError as error:
+        raise _broken(path, error) from error
+
+
+def read_frames_in_order(path: Path, *, start_s: float = 0.0) -> Generator[av.VideoFrame]:
+    """Decoded frames of a video by rising time, from ``start_s`` seconds on.
+
+    Raises:
+        EpisodeError: If it cannot be opened or decoded.
+    """
+    with closing(_open(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        try:
+            if start_s > 0 and stream.time_base is not None:
+                container.seek(round(start_s / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                # 1e-4 s: LeRobot's tolerance between a frame's time and its row's.
+                if frame.time is not None and frame.time >= start_s - 1e-4:
+                    yield frame
+        except FFmpegError as error:
+            raise _broken(path, error) from error
+
+
+def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+    """Pixels of a decoded frame."""
+    return frame.to_ndarray(format="rgb24")
+
+
+def copy_packets(source: Path, target: Path, *, fps: int) -> int:
+    """Rewrap a video packet by packet, its frames now exactly ``1 / fps`` seconds apart.
+
+    Args:
+        source: H.264 video that starts with a keyframe.
+        target: New mp4 file; its directory exists.
+        fps: Frame rate of the copy, frames per second.
+
+    Returns:
+        Frames copied.
+
+    Raises:
+        EpisodeError: If the source cannot be read.
+    """
+    with closing(_open(source)) as container:
+        stream, packets = container.streams.video[0], _packets(container, source)
+        # Display order by presentation time; how far a packet is decoded ahead of its display
+        # (B-frames) shifts all decoding times, so that none is later than its presentation.
+        order = sorted(range(len(packets)), key=lambda i: packets[i].pts or 0)
+        rank = {packet: position for position, packet in enumerate(order)}
+        delay = max((i - rank[i] for i in range(len(packets))), default=0)
+        with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as copy:
+            output = copy.add_stream_from_template(stream)
+            output.time_base = Fraction(1, fps)
+            for i, packet in enumerate(packets):
+                packet.stream = output
+                packet.time_base = Fraction(1, fps)
+                packet.pts, packet.dts, packet.duration = rank[i], i - delay, 1
+                copy.mux(packet)
+        return len(packets)
+
+
+def _muxer_options() -> dict[str, str]:
+    # bitexact: no version strings, so the same packets give the same bytes.
+    return {"movflags": "+faststart", "fflags": "+bitexact"}
+
+
+def encode_video(
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]],
+    target: Path,
+    *,
+    fps: int,
+    keyframe_interval: int = KEYFRAME_INTERVAL,
+) -> int:
+    """Encode frames as H.264, yuv420p, synchronously: no frame can be dropped.
+
+    Args:
+        frames: RGB frames of equal, even size.
+        target: New mp4 file; its directory exists.
+        fps: Frames per second.
+        keyframe_interval: Every so many frames one that can be decoded on its own.
+
+    Returns:
+        Frames encoded.
+    """
+    num_frames = 0
+    with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as container:
+        stream = None
+        for image in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.gop_size = keyframe_interval
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = num_frames
+            container.mux(stream.encode(frame))
+            num_frames += 1
+        if stream is not None:
+            container.mux(stream.encode())
+    return num_frames
+
+
+def video_feature(info: VideoInfo, *, fps: int) -> Feature:
+    """The feature of ``info.json`` that describes a camera."""
+    return {
+        "dtype": "video",
+        "shape": [info.height, info.width, 3],
+        "names": ["height", "width", "channels"],
+        "info": {
+            "video.height": info.height,
+            "video.width": info.width,
+            "video.codec": info.codec,
+            "video.pix_fmt": info.pixel_format,
+            "video.fps": fps,
+            "video.channels": 3,
+            "has_audio": False,
+            "is_depth_map": False,
+        },
+    }
