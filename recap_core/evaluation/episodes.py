@@ -1,0 +1,137 @@
+"""Autonomous episodes of a policy on held-out seeds."""
+
+import contextlib
+from collections.abc import Generator, Iterator
+
+from recap_core.config.evaluation import EvaluationConfig
+from recap_core.errors import DataError
+from recap_core.evaluation.outcome import EpisodeOutcome
+from recap_core.progress import Bar, Progress
+from recap_core.rollout.clock import FrameClock
+from recap_core.rollout.frame import Frame, Outcome
+from recap_core.rollout.lockstep import EpisodeRun, run_lockstep
+from recap_core.rollout.loop import LoopSettings, RobotLoop
+from recap_core.rollout.phase import Phase
+from recap_core.rollout.protocols import PolicyClient
+from recap_core.sim.aloha import SimAloha
+from recap_core.sim.rendering import SceneRenderer, probe_rendering
+from recap_core.sim.scene import Scene
+from recap_core.sim.seeds import evaluation_seeds
+from recap_core.sim.supervisor import Judge
+
+
+def evaluate(
+    policy: PolicyClient, config: EvaluationConfig, *, num_robots: int, progress: Progress
+) -> list[EpisodeOutcome]:
+    """Run the policy alone, and say how each episode went, in order of their seeds.
+
+    Outcomes depend on the policy and the config only, not on ``num_robots``. Cameras are rendered
+    only for the frames at which the policy is asked.
+
+    Args:
+        policy: Who drives.
+        config: Seeds, episode length, robot.
+        num_robots: Simulated robots in lockstep.
+        progress: Told about every episode.
+
+    Raises:
+        RenderingError: If the config has cameras and there is no GL context.
+        RobotError: If the policy's chunks are misshapen or not finite.
+    """
+    policy.reset()
+    seeds = range(config.first_seed, config.first_seed + config.num_episodes)
+    with _open_room(config) as room, progress.bar("evaluate", total=len(seeds)) as bar:
+        session = _Session(config, room, bar)
+        run_lockstep(session.start, policy, num_robots=min(num_robots, len(seeds)))
+    return [session.outcomes[seed] for seed in seeds]
+
+
+@contextlib.contextmanager
+def _open_room(config: EvaluationConfig) -> Generator[tuple[Scene, SceneRenderer | None]]:
+    if config.robot.cameras:
+        probe_rendering()
+    scene = Scene()
+    if not config.robot.cameras:
+        yield scene, None
+        return
+    with SceneRenderer(scene, config.robot) as renderer:
+        yield scene, renderer
+
+
+class _Watcher:
+    """Keeps what an outcome says about an episode; no frames."""
+
+    def __init__(self, robot: SimAloha) -> None:
+        self._robot = robot
+        self.num_frames = 0
+        self.num_correcting_frames = 0
+        self.best_stage = robot.stage
+
+    def record(self, frame: Frame) -> None:
+        """Count."""
+        self.num_frames += 1
+        self.num_correcting_frames += frame.phase is Phase.CORRECTING
+        self.best_stage = max(self.best_stage, self._robot.stage)
+
+
+class _Session:
+    """Hands out episodes to robots and collects outcomes by seed."""
+
+    def __init__(
+        self, config: EvaluationConfig, room: tuple[Scene, SceneRenderer | None], bar: Bar
+    ) -> None:
+        self._config = config
+        self._scene, self._renderer = room
+        self._bar = bar
+        self._robots: dict[int, SimAloha] = {}
+        self._seeds: Iterator[int] = iter(
+            range(config.first_seed, config.first_seed + config.num_episodes)
+        )
+        self.outcomes: dict[int, EpisodeOutcome] = {}
+
+    def start(self, robot_index: int) -> EpisodeRun | None:
+        """The next episode, on the robot of that index."""
+        seed = next(self._seeds, None)
+        if seed is None:
+            return None
+        config = self._config
+        if robot_index not in self._robots:
+            self._robots[robot_index] = SimAloha(self._scene, config.robot, renderer=self._renderer)
+        robot = self._robots[robot_index]
+        streams = evaluation_seeds(seed)
+        robot.reset_episode(streams.scene)
+        clock = FrameClock(0.0, fps=config.robot.fps)
+        loop = RobotLoop(
+            robot,
+            Judge(robot, driver="policy"),
+            clock,
+            teleoperator=None,
+            settings=LoopSettings(
+                prompt=config.robot.instruction,
+                max_frames=config.max_episode_frames,
+                execute_frames=config.execute_frames,
+                read_every_frame=False,
+            ),
+            episode_seed=streams.policy,
+        )
+        watcher = _Watcher(robot)
+
+        def finish(outcome: Outcome) -> None:
+            self._finish(seed, watcher, outcome)
+
+        return EpisodeRun(loop, clock, watcher, finish)
+
+    def _finish(self, seed: int, watcher: _Watcher, outcome: Outcome) -> None:
+        if watcher.num_correcting_frames:
+            raise DataError(
+                f"Evaluation episode {seed} has {watcher.num_correcting_frames} correcting "
+                "frames; nobody may take over in an evaluation."
+            )
+        self.outcomes[seed] = EpisodeOutcome(
+            seed=seed,
+            success=outcome is Outcome.SUCCESS,
+            num_frames=watcher.num_frames,
+            best_stage=watcher.best_stage,
+        )
+        num_successes = sum(result.success for result in self.outcomes.values())
+        self._bar.update(len(self.outcomes), f"{num_successes} succeeded")

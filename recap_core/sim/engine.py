@@ -1,0 +1,14 @@
+"""MuJoCo, set up for rendering without a display."""
+
+import os
+import sys
+
+if sys.platform == "linux":
+    # MuJoCo picks its GL backend when it is imported; Mesa picks its threads with the first
+    # context. Both keep what the user has set.
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+import mujoco
+
+__all__ = ["mujoco"]
