@@ -42,7 +42,9 @@ class Recording(Artifact):
     num_episodes: int = Field(ge=1)
     num_frames: int = Field(ge=1)
     num_successes: int = Field(ge=0)
+    """Successful episodes."""
     num_intervention_frames: int = Field(ge=0)
+    """Frames that the operator drove, demonstrations included."""
     fps: int = Field(ge=1)
     task: str
     mode: Literal["demonstration", "rollout"]
@@ -70,6 +72,10 @@ class AnyDataset(Artifact):
     cameras: tuple[str, ...] = ()
     """Camera features: ``observation.images.<camera>``."""
     num_rounds: int = Field(default=1, ge=1)
+    num_successes: int = Field(ge=0)
+    """Successful episodes."""
+    num_intervention_frames: int = Field(ge=0)
+    """Frames that a human drove, demonstrations included."""
 
 
 class Dataset(AnyDataset):

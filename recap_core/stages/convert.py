@@ -1,0 +1,46 @@
+"""Stage 1: raw episodes to a LeRobot dataset with the five RECAP columns."""
+
+from recap_core.config.dataset import ConvertConfig
+from recap_core.errors import ConfigError
+from recap_core.lineage.artifacts import Dataset, Recording
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.progress import Progress, Silent
+from recap_core.stages.dataset_details import summary_details
+from recap_core.stages.registry import CONVERT
+
+
+def convert_recording(
+    recording: Recording,
+    config: ConvertConfig,
+    *,
+    name: str,
+    store: Store,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Convert a recording to LeRobot v3.0 with the five RECAP columns.
+
+    Raises:
+        DataError: If an episode breaks a rule of the raw format; nothing is published.
+        ConfigError: If demonstrations are converted as rollouts, or rollouts as demonstrations.
+    """
+    if config.demonstrations != (recording.mode == "demonstration"):
+        raise ConfigError(
+            f"recording {recording.name} holds {recording.mode} episodes and "
+            f"convert.demonstrations is {config.demonstrations}: set it to "
+            f"{not config.demonstrations}"
+        )
+
+    def build(area: Build) -> Built:
+        from recap_core.data.convert import convert_recording as convert
+
+        summary = convert(
+            store.path(recording),
+            area.output,
+            config,
+            round_index=recording.round_index,
+            source=recording.id,
+            progress=progress or Silent(),
+        )
+        return summary_details(summary)
+
+    return store.produce(CONVERT, config, {"recording": recording}, name=name, build=build)
