@@ -24,7 +24,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -46,7 +45,7 @@ class Owner(BaseModel):
     since: AwareDatetime
 
     @classmethod
-    def current(cls) -> Self:
+    def current(cls) -> "Owner":
         """This process, now."""
         pid = os.getpid()
         return cls(
@@ -150,7 +149,7 @@ def _is_file_at(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def claim(path: Path, *, timeout_s: float, subject: str) -> Generator[Claim]:
+def claim(path: Path, *, timeout_s: float | int, subject: str) -> Generator[Claim]:
     """Hold a claim while the body runs, waiting for it if necessary.
 
     Args:

@@ -44,6 +44,8 @@ def seal(draft: Path, shelf: Shelf, *, subject: str) -> str:
     Raises:
         ArtifactError: If it is empty, holds a manifest already, or symbolic links.
     """
+    if not draft.is_dir():
+        raise ArtifactError(f"{subject} removed its output directory, or replaced it by a file")
     tree = walk(draft)
     if not tree.files:
         raise ArtifactError(f"{subject} left its output empty; it must write at least one file")

@@ -42,6 +42,7 @@ from recap_core.lineage.refs import RefChange, Refs, check_ref
 _log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
+REMOVE_TIMEOUT_S = 5.0
 
 
 class Build(NamedTuple):
@@ -115,7 +116,7 @@ class Store:
         *,
         name: str,
         build: Callable[[Build], Built],
-        lock_timeout_s: float = DAY_S,
+        lock_timeout_s: float | int = DAY_S,
     ) -> Artifact:
         """Return the artifact of this stage, config and inputs, building it if necessary.
 
@@ -224,7 +225,7 @@ class Store:
             )
         path = self.path(artifact)
         key = read_manifest(path).stage_key
-        with claim(self._layout.lock(key), timeout_s=5, subject=f"stage key {key}"):
+        with claim(self._layout.lock(key), timeout_s=REMOVE_TIMEOUT_S, subject=f"stage key {key}"):
             if self._catalog.by_stage_key(key) == path:
                 self._catalog.forget(key)
             path.chmod(0o755)
@@ -293,7 +294,7 @@ class Store:
             move_aside(directory, self._shelf, reason=str(reason))
             return
         try:
-            with claim(self._layout.lock(key), timeout_s=0, subject=f"stage key {key}"):
+            with claim(self._layout.lock(key), timeout_s=0.0, subject=f"stage key {key}"):
                 # Again, under the lock: another process may have replaced it meanwhile.
                 verify(directory, self._shelf)
         except CorruptArtifactError as error:
