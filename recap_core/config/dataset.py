@@ -31,4 +31,6 @@ class NormStatsConfig(Config):
     """Mean, std and quantiles of state and actions, after the embodiment's delta transform."""
 
     embodiment: EmbodimentConfig = EmbodimentConfig()
+    action_horizon: int = Field(default=50, ge=1)
+    """Actions per chunk of the policy: delta actions reach further over a longer horizon."""
     quantiles: Literal["openpi_histogram", "exact"] = "openpi_histogram"

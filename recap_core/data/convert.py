@@ -53,7 +53,7 @@ from recap_core.data.video_files import (
     rgb,
     video_feature,
 )
-from recap_core.errors import EpisodeError
+from recap_core.errors import DataError, EpisodeError
 from recap_core.progress import Progress, Silent
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,6 @@ class _Plan:
     """What to convert, decided before anything is written."""
 
     episodes: list[Path]
-    skipped: tuple[str, ...]
     fps: int
 
 
@@ -89,15 +88,20 @@ def _plan(
             kept.append(path)
             rates.append(measured_fps(times))
     for reason in skipped:
-        logger.info("leaving out %s", reason)
-    fps = config.target_fps or (max(round(float(np.median(rates))), 1) if rates else 1)
+        logger.warning("leaving out %s", reason)
+    if not kept:
+        raise DataError(
+            f"no episode of {recording} is left to convert ({'; '.join(skipped)}). "
+            "Record more, or change what is left out."
+        )
+    fps = config.target_fps or max(round(float(np.median(rates))), 1)
     for path, rate in zip(kept, rates, strict=True):
         if config.target_fps is None and abs(rate - fps) / fps > MAX_RATE_SPREAD:
             raise EpisodeError(
                 f"episode {path.name} was recorded at {rate:.2f} frames per second, but the "
                 f"recording at {fps}. Set target_fps to resample all episodes to one rate."
             )
-    return _Plan(kept, tuple(skipped), fps)
+    return _Plan(kept, fps)
 
 
 def _features(episode: RawEpisode, videos: Mapping[str, VideoInfo], fps: int) -> dict[str, Feature]:
@@ -313,4 +317,4 @@ def convert_recording(  # noqa: PLR0913 - options are keyword-only
             converter = _Converter(writer, config, threads)
             converter.add(episode, videos, Origin(source, round_index, path.name))
             bar.update(number + 1, path.name)
-        return writer.finish(plan.skipped)
+        return writer.finish()

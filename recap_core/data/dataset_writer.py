@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recap_core.data.columns import INTERVENTION, REWARD, Feature, index_features
+from recap_core.data.columns import Feature, index_features
 from recap_core.data.feature_statistics import (
     FeatureStatistics,
     aggregate_statistics,
@@ -38,7 +38,7 @@ EPISODE_ROWS_IN_MEMORY = 100
 
 
 class DatasetSummary(NamedTuple):
-    """What a written dataset holds."""
+    """What a written dataset holds: the details of its artifact."""
 
     num_episodes: int
     num_frames: int
@@ -47,10 +47,6 @@ class DatasetSummary(NamedTuple):
     cameras: tuple[str, ...]
     """Camera features: ``observation.images.<camera>``."""
     num_rounds: int
-    num_successes: int
-    num_intervention_frames: int
-    skipped: tuple[str, ...] = ()
-    """Raw episodes that were left out, each with the reason."""
 
 
 class VideoSpan(NamedTuple):
@@ -118,8 +114,6 @@ class DatasetWriter:
         self._tasks: dict[str, int] = {}
         self._num_frames = 0
         self._num_episodes = 0
-        self._num_successes = 0
-        self._num_interventions = 0
         self._rounds: set[int] = set()
         self._num_videos: dict[str, int] = {}
         self._num_data_files = 0
@@ -200,10 +194,6 @@ class DatasetWriter:
         self._num_frames += length
         self._num_episodes += 1
         self._rounds.add(origin.round)
-        if REWARD in columns:
-            self._num_successes += int(columns[REWARD][-1] > 0)
-        if INTERVENTION in columns:
-            self._num_interventions += int(columns[INTERVENTION].sum())
 
     def _index_columns(self, length: int, task: str) -> dict[str, np.ndarray]:
         task_index = self._tasks.setdefault(task, len(self._tasks))
@@ -271,21 +261,8 @@ class DatasetWriter:
         # Aggregated statistics of aggregated statistics are the same, so memory stays bounded.
         self._statistics = [aggregate_statistics(self._statistics)]
 
-    def finish(self, skipped: tuple[str, ...] = ()) -> DatasetSummary:
-        """Write what is left and the metadata of the whole.
-
-        Args:
-            skipped: Raw episodes that were left out, passed on to the summary.
-
-        Raises:
-            DataError: If no episode was added.
-        """
-        if not self._num_episodes:
-            raise DataError(
-                "no episode is left to write"
-                + (f"; left out: {'; '.join(skipped)}" if skipped else "")
-                + ". Record more, or change what is left out."
-            )
+    def finish(self) -> DatasetSummary:
+        """Write what is left and the metadata of the whole; at least one episode was added."""
         self._flush_meta()
         self.__exit__(None, None, None)
         meta = self.root / "meta"
@@ -319,9 +296,6 @@ class DatasetWriter:
             tasks=tuple(self._tasks),
             cameras=cameras,
             num_rounds=len(self._rounds),
-            num_successes=self._num_successes,
-            num_intervention_frames=self._num_interventions,
-            skipped=skipped,
         )
 
 

@@ -1,0 +1,188 @@
+"""Normalisation statistics of state and actions, from parquet alone, in openpi's file format."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from recap_core.config.dataset import NormStatsConfig
+from recap_core.data.batches import action_chunks
+from recap_core.data.columns import check_finite
+from recap_core.data.frames import FrameTable, read_frames
+from recap_core.data.running_stats import FeatureNorm, RunningStats
+from recap_core.errors import ColumnError, DataError
+
+FRAMES_PER_BLOCK = 4096
+
+type NormStatistics = dict[str, FeatureNorm]
+"""``state`` and ``actions``."""
+
+
+def _delta_dims(run_lengths: tuple[int, ...], num_dims: int) -> Bool[np.ndarray, " a"]:
+    """The run-length mask as one flag per action dimension; dims beyond it are absolute."""
+    flags = np.concatenate(
+        [np.zeros(0, dtype=bool)] + [np.full(abs(run), fill_value=run > 0) for run in run_lengths]
+    )
+    if len(flags) > num_dims:
+        raise ColumnError(
+            f"delta_mask {run_lengths} describes {len(flags)} action dims, but the dataset has "
+            f"{num_dims}. Correct the embodiment."
+        )
+    return np.pad(flags, (0, num_dims - len(flags)))
+
+
+def state_of(table: FrameTable, features: tuple[str, ...]) -> Float[np.ndarray, "n s"]:
+    """The features that make up the state, side by side."""
+    columns = [table.column(name) for name in features]
+    for name, column in zip(features, columns, strict=True):
+        check_finite(name, column, where=str(table.meta.root))
+    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+
+
+def _action_blocks(
+    table: FrameTable, config: NormStatsConfig
+) -> Iterator[Float[np.ndarray, "m a"]]:
+    """Action vectors of the chunks of successive frames, relative where the mask says so."""
+    embodiment = config.embodiment
+    actions = table.column(embodiment.action)
+    check_finite(embodiment.action, actions, where=str(table.meta.root))
+    is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
+    state = state_of(table, embodiment.state)
+    ends = table.episode_ends
+    for start in range(0, len(actions), FRAMES_PER_BLOCK):
+        frames = np.arange(start, min(start + FRAMES_PER_BLOCK, len(actions)))
+        chunks, _ = action_chunks(actions, ends, frames, horizon=config.action_horizon)
+        # One dimension after the other in memory: histograms read them one by one.
+        block = np.ascontiguousarray(chunks.transpose(2, 0, 1))
+        for dim in np.flatnonzero(is_delta):
+            block[dim] -= state[frames, dim, None]
+        yield block.reshape(len(block), -1).T
+
+
+def _exact(blocks: list[Iterator[Float[np.ndarray, "m d"]]]) -> FeatureNorm:
+    """Float64 moments and exact order statistics, in three passes over the data.
+
+    The quantile is the smallest value with at least that share of the values at or below it. A
+    histogram finds its bin; the values of that bin are then sorted.
+    """
+    first, second, third = blocks
+    count = 0
+    shift = low = high = total = square = np.zeros(0)
+    for block in first:
+        values = block.astype(np.float64)
+        if not count:
+            shift = low = high = values[0].copy()
+            total = square = np.zeros(len(shift))
+        count += len(values)
+        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+        total = total + (values - shift).sum(axis=0)
+        square = square + np.square(values - shift).sum(axis=0)
+    if count < 2:
+        raise DataError(f"statistics need at least 2 frames, got {count}. Record more data.")
+    num_dims = len(shift)
+    edges = [np.linspace(low[dim], high[dim], 5001) for dim in range(num_dims)]
+    counts = np.zeros((num_dims, 5000), dtype=np.int64)
+    for block in second:
+        for dim in range(num_dims):
+            counts[dim] += np.histogram(block[:, dim], bins=edges[dim])[0]
+    ranks = {share: max(int(np.ceil(share * count - 1e-9)), 1) for share in (0.01, 0.99)}
+    cumulative = counts.cumsum(axis=1)
+    found: dict[tuple[float, int], list[np.ndarray]] = {}
+    bins = {
+        (share, dim): int(np.searchsorted(cumulative[dim], rank))
+        for share, rank in ranks.items()
+        for dim in range(num_dims)
+    }
+    for block in third:
+        for (share, dim), index in bins.items():
+            values = block[:, dim].astype(np.float64)
+            inside = (values >= edges[dim][index]) & (values <= edges[dim][index + 1])
+            found.setdefault((share, dim), []).append(values[inside])
+    quantiles = {}
+    for (share, dim), parts in found.items():
+        values = np.sort(np.concatenate(parts))
+        # Values on the bin's lower edge are counted in it; those on its upper edge sort last.
+        before = int(cumulative[dim, bins[share, dim]] - counts[dim, bins[share, dim]])
+        quantiles[share, dim] = values[ranks[share] - before - 1]
+    mean = total / count
+    return FeatureNorm(
+        mean=shift + mean,
+        std=np.sqrt(np.maximum(square / count - np.square(mean), 0)),
+        q01=np.array([quantiles[0.01, dim] for dim in range(num_dims)]),
+        q99=np.array([quantiles[0.99, dim] for dim in range(num_dims)]),
+    )
+
+
+def _histogram(blocks: Iterator[Float[np.ndarray, "m d"]]) -> FeatureNorm:
+    running = RunningStats()
+    for block in blocks:
+        running.update(block)
+    return running.result()
+
+
+def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:
+    """Statistics of a dataset's ``state`` and ``actions``; no image is decoded.
+
+    Every frame counts once for the state, and with its whole action chunk for the actions: the last
+    action is repeated past the end of an episode, and the dims of ``delta_mask`` are relative to
+    the state of the chunk's first frame, as openpi trains.
+
+    Args:
+        root: Directory of a v3.0 dataset.
+        config: Columns, delta mask, action horizon, kind of quantiles.
+
+    Raises:
+        DataError: If the dataset is incomplete or has fewer than two frames.
+        ColumnError: If a column is missing, not finite, or does not fit the mask.
+    """
+    embodiment = config.embodiment
+    table = read_frames(root, [*embodiment.state, embodiment.action])
+    state = state_of(table, embodiment.state)
+
+    def state_blocks() -> Iterator[Float[np.ndarray, "m s"]]:
+        for start in range(0, len(state), FRAMES_PER_BLOCK):
+            yield state[start : start + FRAMES_PER_BLOCK]
+
+    if config.quantiles == "exact":
+        return {
+            "state": _exact([state_blocks() for _ in range(3)]),
+            "actions": _exact([_action_blocks(table, config) for _ in range(3)]),
+        }
+    return {
+        "state": _histogram(state_blocks()),
+        "actions": _histogram(_action_blocks(table, config)),
+    }
+
+
+def write_norm_stats(path: Path, stats: NormStatistics) -> None:
+    """Write openpi's ``norm_stats.json``."""
+    content = {
+        name: {field: np.asarray(values).tolist() for field, values in norm._asdict().items()}
+        for name, norm in stats.items()
+    }
+    path.write_text(json.dumps({"norm_stats": content}, indent=2))
+
+
+def load_norm_stats(path: Path) -> NormStatistics:
+    """Read openpi's ``norm_stats.json``.
+
+    Raises:
+        DataError: If the file cannot be read or lacks a statistic.
+    """
+    try:
+        content = json.loads(path.read_text())["norm_stats"]
+        return {
+            name: FeatureNorm(*(np.array(norm[field], dtype=np.float64) for field in norm_fields()))
+            for name, norm in content.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"norm stats {path} cannot be read ({error!r}). Compute them again."
+        ) from error
+
+
+def norm_fields() -> tuple[str, ...]:
+    """The statistics of a feature, in the order of :class:`FeatureNorm`."""
+    return FeatureNorm._fields
