@@ -1,0 +1,75 @@
+"""Stage 5 as tasks: values, labels, and the relabel of a copy.
+
+All are safe to retry: an artifact appears by one rename, so a failed attempt leaves nothing behind.
+"""
+
+from prefect import task
+
+from recap_core.config.labels import LabelConfig
+from recap_core.config.stages import InferValuesConfig
+from recap_core.lineage.artifacts import (
+    AnyDataset,
+    DatasetCopy,
+    Labels,
+    RelabeledDataset,
+    ValueCheckpoint,
+    Values,
+)
+from tasks.progress import TaskProgress
+from tasks.retries import is_transient
+from tasks.stage_key import StageKey
+from tasks.store import open_store
+from tasks.summaries import summarized
+
+
+@task(
+    name="infer-values",
+    task_run_name="infer-values-{name}",
+    tags=["gpu"],
+    retries=1,
+    retry_condition_fn=is_transient,
+    cache_policy=StageKey(stage="infer_values"),
+    result_serializer="json",
+)
+def infer_values(
+    dataset: AnyDataset, value_model: ValueCheckpoint, config: InferValuesConfig, *, name: str
+) -> Values:
+    """V(o_t) of every frame of ``dataset``."""
+    from recap_core.stages.infer_values import infer_values as infer
+
+    values = infer(
+        dataset, value_model, config, name=name, store=open_store(), progress=TaskProgress()
+    )
+    return summarized(values)
+
+
+@task(
+    name="label",
+    task_run_name="label-{name}",
+    tags=["cpu"],
+    retries=1,
+    retry_condition_fn=is_transient,
+    cache_policy=StageKey(stage="label"),
+    result_serializer="json",
+)
+def label(dataset: AnyDataset, values: Values, config: LabelConfig, *, name: str) -> Labels:
+    """Advantages and ``adv_ind`` of every frame, from stored values."""
+    from recap_core.stages.label import label_dataset
+
+    return summarized(label_dataset(dataset, values, config, name=name, store=open_store()))
+
+
+@task(
+    name="relabel",
+    task_run_name="relabel-{name}",
+    tags=["cpu"],
+    retries=1,
+    retry_condition_fn=is_transient,
+    cache_policy=StageKey(stage="relabel"),
+    result_serializer="json",
+)
+def relabel(copy: DatasetCopy, labels: Labels, *, name: str) -> RelabeledDataset:
+    """Write ``labels`` into the ``adv_ind`` column of ``copy``, which itself stays as it is."""
+    from recap_core.stages.relabel import relabel_dataset
+
+    return summarized(relabel_dataset(copy, labels, name=name, store=open_store()))
