@@ -5,6 +5,7 @@ policy leaves behind.
 """
 
 from enum import Enum, auto
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -13,9 +14,11 @@ from recap_core.config.robot import ExpertConfig
 from recap_core.rollout.frame import Action
 from recap_core.sim.aloha import SimAloha
 from recap_core.sim.kinematics import InverseKinematics
-from recap_core.sim.scene import LEFT_GRIPPER, NUM_ARM_JOINTS, RIGHT_GRIPPER, STATE_DIM
+from recap_core.sim.scene import LEFT_GRIPPER, RIGHT_GRIPPER, STATE_DIM
 
 TOOL_SPEED_M_S = 0.6
+NEAR_M, NEAR_SPEED_M_S = 0.08, 0.4
+"""An open gripper this close to the cube goes slower: a cube that is clipped rolls away."""
 HOVER_M = 0.10
 MEETING_POINT_M = np.array([0.0, 0.5, 0.27])
 LEFT_WAITS_M = np.array([-0.16, 0.0, 0.0])
@@ -45,6 +48,14 @@ class Grip(Enum):
     """Closed beside the cube, with nothing in between."""
 
 
+class Plan(NamedTuple):
+    """What an arm does next."""
+
+    goal: Float[np.ndarray, "3"]
+    """Where the tool goes, m."""
+    gripper: float
+
+
 def _right_rotation() -> Float[np.ndarray, "3 3"]:
     """Forward is towards -x and 60 degrees down; the fingers open along y."""
     forward = np.array([-np.cos(RIGHT_PITCH_RAD), 0.0, -np.sin(RIGHT_PITCH_RAD)])
@@ -69,48 +80,46 @@ class ScriptedExpert:
     def __init__(self, robot: SimAloha, kinematics: InverseKinematics) -> None:
         self._robot = robot
         self._kinematics = kinematics
-        self._max_move_m = TOOL_SPEED_M_S / robot.config.fps
         self._rotations = {"right": _right_rotation(), "left": _left_rotation()}
 
     def get_action(self) -> Action:
         """Joint targets of both arms for the next frame."""
-        right_goal, right_gripper = self._right_plan()
-        left_goal, left_gripper = self._left_plan()
+        left, right = self._left_plan(), self._right_plan()
         action = np.empty(STATE_DIM, dtype=np.float32)
-        action[:NUM_ARM_JOINTS] = self._towards("left", left_goal)
-        action[LEFT_GRIPPER] = left_gripper
-        action[LEFT_GRIPPER + 1 : RIGHT_GRIPPER] = self._towards("right", right_goal)
-        action[RIGHT_GRIPPER] = right_gripper
+        action[:LEFT_GRIPPER] = self._towards("left", left)
+        action[LEFT_GRIPPER] = left.gripper
+        action[LEFT_GRIPPER + 1 : RIGHT_GRIPPER] = self._towards("right", right)
+        action[RIGHT_GRIPPER] = right.gripper
         return {"action": action}
 
-    def _right_plan(self) -> tuple[Float[np.ndarray, "3"], float]:
+    def _right_plan(self) -> Plan:
         """Above the cube, down to it, close, and lift to the meeting point."""
         cube, tool = self._robot.cube_position, self._robot.tool_position("right")
         hover = cube + np.array([0.0, 0.0, HOVER_M])
         grip = self._grip("right")
         if grip is Grip.HELD:
-            return MEETING_POINT_M, CLOSED
+            return Plan(MEETING_POINT_M, CLOSED)
         if grip is Grip.EMPTY:
-            return hover, OPEN
+            return Plan(hover, OPEN)
         if grip is Grip.CLOSING or np.linalg.norm(tool - cube) < CLOSE_RIGHT_M:
-            return cube, CLOSED
+            return Plan(cube, CLOSED)
         miss = np.linalg.norm((tool - cube)[:2])
         height = np.clip(FUNNEL_SLOPE * (miss - FUNNEL_RADIUS_M), 0.0, HOVER_M)
-        return cube + np.array([0.0, 0.0, height]), OPEN
+        return Plan(cube + np.array([0.0, 0.0, height]), OPEN)
 
-    def _left_plan(self) -> tuple[Float[np.ndarray, "3"], float]:
+    def _left_plan(self) -> Plan:
         """Wait beside the meeting point, then take the cube there."""
         cube, tool = self._robot.cube_position, self._robot.tool_position("left")
         grip = self._grip("left")
         reached = LEFT_COMMITS_M if np.linalg.norm(tool - cube) < LEFT_NEAR_M else MEETING_REACHED_M
         is_offered = np.linalg.norm(cube - MEETING_POINT_M) < reached
         if not is_offered or grip is Grip.EMPTY:
-            return MEETING_POINT_M + LEFT_WAITS_M, OPEN
+            return Plan(MEETING_POINT_M + LEFT_WAITS_M, OPEN)
         if grip is not Grip.OPEN or np.linalg.norm(tool - cube) < CLOSE_LEFT_M:
-            return cube, CLOSED
+            return Plan(cube, CLOSED)
         miss = np.linalg.norm((tool - cube)[1:])
         backwards = np.clip(FUNNEL_SLOPE * (miss - FUNNEL_RADIUS_M), 0.0, -LEFT_WAITS_M[0])
-        return cube - np.array([backwards, 0.0, 0.0]), OPEN
+        return Plan(cube - np.array([backwards, 0.0, 0.0]), OPEN)
 
     def _grip(self, arm: str) -> Grip:
         """What the arm's fingers have between them.
@@ -130,12 +139,14 @@ class ScriptedExpert:
             return Grip.OPEN
         return Grip.EMPTY if opening < EMPTY_OPENING else Grip.CLOSING
 
-    def _towards(self, arm: str, goal: Float[np.ndarray, "3"]) -> Float[np.ndarray, "6"]:
-        """Joint angles one frame's way from the tool towards ``goal``."""
+    def _towards(self, arm: str, plan: Plan) -> Float[np.ndarray, "6"]:
+        """Joint angles one frame's way from the tool towards the goal."""
         tool = self._robot.tool_position(arm)
-        way = goal - tool
+        way = plan.goal - tool
         distance = float(np.linalg.norm(way))
-        share = min(1.0, self._max_move_m / distance) if distance > 0 else 1.0
+        is_near = np.linalg.norm(tool - self._robot.cube_position) < NEAR_M
+        speed = NEAR_SPEED_M_S if is_near and plan.gripper == OPEN else TOOL_SPEED_M_S
+        share = min(1.0, speed / self._robot.config.fps / max(distance, 1e-9))
         return self._kinematics.solve(
             arm,
             self._robot.data.qpos,
