@@ -120,7 +120,6 @@ def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
     require_features(meta, [name])
     if meta.features[name]["dtype"] == "video":
         raise ColumnError(f"{name} of {meta.root} is a video. Decode it with data.video instead.")
-    is_text = meta.features[name]["dtype"] == "string"
     parts = []
     for path in meta.data_files:
         file = open_parquet(path)
@@ -132,7 +131,7 @@ def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
             raise DataError(
                 f"parquet file {path} cannot be read ({error}). Write the dataset again."
             ) from error
-        parts += [_to_numpy(chunk, is_text=is_text) for chunk in table.column(name).chunks]
+        parts.append(column_to_numpy(table.column(name)))
     values = np.concatenate(parts) if parts else np.zeros(0)
     expected = int(meta.episode_lengths.sum())
     if len(values) != expected:
@@ -143,19 +142,24 @@ def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
     return values
 
 
-def _to_numpy(chunk: pa.Array, *, is_text: bool) -> np.ndarray:
-    if chunk.null_count:
-        raise ColumnError(f"a column holds {chunk.null_count} empty cells. Write it again.")
-    if is_text:
-        encoded = chunk.dictionary_encode()
+def column_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """A parquet column as an array: [n], or [n, d] for vectors; text has fixed width.
+
+    Raises:
+        ColumnError: If cells are empty.
+    """
+    if column.null_count:
+        raise ColumnError(f"a column holds {column.null_count} empty cells. Write it again.")
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        encoded = column.combine_chunks().dictionary_encode()
         words = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
         return words[encoded.indices.to_numpy()]
-    if pa.types.is_list(chunk.type) or pa.types.is_fixed_size_list(chunk.type):
-        flat = chunk.flatten().to_numpy(zero_copy_only=False)
-        matrix = flat.reshape(len(chunk), -1)
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        matrix = flat.reshape(len(column), -1)
         # A feature of shape (1,) may be stored as a list of one; it is a scalar all the same.
         return matrix[:, 0] if matrix.shape[1] == 1 else matrix
-    return chunk.to_numpy(zero_copy_only=False)
+    return column.to_numpy()
 
 
 def read_frames(root: Path, columns: Sequence[str] = ()) -> FrameTable:

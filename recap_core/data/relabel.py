@@ -1,0 +1,124 @@
+"""Stage 5, last step: new labels in the ``adv_ind`` column of a copy of a dataset."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recap_core.data.columns import ADV_IND, Feature, recap_features
+from recap_core.data.dataset_writer import emptied_on_error
+from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
+from recap_core.errors import ColumnError, DataError
+from recap_core.labels.adv_ind import decode_adv_ind, encode_adv_ind
+from recap_core.lineage.digest_cache import DigestCache
+from recap_core.lineage.links import link_tree
+
+INFO = "meta/info.json"
+
+
+def write_adv_ind(
+    source: Path, output: Path, adv_ind: np.ndarray, *, digests: DigestCache | None = None
+) -> int:
+    """Write a dataset like ``source`` with another ``adv_ind``; the source stays as it is.
+
+    Parquet files are rewritten row group by row group, with all other columns and all metadata;
+    everything else is shared by hard link. On an error nothing is left in ``output``.
+
+    Args:
+        source: A v3.0 dataset; only read.
+        output: Directory of the new dataset; must not exist or be empty.
+        adv_ind: Label of every frame by global index: text, or codes of
+            :data:`recap_core.labels.adv_ind.NAMES`.
+        digests: The store's digest cache.
+
+    Returns:
+        New bytes on disk.
+
+    Raises:
+        ColumnError: If there is not one label per frame, or a label is unknown.
+        DataError: If the source is incomplete, or ``output`` is taken.
+    """
+    meta = read_meta(source)
+    codes = adv_ind if adv_ind.dtype.kind in "iu" else encode_adv_ind(adv_ind)
+    names = decode_adv_ind(codes)
+    if len(names) != meta.num_frames:
+        raise ColumnError(
+            f"{len(names)} labels were given, but {source} has {meta.num_frames} frames. "
+            "Label this dataset, not another one."
+        )
+    adds_feature = ADV_IND not in meta.features
+    with emptied_on_error(output):
+        new_bytes = link_tree(
+            source,
+            output,
+            digests=digests,
+            include=lambda path: not (path.startswith("data/") or (adds_feature and path == INFO)),
+        )
+        if adds_feature:
+            features = _with_adv_ind(meta.features)
+            info = {**meta.info, "features": features}
+            (output / INFO).write_text(json.dumps(info, indent=4))
+            new_bytes += (output / INFO).stat().st_size
+        start = 0
+        for path in meta.data_files:
+            target = output / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            start += _rewrite(path, target, names[start:])
+            new_bytes += target.stat().st_size
+        if start != len(names):
+            raise DataError(
+                f"the data files of {source} hold {start} rows, but info.json says {len(names)}. "
+                "The dataset is incomplete; write it again."
+            )
+    return new_bytes
+
+
+def _with_adv_ind(features: dict[str, Feature]) -> dict[str, Feature]:
+    return {**features, ADV_IND: recap_features()[ADV_IND]}
+
+
+def _with_field(schema: pa.Schema) -> pa.Schema:
+    """The schema, and ``adv_ind`` in it, also where Hugging Face looks for it."""
+    if ADV_IND in schema.names:
+        return schema
+    metadata = dict(schema.metadata or {})
+    if b"huggingface" in metadata:
+        described = json.loads(metadata[b"huggingface"])
+        described["info"]["features"][ADV_IND] = {"dtype": "string", "_type": "Value"}
+        metadata[b"huggingface"] = json.dumps(described).encode()
+    return schema.append(pa.field(ADV_IND, pa.string())).with_metadata(metadata)
+
+
+def _rewrite(source: Path, target: Path, names: np.ndarray) -> int:
+    """Copy one data file with the first labels of ``names``; returns its number of rows."""
+    file = open_parquet(source)
+    schema = _with_field(file.schema_arrow)
+    position = schema.get_field_index(ADV_IND)
+    field = schema.field(position)
+    start = 0
+    with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            labels = names[start : start + table.num_rows]
+            if len(labels) < table.num_rows:
+                raise DataError(
+                    f"{source} holds more rows than info.json says. Write the dataset again."
+                )
+            start += table.num_rows
+            columns = list(table.columns)
+            column = pa.chunked_array([pa.array(labels.tolist(), pa.string())]).cast(field.type)
+            columns[position : position + 1] = [column]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=table.num_rows)
+    return start
+
+
+def adv_ind_counts(meta: DatasetMeta) -> dict[str, int]:
+    """Frames of every label, read from that column alone."""
+    counts: dict[str, int] = {}
+    for path in meta.data_files:
+        column = open_parquet(path).read(columns=[ADV_IND]).column(ADV_IND)
+        for entry in column.value_counts().to_pylist():
+            counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
+    return counts
