@@ -217,7 +217,7 @@ def test_an_episode_without_frames_is_refused() -> None:
     """There is no time axis to draw; the error says which column has which length."""
     empty = np.zeros(0)
 
-    with pytest.raises(ValueError, match="episode 7: columns .* at least 1, got {'values': 0"):
+    with pytest.raises(ValueError, match=r"episode 7: columns .* at least 1, got {'values': 0"):
         replace(
             four_frames(),
             values=empty,

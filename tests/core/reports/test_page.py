@@ -51,6 +51,12 @@ class Outline(HTMLParser):
         self.text.append(data)
 
 
+@pytest.fixture(scope="module")
+def page_words(report: IterationReport) -> str:
+    """All text of the demo's page."""
+    return "".join(Outline(render_report(report)).text)
+
+
 def hostile(value: object, seen: Callable[[str], str]) -> object:
     """The same report with every free text replaced by ``seen(text)``."""
     if isinstance(value, tuple):
@@ -121,11 +127,9 @@ def test_every_text_from_outside_is_escaped(report: IterationReport) -> None:
         "recap demo --seed 0",
     ],
 )
-def test_the_numbers_are_there(report: IterationReport, text: str) -> None:
+def test_the_numbers_are_there(page_words: str, text: str) -> None:
     """Rates, intervals, costs and counts stand in the page as words."""
-    words = "".join(Outline(render_report(report)).text).replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-    assert text in words
+    assert text in page_words.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 def test_equal_data_give_equal_bytes(report: IterationReport) -> None:
@@ -192,11 +196,12 @@ def test_text_that_is_not_unicode_is_still_written(tmp_path: Path) -> None:
     assert b"caf?" in (tmp_path / "index.html").read_bytes()
 
 
-def test_every_artifact_is_listed_with_its_whole_id(report: IterationReport) -> None:
+def test_every_artifact_is_listed_with_its_whole_id(
+    report: IterationReport, page_words: str
+) -> None:
     """The graph has a table beside it."""
     assert report.lineage is not None
-    words = "".join(Outline(render_report(report)).text)
 
     for artifact in report.lineage.nodes:
         assert isinstance(artifact, LineageNode)
-        assert artifact.id in words
+        assert artifact.id in page_words
