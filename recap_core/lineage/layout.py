@@ -92,8 +92,6 @@ class Layout:
 
     def drafts(self) -> list[tuple[str, Path]]:
         """(stage key, path) of every artifact that is, or was, being built."""
-        if not self.home.is_dir():
-            return []
         found = [(DRAFT.fullmatch(path.name), path) for path in sorted(self.home.iterdir())]
         return [(match[1], path) for match, path in found if match]
 

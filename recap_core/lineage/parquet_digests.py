@@ -70,7 +70,8 @@ class _ColumnHasher:
         elif types.is_primitive(kind):
             self._values.update(array.to_numpy(zero_copy_only=False).tobytes())
         else:
-            self._values.update(repr(array.to_pylist()).encode())
+            for value in array.to_pylist():
+                self._values.update(repr(value).encode() + b"\0")
 
     def digest(self) -> str:
         """The hash so far."""

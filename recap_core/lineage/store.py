@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,13 @@ class Built(NamedTuple):
     """Numbers about the result; NaN and infinity are recorded as None."""
 
 
+class _Code(NamedTuple):
+    """What runs in this process."""
+
+    version: str
+    libraries: dict[str, str]
+
+
 class _Job(NamedTuple):
     """One call of ``produce``."""
 
@@ -71,6 +79,7 @@ class _Job(NamedTuple):
     inputs: Inputs
     name: str
     key: str
+    code: _Code
 
     @property
     def subject(self) -> str:
@@ -140,10 +149,11 @@ class Store:
                 full. Whatever ``build`` raises passes through; ``work`` is kept.
         """
         check_name(name, "artifact name")
-        job = _Job(stage, config, inputs, name, stage_key(stage, config, inputs))
-        found = self._find(stage, job.key, is_locked=False)
+        key = stage_key(stage, config, inputs)
+        found = self._find(stage, key, is_locked=False)
         if found is not None:
             return found
+        job = _Job(stage, config, inputs, name, key, self._code)
         with (
             naming_full_disks(self.home, subject=job.subject),
             claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
@@ -265,6 +275,11 @@ class Store:
         """Artifact id by ref."""
         return self._refs.all()
 
+    @cached_property
+    def _code(self) -> _Code:
+        """Asked once: what is loaded stays loaded when the checkout moves on."""
+        return _Code(code_version(Path(recap_core.__file__).parent), library_versions())
+
     def _find(self, stage: Stage, key: str, *, is_locked: bool) -> Artifact | None:
         directory = self._catalog.by_stage_key(key)
         if directory is None:
@@ -348,8 +363,8 @@ def _describe(job: _Job, built: Built, digest: str, started_at: datetime) -> Man
             parents=tuple(Parent(role=role, id=a.id) for role, a in each_input(job.inputs)),
             details=dict(built.details),
             metrics=dict(built.metrics),
-            code_version=code_version(Path(recap_core.__file__).parent),
-            libraries=library_versions(),
+            code_version=job.code.version,
+            libraries=job.code.libraries,
             host=socket.gethostname(),
             started_at=started_at,
             finished_at=datetime.now(UTC),
