@@ -18,7 +18,7 @@ from recap_core.progress import Bar, Progress
 from recap_core.rollout.clock import FrameClock
 from recap_core.rollout.frame import Outcome
 from recap_core.rollout.lockstep import EpisodeRun, run_lockstep
-from recap_core.rollout.loop import LoopSettings, RobotLoop
+from recap_core.rollout.loop import LoopSettings, RobotLoop, Station
 from recap_core.rollout.protocols import PolicyClient, Teleoperator, TeleopEvents
 from recap_core.sim.aloha import SimAloha
 from recap_core.sim.expert import ScriptedExpert, TremblingExpert
@@ -204,11 +204,8 @@ class _Session:
             _recorder_settings(config, attempt),
         )
         loop = RobotLoop(
-            robot,
-            events,
-            clock,
-            teleoperator=teleoperator,
-            settings=settings,
+            Station(robot, events, clock, teleoperator),
+            settings,
             episode_seed=seeds.policy,
         )
 

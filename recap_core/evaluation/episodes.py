@@ -10,7 +10,7 @@ from recap_core.progress import Bar, Progress
 from recap_core.rollout.clock import FrameClock
 from recap_core.rollout.frame import Frame, Outcome
 from recap_core.rollout.lockstep import EpisodeRun, run_lockstep
-from recap_core.rollout.loop import LoopSettings, RobotLoop
+from recap_core.rollout.loop import LoopSettings, RobotLoop, Station
 from recap_core.rollout.phase import Phase
 from recap_core.rollout.protocols import PolicyClient
 from recap_core.sim.aloha import SimAloha
@@ -102,11 +102,8 @@ class _Session:
         robot.reset_episode(streams.scene)
         clock = FrameClock(0.0, fps=config.robot.fps)
         loop = RobotLoop(
-            robot,
-            Judge(robot, driver="policy"),
-            clock,
-            teleoperator=None,
-            settings=LoopSettings(
+            Station(robot, Judge(robot, driver="policy"), clock),
+            LoopSettings(
                 prompt=config.robot.instruction,
                 max_frames=config.max_episode_frames,
                 execute_frames=config.execute_frames,

@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 class Frame(NamedTuple):
     """One recorded control tick: the observation before the step, and the action of that step."""
 
-    index: int
+    frame_index: int
     """Position in the episode, from 0."""
     time_s: float
     """Unix time of the observation."""

@@ -40,14 +40,23 @@ class LoopSettings(NamedTuple):
     """Whether an episode may exceed ``max_frames`` while the operator drives."""
 
 
+class Station(NamedTuple):
+    """One robot and whatever acts on it during an episode."""
+
+    robot: Robot
+    events: TeleopEvents
+    """The operator's wishes."""
+    clock: Clock
+    """Time of the frames; the caller ticks it."""
+    teleoperator: Teleoperator | None = None
+    """Who drives during corrections; None: there are none."""
+
+
 class RobotLoop:
     """One episode of one robot: observation -> events -> phase -> action -> frame.
 
     Args:
-        robot: The robot, already reset.
-        events: The operator's wishes.
-        clock: Time of the frames. The caller ticks it.
-        teleoperator: Who drives during corrections; None: there are none.
+        station: The robot, already reset, and who is around it.
         settings: See :class:`LoopSettings`.
         episode_seed: Passed to the policy with every observation.
         machine: The phase machine, if other threads send it requests; it is reset here.
@@ -55,19 +64,16 @@ class RobotLoop:
 
     def __init__(
         self,
-        robot: Robot,
-        events: TeleopEvents,
-        clock: Clock,
-        *,
-        teleoperator: Teleoperator | None,
+        station: Station,
         settings: LoopSettings,
+        *,
         episode_seed: int,
         machine: PhaseMachine | None = None,
     ) -> None:
-        self._robot = robot
-        self._events = events
-        self._teleoperator = teleoperator
-        self._clock = clock
+        self._robot = station.robot
+        self._events = station.events
+        self._teleoperator = station.teleoperator
+        self._clock = station.clock
         self._settings = settings
         self._episode_seed = episode_seed
         self._machine = machine or PhaseMachine()
@@ -134,7 +140,7 @@ class RobotLoop:
         action = self._hold() if phase is Phase.PAUSED else self._send(self._command(phase))
         self._last_action = action
         frame = Frame(
-            index=self._num_frames,
+            frame_index=self._num_frames,
             time_s=self._clock.now(),
             observation=self._observation,
             action=action,
@@ -205,7 +211,10 @@ class RobotLoop:
         return np.asarray(self._teleoperator.get_action()["action"], dtype=np.float32)
 
     def _blend(self, target: np.ndarray) -> np.ndarray:
-        """alpha * pose at resume + (1 - alpha) * policy, alpha from 1 down to 0 over the ramp."""
+        """The policy's target, blended with the pose at resume.
+
+        alpha * pose + (1 - alpha) * target, alpha = 1 - frames since resume / ramp
+        """
         elapsed, ramp = self._frames_since_resume, self._settings.resume_ramp_frames
         self._frames_since_resume += 1
         if self._ramp_pose is None or elapsed >= ramp or self._ramp_pose.shape != target.shape:

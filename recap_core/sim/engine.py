@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 if sys.platform == "linux":
     # MuJoCo picks its GL backend when it is imported; Mesa picks its threads with the first
@@ -9,6 +10,10 @@ if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ.setdefault("LP_NUM_THREADS", "1")
 
-import mujoco
+import mujoco as _mujoco
 
-__all__ = ["mujoco"]
+mujoco: Any = _mujoco
+"""The library; its compiled parts ship no type stubs."""
+
+type MjData = Any
+"""``mujoco.MjData``: the state of one simulated world."""

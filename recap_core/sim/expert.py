@@ -16,8 +16,8 @@ from recap_core.sim.aloha import SimAloha
 from recap_core.sim.kinematics import InverseKinematics
 from recap_core.sim.scene import LEFT_GRIPPER, RIGHT_GRIPPER, STATE_DIM
 
-TOOL_SPEED_M_S = 0.6
-NEAR_M, NEAR_SPEED_M_S = 0.08, 0.4
+TOOL_SPEED_M_S = 0.7
+NEAR_M, NEAR_SPEED_M_S = 0.08, 0.45
 """An open gripper this close to the cube goes slower: a cube that is clipped rolls away."""
 HOVER_M = 0.10
 MEETING_POINT_M = np.array([0.0, 0.5, 0.27])

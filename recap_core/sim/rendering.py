@@ -8,7 +8,7 @@ from typing import Self
 from recap_core.arrays import Image
 from recap_core.config.robot import SimRobotConfig
 from recap_core.errors import RenderingError
-from recap_core.sim.engine import mujoco
+from recap_core.sim.engine import MjData, mujoco
 from recap_core.sim.scene import Scene
 
 PROBE_TIMEOUT_S = 60
@@ -91,7 +91,7 @@ class SceneRenderer:
         for flag in (flags.mjRND_SHADOW, flags.mjRND_REFLECTION, flags.mjRND_SKYBOX):
             self._renderer.scene.flags[flag] = 0
 
-    def render(self, data: mujoco.MjData, camera: str) -> Image:
+    def render(self, data: MjData, camera: str) -> Image:
         """The image of a camera, by its name in the config."""
         self._renderer.update_scene(data, self._camera_ids[camera])
         return self._renderer.render()
