@@ -72,10 +72,6 @@ class AnyDataset(Artifact):
     cameras: tuple[str, ...] = ()
     """Camera features: ``observation.images.<camera>``."""
     num_rounds: int = Field(default=1, ge=1)
-    num_successes: int = Field(ge=0)
-    """Successful episodes."""
-    num_intervention_frames: int = Field(ge=0)
-    """Frames that a human drove, demonstrations included."""
 
 
 class Dataset(AnyDataset):

@@ -1,5 +1,6 @@
 """Digests of files that have not changed since they were read last."""
 
+import json
 import logging
 import os
 import sqlite3
@@ -35,15 +36,21 @@ class DigestCache:
 
     def get(self, files: Sequence[os.stat_result]) -> list[str | None]:
         """Digest of each file, None where it is unknown or the file has changed."""
-        found: list[str | None] = [None] * len(files)
         if not files or not self.path.exists():
-            return found
-        query = "SELECT digest FROM digests WHERE inode = ? AND stamp = ?"
+            return [None] * len(files)
+        inodes = [_inode(file) for file in files]
+        rows: dict[str, tuple[str, str]] = {}
         with self._tolerating_damage(), self._connect() as connection:
-            for i, file in enumerate(files):
-                row = connection.execute(query, (_inode(file), _stamp(file))).fetchone()
-                found[i] = row[0] if row else None
-        return found
+            found = connection.execute(
+                "SELECT inode, stamp, digest FROM digests "
+                "WHERE inode IN (SELECT value FROM json_each(?))",
+                (json.dumps(inodes),),
+            )
+            rows = {inode: (stamp, digest) for inode, stamp, digest in found}
+        return [
+            rows[inode][1] if inode in rows and rows[inode][0] == _stamp(file) else None
+            for inode, file in zip(inodes, files, strict=True)
+        ]
 
     def put(self, digests: Iterable[tuple[os.stat_result, str]]) -> None:
         """Remember digests; files modified within the last 20 ms are left out."""
