@@ -2,11 +2,12 @@
 
 ``PREFECT_API_URL`` wins if it is set. Otherwise every home has at most one server of its own; the
 first that needs it starts it, later ones share it, and it ends with its last user: normally because
-that user stops it, after ``kill -9`` because the server itself notices. Two lock files say so, and
+that user stops it, after ``kill -9`` because the server itself notices. Locked files say so, and
 the kernel releases them with the processes that hold them:
 
-    server.lock         held by the server, as long as it lives
-    server-users.lock   held, shared, by every process that uses the server
+    server.json         pid and address, locked by the server; unlocked, it is out of date
+    server.lock         locked by the server from its first moment: there is only one
+    server-users.lock   locked, shared, by every process that uses the server
 
 Nothing in this module imports Prefect: its settings must be in the environment before that.
 """
@@ -20,10 +21,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from deployments.server_process import ALREADY_RUNNING
 from recap_core.errors import ServerError
@@ -79,8 +80,16 @@ class LocalServer:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._users = (self._home / "server-users.lock").open("a")
         fcntl.flock(self._users, fcntl.LOCK_SH)  # waits while an unused server is ending
-        if not self._is_alive():
+        if self._record() is None:
             self._spawn()
+
+    def address(self, timeout_s: float = START_TIMEOUT_S) -> str:
+        """The server's address, known long before it answers.
+
+        Raises:
+            ServerError: If it ends instead.
+        """
+        return self._await(self._record, timeout_s)["url"]
 
     def wait(self, timeout_s: float = START_TIMEOUT_S) -> PrefectServer:
         """Return the server once it answers.
@@ -88,19 +97,7 @@ class LocalServer:
         Raises:
             ServerError: If it ends instead, or does not answer within ``timeout_s``.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            record = self._record()
-            if record is not None and self._is_alive():
-                mine = self._child is not None and self._child.pid == int(record["pid"])
-                server = PrefectServer(record["url"], is_shared=not mine)
-                if server.is_healthy():
-                    return server
-            self._check_process()
-            time.sleep(0.05)
-        raise ServerError(
-            f"the Prefect server did not answer within {timeout_s:.0f} s. {self._log_end()}"
-        )
+        return self._await(self._answering, timeout_s)
 
     def stop(self) -> None:
         """Stop being a user; the last one stops the server and waits until it is gone."""
@@ -126,9 +123,29 @@ class LocalServer:
                 start_new_session=True,  # Ctrl-C must not reach it before its users are done
             )
 
+    def _await[T](self, condition: Callable[[], T | None], timeout_s: float) -> T:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = condition()
+            if found is not None:
+                return found
+            self._check_process()
+            time.sleep(0.05)
+        raise ServerError(
+            f"the Prefect server did not answer within {timeout_s:.0f} s. {self._log_end()}"
+        )
+
+    def _answering(self) -> PrefectServer | None:
+        record = self._record()
+        if record is None:
+            return None
+        is_mine = self._child is not None and self._child.pid == record["pid"]
+        server = PrefectServer(record["url"], is_shared=not is_mine)
+        return server if server.is_healthy() else None
+
     def _check_process(self) -> None:
         if self._child is None:
-            if not self._is_alive():  # somebody else's, and it died while it started
+            if self._record() is None:  # it was somebody else's, and it died while it started
                 self._spawn()
             return
         status = self._child.poll()
@@ -137,30 +154,28 @@ class LocalServer:
         elif status is not None:
             raise ServerError(f"the Prefect server ended with status {status}. {self._log_end()}")
 
-    def _is_alive(self) -> bool:
-        with (self._home / "server.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return True
-            return False
-
-    def _record(self) -> dict[str, str] | None:
+    def _record(self) -> dict[str, Any] | None:
+        """What a living server says of itself."""
         try:
-            return json.loads((self._home / "server.json").read_text())
+            with (self._home / "server.json").open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    return json.load(file)
         except FileNotFoundError:
-            return None
+            pass
+        return None
 
     def _end_process(self) -> None:
         record = self._record()
-        if record is not None and self._is_alive():
-            self._signal(int(record["pid"]), signal.SIGTERM)
-        elif self._child is not None:  # it had not come as far as its record
+        if record is not None:
+            self._signal(record["pid"], signal.SIGTERM)
+        elif self._child is not None:  # it has not come as far as its record
             self._child.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._is_alive():
-            if time.monotonic() > deadline and record is not None:
-                self._signal(int(record["pid"]), signal.SIGKILL)
+        while record is not None and self._record() is not None:
+            if time.monotonic() > deadline:
+                self._signal(record["pid"], signal.SIGKILL)
             time.sleep(0.02)
         if self._child is not None:
             self._child.wait()

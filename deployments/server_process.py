@@ -1,9 +1,10 @@
 """The Prefect server as a process of its own: ``python -P server_process.py HOME PORT``.
 
 It does what ``prefect server start`` does in the foreground, and three things more: it binds its
-port before Prefect loads (so the port is never taken by somebody else), it holds ``server.lock``
-for its whole life (one server per home), and it ends when nobody holds ``server-users.lock`` any
-more, even if its users were killed with ``kill -9``.
+port before Prefect loads (so its address is known at once, and the port cannot be taken by somebody
+else), it locks ``server.lock`` and its own record, ``server.json``, for its whole life (one server
+per home, and no record outlives it unnoticed), and it ends when nobody locks ``server-users.lock``
+any more, even if its users were killed with ``kill -9``.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 ALREADY_RUNNING = 75
 """Exit status when another server of the same home is alive."""
@@ -33,6 +35,17 @@ def bind(preferred_port: int) -> socket.socket:
             continue
         return listener
     raise OSError("no free port on 127.0.0.1")
+
+
+def publish_record(home: Path, url: str) -> IO[str]:
+    """Write ``server.json``; the file is returned open and locked, and must stay so."""
+    partial = home / f".server-{os.getpid()}.json"
+    record = partial.open("w")
+    fcntl.flock(record, fcntl.LOCK_EX)
+    json.dump({"pid": os.getpid(), "url": url}, record)
+    record.flush()
+    partial.replace(home / "server.json")
+    return record
 
 
 def end_without_users(users_lock: Path, *, poll_s: float = 0.5, grace_s: float = 10.0) -> None:
@@ -64,9 +77,7 @@ def main() -> None:
     listener = bind(preferred_port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     os.environ["PREFECT_API_URL"] = os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
-    partial = home / f".server-{os.getpid()}.json"
-    partial.write_text(json.dumps({"pid": os.getpid(), "url": url}))
-    partial.replace(home / "server.json")
+    record = publish_record(home, url)
     threading.Thread(
         target=end_without_users, args=(home / "server-users.lock",), daemon=True
     ).start()
@@ -81,7 +92,8 @@ def main() -> None:
     config = uvicorn.Config(
         app, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with record, lock:
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

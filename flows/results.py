@@ -1,0 +1,118 @@
+"""What flows return, and what a round starts from: typed handles of artifacts."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recap_core.lineage.artifacts import (
+    Dataset,
+    Evaluation,
+    Labels,
+    NormStats,
+    PolicyCheckpoint,
+    Recording,
+    RelabeledDataset,
+    Report,
+    ValueCheckpoint,
+    Values,
+)
+
+
+class Result(BaseModel):
+    """A frozen set of artifact handles."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class BootstrapResult(Result):
+    """Demonstrations and the first policy."""
+
+    recording: Recording
+    demonstrations: Dataset
+    norm_stats: NormStats
+    policy: PolicyCheckpoint
+    evaluation: Evaluation
+
+
+class RoundInputs(Result):
+    """Everything that exists before a round; nothing in it changes while the round runs."""
+
+    start: PolicyCheckpoint
+    """Where fine-tuning starts: the SFT, in every round (DESIGN §4)."""
+    collector: PolicyCheckpoint
+    """Drives the robot in this round: what was ``current`` when it began."""
+    demonstrations: Dataset
+    norm_stats: NormStats
+    """Of the demonstrations; a policy keeps the statistics it was trained with."""
+    earlier: tuple[Dataset, ...] = ()
+    """Rollouts of the rounds before, oldest first."""
+
+
+class Experience(Result):
+    """What a round adds to the data."""
+
+    recording: Recording
+    rollouts: Dataset
+    merged: Dataset
+    """Demonstrations, earlier rollouts and these."""
+
+
+class Relabeling(Result):
+    """What the value model's labels led to."""
+
+    values: Values
+    labels: Labels
+    dataset: RelabeledDataset
+
+
+class Learning(Result):
+    """What a round learns from the data."""
+
+    value_model: ValueCheckpoint
+    relabeling: Relabeling | None
+    """None where the value model was not healthy and the collector's labels were used."""
+    policy: PolicyCheckpoint
+    """The round's new policy."""
+
+
+class Judgement(Result):
+    """Evaluations on the same seeds."""
+
+    before: Evaluation
+    """Of the starting policy."""
+    collector: Evaluation
+    """Of the policy that was ``current``; the gate compares with it."""
+    after: Evaluation
+    """Of the new policy."""
+    control_policy: PolicyCheckpoint | None = None
+    control: Evaluation | None = None
+    """Of the starting policy, trained for the same extra steps on demonstrations only."""
+
+
+class IterationResult(Result):
+    """One round."""
+
+    project: str
+    robot: str
+    round_index: int = Field(ge=1)
+    inputs: RoundInputs
+    experience: Experience
+    learning: Learning
+    judgement: Judgement
+    is_promoted: bool
+    current: PolicyCheckpoint
+    """What is ``current`` after the round."""
+    report: Report
+
+
+class Stage3Result(Result):
+    """A policy fine-tuned on the labels that the collector gave."""
+
+    dataset: Dataset
+    policy: PolicyCheckpoint
+    evaluation: Evaluation
+
+
+class LoopResult(Result):
+    """A bootstrap and the rounds after it."""
+
+    bootstrap: BootstrapResult
+    rounds: tuple[IterationResult, ...]

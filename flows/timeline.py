@@ -1,0 +1,85 @@
+"""The project's time line in the Prefect UI: one artifact key, one version per round."""
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from flows.results import IterationResult
+from recap_core.lineage.ancestry import Graph, ancestors, lineage_graph
+from recap_core.lineage.artifacts import Artifact, ValueCheckpoint
+from recap_core.lineage.rendering import render_mermaid
+from tasks.store import open_store
+from tasks.summaries import artifact_key, headline, label, success_text, table
+
+
+def record_round(result: IterationResult) -> None:
+    """Add a version to the project's time line: scores, decision and lineage of a round."""
+    create_markdown_artifact(
+        round_summary(result),
+        key=artifact_key(f"iteration-{result.project}-{result.robot}"),
+        description=f"Round {result.round_index}: {success_text(result.judgement.after)}",
+    )
+
+
+def round_summary(result: IterationResult) -> str:
+    """Markdown of one round."""
+    judgement, learning = result.judgement, result.learning
+    scores = [("starting policy", success_text(judgement.before))]
+    if judgement.collector != judgement.before:
+        scores.append(("current policy", success_text(judgement.collector)))
+    if judgement.control is not None:
+        scores.append(("control: demonstrations only", success_text(judgement.control)))
+    scores.append(("**new policy**", f"**{success_text(judgement.after)}**"))
+    decision = "promoted to `current`" if result.is_promoted else "not promoted: the old one stays"
+    made = [(artifact.kind, artifact) for artifact in _lineage(result)]
+    parts = [
+        f"# Round {result.round_index} of {result.project} on {result.robot}",
+        f"New policy `{label(learning.policy)}`: **{decision}**.",
+        table(("policy", "success [95 %]"), scores),
+        table(("artifact", ""), [(kind, f"`{label(a)}` {headline(a)}") for kind, a in made]),
+        f"```mermaid\n{render_mermaid(_ancestry(learning.policy))}\n```",
+    ]
+    if learning.relabeling is None:
+        parts.insert(2, "The value model was **not healthy**: the collector's labels were used.")
+    return "\n\n".join(parts)
+
+
+def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> None:
+    """Say loudly that a value model may not label, and what happens instead."""
+    metrics = open_store().manifest(value_model).metrics
+    consequence = (
+        "The round falls back to the collector's labels (stage 3)."
+        if then == "stage3"
+        else "The round stops."
+    )
+    get_run_logger().warning("Value model %s is not healthy. %s", label(value_model), consequence)
+    rows = [(name, "-" if value is None else f"{value:.4g}") for name, value in metrics.items()]
+    create_markdown_artifact(
+        f"# Value model `{label(value_model)}` is not healthy\n\n"
+        f"{consequence}\n\n{table(('metric', ''), rows)}",
+        key="unhealthy-value-model",
+        description=consequence,
+    )
+
+
+def _lineage(result: IterationResult) -> list[Artifact]:
+    relabeling = result.learning.relabeling
+    chain: list[Artifact] = [
+        result.inputs.collector,
+        result.experience.recording,
+        result.experience.rollouts,
+        result.experience.merged,
+        result.learning.value_model,
+    ]
+    if relabeling is not None:
+        chain += [relabeling.values, relabeling.labels, relabeling.dataset]
+    return [*chain, result.learning.policy, result.report]
+
+
+def _ancestry(artifact: Artifact) -> Graph:
+    store = open_store()
+    wanted = {manifest.id for manifest in ancestors(store, artifact)} | {artifact.id}
+    graph = lineage_graph(store, artifact)  # descendants too, which are not wanted here
+    return Graph(
+        nodes=tuple(node for node in graph.nodes if node.id in wanted),
+        edges=tuple(edge for edge in graph.edges if edge.child in wanted),
+    )
