@@ -113,11 +113,14 @@ class RobotLoop:
         """Look at the robot and the operator, and change phase; an outcome ends the episode."""
         observation = self._robot.get_observation()
         events = self._events.get_teleop_events()
-        outcome = self._judge(events)
+        outcome = _outcome_of(events)
         if outcome is not None:
             return outcome
-        self._observation = dict(observation) if self._settings.read_every_frame else observation
         self._change_phase(events.get("is_intervention"))
+        waits = self._settings.limit_waits_for_correction and self.phase is Phase.CORRECTING
+        if self._num_frames >= self._settings.max_frames and not waits:
+            return Outcome.FAILURE
+        self._observation = dict(observation) if self._settings.read_every_frame else observation
         return None
 
     def act(self, chunk: Float[np.ndarray, "h a"] | None) -> Frame | None:
@@ -150,18 +153,6 @@ class RobotLoop:
         )
         self._num_frames += 1
         return frame
-
-    def _judge(self, events: Mapping[str, bool]) -> Outcome | None:
-        if events.get("rerecord_episode"):
-            return Outcome.DISCARD
-        if events.get("success"):
-            return Outcome.SUCCESS
-        if events.get("failure") or events.get("terminate_episode"):
-            return Outcome.FAILURE
-        waits = self._settings.limit_waits_for_correction and self.phase is Phase.CORRECTING
-        if self._num_frames >= self._settings.max_frames and not waits:
-            return Outcome.FAILURE
-        return None
 
     def _change_phase(self, is_intervention: bool | None) -> None:  # noqa: FBT001 (lerobot's key)
         for _ in range(EDGES_PER_TAKEOVER):
@@ -229,3 +220,14 @@ class RobotLoop:
         if self._last_action is not None:
             return self._last_action
         return np.asarray(self._observation["observation.state"], dtype=np.float32)
+
+
+def _outcome_of(events: Mapping[str, bool]) -> Outcome | None:
+    """The outcome that the operator has declared, if any."""
+    if events.get("rerecord_episode"):
+        return Outcome.DISCARD
+    if events.get("success"):
+        return Outcome.SUCCESS
+    if events.get("failure") or events.get("terminate_episode"):
+        return Outcome.FAILURE
+    return None

@@ -6,13 +6,14 @@ costs no fourteen dictionary entries: ``{"observation.state": (14,), ...}`` and
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from recap_core.rollout.frame import Action, Frame, Observation
 
 
+@runtime_checkable
 class Robot(Protocol):
     """A robot, real or simulated."""
 
@@ -25,6 +26,7 @@ class Robot(Protocol):
         ...
 
 
+@runtime_checkable
 class EpisodeReset(Protocol):
     """A robot whose scene can be put back without a person."""
 
@@ -33,6 +35,7 @@ class EpisodeReset(Protocol):
         ...
 
 
+@runtime_checkable
 class Teleoperator(Protocol):
     """Whoever drives during a correction."""
 
@@ -41,6 +44,7 @@ class Teleoperator(Protocol):
         ...
 
 
+@runtime_checkable
 class TeleopEvents(Protocol):
     """lerobot's episode events: from a keyboard, a pedal or a scripted supervisor."""
 
@@ -54,6 +58,7 @@ class TeleopEvents(Protocol):
         ...
 
 
+@runtime_checkable
 class PolicyClient(Protocol):
     """A policy, in this process or behind a socket."""
 
@@ -70,6 +75,7 @@ class PolicyClient(Protocol):
         ...
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Time of one robot's frames."""
 
@@ -82,6 +88,7 @@ class Clock(Protocol):
         ...
 
 
+@runtime_checkable
 class FrameSink(Protocol):
     """Who keeps the frames of an episode."""
 

@@ -17,7 +17,7 @@ from recap_core.sim.kinematics import InverseKinematics
 from recap_core.sim.scene import LEFT_GRIPPER, RIGHT_GRIPPER, STATE_DIM
 
 TOOL_SPEED_M_S = 0.7
-NEAR_M, NEAR_SPEED_M_S = 0.08, 0.45
+NEAR_M, NEAR_SPEED_M_S = 0.08, 0.35
 """An open gripper this close to the cube goes slower: a cube that is clipped rolls away."""
 HOVER_M = 0.10
 MEETING_POINT_M = np.array([0.0, 0.5, 0.27])
