@@ -6,7 +6,7 @@
 Stats may hold more dims than the robot (released ones are padded to 32): the surplus is ignored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -156,7 +156,7 @@ def pad_dims(x: Float[np.ndarray, "*b s"], num_dims: int) -> Float[np.ndarray, "
     return padded
 
 
-def _read_feature(name: str, data: Mapping[str, Sequence[float] | None]) -> FeatureStats:
+def _read_feature(name: str, data: Mapping[str, Any]) -> FeatureStats:
     missing = [field for field in ("mean", "std") if data.get(field) is None]
     if missing:
         raise DataError(f"norm stats of {name!r} lack {' and '.join(missing)}. Compute them again.")

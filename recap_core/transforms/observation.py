@@ -35,6 +35,7 @@ class ObservationReader:
     ) -> None:
         self._state_features = embodiment.state
         self._cameras: dict[View, str | None] = {view: embodiment.views.get(view) for view in views}
+        self._known_cameras = set(embodiment.views.values())
         self._image_px = image_px
         if BASE_VIEW in self._cameras and self._cameras[BASE_VIEW] is None:
             raise ConfigError(
@@ -102,7 +103,7 @@ class ObservationReader:
         """Raise DataError unless the absence of ``view`` is a plain missing wrist camera."""
         if feature is None:
             return
-        known = set(self._cameras.values())
+        known = self._known_cameras
         unknown = sorted(f for f in observations if f.startswith(_IMAGE_PREFIX) and f not in known)
         if view == BASE_VIEW or unknown:
             raise DataError(
