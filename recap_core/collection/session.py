@@ -118,7 +118,7 @@ def _open_renderer(config: CollectConfig) -> Generator[tuple[Scene, SceneRendere
     if not config.robot.cameras:
         yield scene, None
         return
-    with SceneRenderer(scene, config.robot) as renderer:
+    with contextlib.closing(SceneRenderer(scene, config.robot)) as renderer:
         yield scene, renderer
 
 

@@ -54,7 +54,7 @@ def _open_room(config: EvaluationConfig) -> Generator[tuple[Scene, SceneRenderer
     if not config.robot.cameras:
         yield scene, None
         return
-    with SceneRenderer(scene, config.robot) as renderer:
+    with contextlib.closing(SceneRenderer(scene, config.robot)) as renderer:
         yield scene, renderer
 
 

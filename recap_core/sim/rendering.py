@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from types import TracebackType
-from typing import Self
 
 from recap_core.arrays import Image
 from recap_core.config.robot import SimRobotConfig
@@ -59,7 +57,7 @@ def probe_rendering(*, timeout_s: float = PROBE_TIMEOUT_S) -> None:
 
 
 class SceneRenderer:
-    """Renders the cameras of every robot of one thread; a context manager.
+    """Renders the cameras of every robot of one thread; ``close`` it in the end.
 
     Shadows, reflections, the sky and multisampling are off: they are what makes software
     rendering slow. The lens of each camera comes from its config.
@@ -99,14 +97,3 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the GL context; left to the garbage collector it prints tracebacks at exit."""
         self._renderer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

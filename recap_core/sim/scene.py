@@ -52,22 +52,18 @@ class Scene:
         self.start_qpos = np.array(START_ARM_POSE, dtype=np.float64)
         self.substeps = round(1 / CONTROL_HZ / self.model.opt.timestep)
         self.arms = {arm: self._arm_indices(arm, index * 8) for index, arm in enumerate(ARMS)}
-        self.cube_geom = self._id(mujoco.mjtObj.mjOBJ_GEOM, "red_box")
-        self.table_geom = self._id(mujoco.mjtObj.mjOBJ_GEOM, "table")
+        self.cube_geom = self.model.geom("red_box").id
+        self.table_geom = self.model.geom("table").id
         self.control_low, self.control_high = self._control_range()
 
-    def _id(self, kind: int, name: str) -> int:
-        return mujoco.mj_name2id(self.model, kind, name)
-
     def _arm_indices(self, arm: str, first: int) -> ArmIndices:
-        geom = mujoco.mjtObj.mjOBJ_GEOM
         return ArmIndices(
             qpos=slice(first, first + NUM_ARM_JOINTS),
             finger=first + NUM_ARM_JOINTS,
-            gripper_body=self._id(mujoco.mjtObj.mjOBJ_BODY, f"vx300s_{arm}/gripper_link"),
+            gripper_body=self.model.body(f"vx300s_{arm}/gripper_link").id,
             finger_geoms=(
-                self._id(geom, f"vx300s_{arm}/10_left_gripper_finger"),
-                self._id(geom, f"vx300s_{arm}/10_right_gripper_finger"),
+                self.model.geom(f"vx300s_{arm}/10_left_gripper_finger").id,
+                self.model.geom(f"vx300s_{arm}/10_right_gripper_finger").id,
             ),
             joint_range=self.model.jnt_range[first : first + NUM_ARM_JOINTS].copy(),
         )

@@ -23,9 +23,11 @@ class PointRobot:
         self.num_actions = 0
 
     def get_observation(self) -> Observation:
+        """Where it is."""
         return {"observation.state": self.position.copy()}
 
     def send_action(self, action: Action) -> Action:
+        """Jump there."""
         self.position = np.clip(action["action"], -LIMIT, LIMIT).astype(np.float32)
         self.num_actions += 1
         return {"action": self.position}
@@ -38,20 +40,23 @@ class Operator:
         self._script = list(script)
 
     def get_teleop_events(self) -> Mapping[str, bool]:
+        """The next line; the last one repeats."""
         return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
     def get_action(self) -> Action:
+        """Always -1."""
         return {"action": np.array([-1.0], dtype=np.float32)}
 
 
 class CountingPolicy:
-    """Chunk number c is 100 c, 100 c + 1, ...; remembers what it was asked."""
+    """Chunk number c is c/10, c/10 + 0.01, ...; remembers what it was asked."""
 
     def __init__(self, horizon: int = 4) -> None:
         self.asked: list[Observation] = []
         self._horizon = horizon
 
     def infer(self, observations: Sequence[Observation]) -> Sequence[np.ndarray]:
+        """One chunk each, numbered from 1."""
         chunks = []
         for observation in observations:
             self.asked.append(observation)
@@ -61,6 +66,7 @@ class CountingPolicy:
         return chunks
 
     def reset(self) -> None:
+        """Forget."""
         self.asked.clear()
 
 
@@ -72,6 +78,7 @@ class Notebook:
         self.outcomes: list[Outcome] = []
 
     def record(self, frame: Frame) -> None:
+        """Keep it."""
         self.frames.append(frame)
 
 
@@ -133,7 +140,7 @@ def test_success_at_the_last_allowed_frame_is_a_success() -> None:
     ],
 )
 def test_the_operator_can_end_an_episode(event: str, outcome: Outcome) -> None:
-    """lerobot's other events map to outcomes."""
+    """The other events of lerobot map to outcomes."""
     assert run(Operator(AUTO, {event: True})).outcomes == [outcome]
 
 
