@@ -1,0 +1,101 @@
+"""Batches for the value model, each a function of its step alone."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from recap_core.config.labels import TargetConfig
+from recap_core.config.stages import TrainValueConfig
+from recap_core.data.batches import frame_sampler
+from recap_core.data.frames import FrameTable
+from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
+from recap_core.labels.two_hot import two_hot
+from recap_core.models.value_model import ValueInputs
+from recap_core.training.observations import FrameObservations, ImageColumns
+from recap_core.training.value_loss import ValueBatch
+from recap_core.transforms.value_transform import ValueTransform
+
+
+def value_targets(table: FrameTable, config: TargetConfig) -> FrameTargets:
+    """Rewards and value targets of every frame of a dataset.
+
+    Under the ``reference`` rule paused frames count like any other; under all other rules time
+    stands still on them, and their target is NaN (DESIGN §4).
+    """
+    is_skipped = table.is_paused & ~table.is_intervention
+    if config.rule == "reference":
+        is_skipped = np.zeros_like(is_skipped)
+    return frame_targets(
+        Episodes(table.episode_lengths, table.success, table.episode_tasks, table.rounds),
+        is_skipped=is_skipped,
+        rule=config.rule,
+        fail_cost=config.fail_cost,
+        limit_frames=config.limit_frames,
+    )
+
+
+class ValueBatches:
+    """Frames drawn by a sampler, with the two-hot targets of their values.
+
+    Where the model sees no images, everything but the targets is computed once.
+    """
+
+    def __init__(
+        self,
+        table: FrameTable,
+        transform: ValueTransform,
+        config: TrainValueConfig,
+        *,
+        episodes: Int[np.ndarray, " e"] | None = None,
+        images: ImageColumns | None = None,
+    ) -> None:
+        """Prepare batches.
+
+        Args:
+            table: The dataset.
+            transform: From the dataset's observations to the model's.
+            config: Sampling and targets.
+            episodes: Episodes to train on; None: all.
+            images: Camera images of all frames, for a model that sees any.
+
+        Raises:
+            ColumnError: If a column is missing.
+            DataError: If no frame is left to train on.
+        """
+        model, train = config.value.model, config.train
+        self._transform = transform
+        self._num_bins = model.num_bins
+        self._targets = value_targets(table, config.targets).targets
+        state = config.value.embodiment.state if model.state_input == "continuous" else ()
+        self._observations = FrameObservations(table, state, images)
+        self._task_index = table.task_index
+        self._sampler = frame_sampler(
+            table,
+            train.sampling,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            episodes=episodes,
+            paused_frames="autonomous" if config.targets.rule == "reference" else "skip",
+        )
+        self._precomputed: ValueInputs | None = None
+        if not model.views:
+            self._precomputed = self._inputs(np.arange(table.num_frames))
+
+    def __call__(self, step: int) -> ValueBatch:
+        """The batch of ``step``."""
+        frames = self.frames(step)
+        target_probs: Any = two_hot(self._targets[frames], self._num_bins)
+        if self._precomputed is None:
+            return ValueBatch(self._inputs(frames), target_probs)
+        _, _, state, tokens, mask = self._precomputed
+        inputs = ValueInputs({}, {}, state[frames], tokens[frames], mask[frames])
+        return ValueBatch(inputs, target_probs)
+
+    def frames(self, step: int) -> Int[np.ndarray, " b"]:
+        """Global indices of the frames in the batch of ``step``."""
+        return self._sampler.indices(step)
+
+    def _inputs(self, frames: Int[np.ndarray, " b"]) -> ValueInputs:
+        observations = self._observations.at(frames)
+        return self._transform.inputs(observations, self._observations.prompts(frames))

@@ -1,0 +1,37 @@
+"""The value model's loss: cross-entropy with two-hot targets (C51)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from recap_core.models.categorical import cross_entropy, expected_value, support
+from recap_core.models.parameters import Params
+from recap_core.models.value_model import ValueInputs, ValueModel
+from recap_core.training.step import LossFn, Mean, Metrics
+
+
+class ValueBatch(NamedTuple):
+    """Frames to value; NumPy or JAX arrays."""
+
+    inputs: ValueInputs
+    target_probs: Float[Array, "b bins"]
+    """Two-hot targets, rows sum to 1."""
+
+
+def value_loss(model: ValueModel) -> LossFn:
+    """Mean cross-entropy; the metric ``value_error`` is the mean of |V - target|."""
+
+    def loss_fn(
+        params: Params, key: PRNGKeyArray, batch: ValueBatch
+    ) -> tuple[Float[Array, ""], Metrics]:
+        del key  # nothing is random: no dropout
+        logits = model.logits(params, batch.inputs)
+        target = batch.target_probs @ support(batch.target_probs.shape[1])
+        error = jnp.sum(jnp.abs(expected_value(logits) - target))
+        num = jnp.asarray(len(target), jnp.float32)
+        return jnp.mean(cross_entropy(logits, batch.target_probs)), {
+            "value_error": Mean(error, num)
+        }
+
+    return loss_fn

@@ -1,0 +1,106 @@
+"""The two losses, against numbers worked out by hand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recap_core.labels.two_hot import two_hot
+from recap_core.models.parameters import Params
+from recap_core.models.policy import Policy, PolicyInputs
+from recap_core.models.value_model import ValueInputs, ValueModel
+from recap_core.training.policy_loss import PolicyBatch, policy_loss
+from recap_core.training.value_loss import ValueBatch, value_loss
+from tests.core.training import robot
+
+
+def _zeros_like(shapes: Any) -> Any:  # noqa: ANN401 - any tree
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """The smallest policy."""
+    return Policy(robot.train_policy_config().policy.model)
+
+
+@pytest.fixture(scope="module")
+def zero_params(policy: Policy) -> Params:
+    """All zero: the predicted velocity is zero."""
+    return _zeros_like(jax.eval_shape(policy.init, jax.random.key(0)))
+
+
+def _batch(prompt_class: list[int]) -> PolicyBatch:
+    b = len(prompt_class)
+    inputs = PolicyInputs(
+        {}, {}, jnp.zeros((b, 5)), jnp.ones((b, 12), jnp.int32), jnp.ones((b, 12), bool)
+    )
+    actions = jax.random.normal(jax.random.key(9), (b, 3, 5))
+    return PolicyBatch(inputs, actions, jnp.array(prompt_class, jnp.int32))
+
+
+def test_the_loss_of_a_policy_that_predicts_zero(policy: Policy, zero_params: Params) -> None:
+    """With v = 0 the loss is the mean square of noise minus actions, over all frames and dims."""
+    batch, key = _batch([0, 1, 2, 3]), jax.random.key(5)
+    noise = jax.random.normal(jax.random.split(key, 3)[1], batch.actions.shape)
+
+    loss, _ = jax.jit(policy_loss(policy))(zero_params, key, batch)
+
+    assert float(loss) == pytest.approx(float(jnp.mean((noise - batch.actions) ** 2)), rel=1e-5)
+
+
+def test_the_reference_weight_is_half_an_exponential_of_time(
+    policy: Policy, zero_params: Params
+) -> None:
+    """Every sample counts 0.5 exp(-0.5 (1 - t)), in [0.303, 0.5]."""
+    batch, key = _batch([2] * 4), jax.random.key(5)
+    flow = jax.jit(policy.flow_loss)(zero_params, key, batch.inputs, batch.actions)
+    weight = 0.5 * np.exp(-0.5 * (1 - np.asarray(flow.time)))
+
+    loss, _ = jax.jit(policy_loss(policy, "reference_time"))(zero_params, key, batch)
+
+    expected = np.mean(weight * np.asarray(flow.squared_error).mean(axis=1))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert np.all((weight > 0.303) & (weight <= 0.5))
+
+
+def test_class_metrics_split_the_loss(policy: Policy, zero_params: Params) -> None:
+    """Sums and counts per class add up to the loss; an absent class counts nothing."""
+    batch = _batch([0, 2, 2, 3])
+
+    loss, metrics = jax.jit(policy_loss(policy))(zero_params, jax.random.key(5), batch)
+
+    nums = {name: float(metric.num) for name, metric in metrics.items()}
+    assert nums == {"loss_negative": 1, "loss_none": 0, "loss_positive": 2, "loss_dropped": 1}
+    total = sum(float(metric.total) for metric in metrics.values())
+    assert total / 4 == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_positive_and_negative_frames_are_imitated_alike(
+    policy: Policy, zero_params: Params
+) -> None:
+    """The class changes the prompt and the metrics, never the loss."""
+    losses = [
+        float(jax.jit(policy_loss(policy))(zero_params, jax.random.key(5), _batch(classes))[0])
+        for classes in ([0] * 4, [2] * 4)
+    ]
+
+    assert losses[0] == losses[1]
+
+
+def test_the_value_loss_of_a_uniform_prediction() -> None:
+    """Zero parameters predict 21 equal bins: ln 21, and V = -0.5 against targets -1 and 0."""
+    model = ValueModel(robot.train_value_config().value.model)
+    params = _zeros_like(jax.eval_shape(model.init, jax.random.key(0)))
+    inputs = ValueInputs(
+        {}, {}, jnp.zeros((2, 6)), jnp.ones((2, 8), jnp.int32), jnp.ones((2, 8), bool)
+    )
+    batch = ValueBatch(inputs, jnp.asarray(two_hot(np.array([-1.0, 0.0]), 21)))
+
+    loss, metrics = jax.jit(value_loss(model))(params, jax.random.key(0), batch)
+
+    assert float(loss) == pytest.approx(np.log(21), rel=1e-6)
+    assert float(metrics["value_error"].total) == pytest.approx(1.0)
+    assert float(metrics["value_error"].num) == 2

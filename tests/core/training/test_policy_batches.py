@@ -1,0 +1,160 @@
+"""Batches for the policy: what they hold, and that a step decides it."""
+
+import jax
+import numpy as np
+import pytest
+
+from recap_core.config.stages import TrainPolicyConfig
+from recap_core.config.training import SamplingConfig
+from recap_core.data.frames import FrameTable
+from recap_core.models.tokenizer import PromptTokenizer
+from recap_core.training.observations import ImageColumns
+from recap_core.training.policy_batches import PolicyBatches
+from recap_core.training.policy_loss import PROMPT_CLASSES
+from tests.core.training import robot
+
+NEGATIVE, NONE, POSITIVE, DROPPED = range(4)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> FrameTable:
+    """Four synthetic episodes without images."""
+    return robot.dataset(tmp_path_factory.mktemp("data") / "dataset")
+
+
+def _batches(
+    table: FrameTable, config: TrainPolicyConfig, *, images: ImageColumns | None = None
+) -> PolicyBatches:
+    return PolicyBatches(table, robot.policy_transform(config.policy), config, images=images)
+
+
+def _config(*, dropout: float = 0.3, **changes: object) -> TrainPolicyConfig:
+    config = robot.train_policy_config()
+    prompt = config.policy.prompt.model_copy(update={"advantage_dropout": dropout})
+    policy = config.policy.model_copy(update={"prompt": prompt})
+    return config.model_copy(update={"policy": policy, **changes})
+
+
+def test_a_batch_by_hand(table: FrameTable) -> None:
+    """State and the three following actions of a frame, normalised, padded, last one repeated."""
+    batches = _batches(table, _config())
+    batch, frames = batches(5), batches.frames(5)
+
+    for i, frame in enumerate(frames):
+        state = table.column("observation.state")[frame]
+        np.testing.assert_allclose(batch.inputs.state[i, :4], (state - 0.5) / 2, atol=1e-5)
+        end = table.episode_ends[table.episode_index[frame]] - 1
+        for h in range(robot.HORIZON):
+            action = table.column("action")[min(frame + h, end)]
+            np.testing.assert_allclose(batch.actions[i, h, :4], (action - 0.5) / 2, atol=1e-5)
+    assert np.all(np.asarray(batch.actions)[:, :, 4] == 0)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(table: FrameTable) -> None:
+    """Asked twice, in any order, the same step gives the same bits; another step others."""
+    first = [_batches(table, _config())(step) for step in (0, 1, 2)]
+    batches = _batches(table, _config())
+    again = [batches(step) for step in (2, 1, 0)][::-1]
+
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first[0].actions, first[1].actions)
+
+
+def test_prompts_say_what_the_dataset_says(table: FrameTable) -> None:
+    """Without dropout every prompt carries the frame's task and its class."""
+    config = _config(dropout=0.0)
+    batches = _batches(table, config)
+    tokenizer = PromptTokenizer(config.policy.prompt, 12, "continuous")
+
+    for step in range(4):
+        batch = batches(step)
+        for i, frame in enumerate(batches.frames(step)):
+            adv_ind = str(table.column("adv_ind")[frame])
+            ids, mask = tokenizer.encode(table.tasks[table.task_index[frame]], None, adv_ind)
+            np.testing.assert_array_equal(batch.inputs.tokens[i], ids)
+            np.testing.assert_array_equal(batch.inputs.token_mask[i], mask)
+            assert PROMPT_CLASSES[int(batch.prompt_class[i])] == adv_ind
+
+
+def test_dropout_leaves_the_clause_out_at_its_rate(table: FrameTable) -> None:
+    """30 % of the samples lose the clause, give or take four standard errors."""
+    config = _config(dropout=0.3)
+    batches = _batches(table, config)
+    tokenizer = PromptTokenizer(config.policy.prompt, 12, "continuous")
+    plain = {tokenizer.encode(task, None, None)[0].tobytes() for task in table.tasks}
+
+    samples = [batches(step) for step in range(500)]
+    classes = np.concatenate([batch.prompt_class for batch in samples])
+    tokens = np.concatenate([batch.inputs.tokens for batch in samples])
+
+    assert np.mean(classes == DROPPED) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 4000))
+    has_no_clause = np.array([row.tobytes() in plain for row in tokens])
+    np.testing.assert_array_equal(has_no_clause, classes == DROPPED)
+
+
+def test_dropout_is_independent_of_which_frames_are_drawn(table: FrameTable) -> None:
+    """Sampler and dropout use different random numbers: intervention frames lose no more."""
+    batches = _batches(table, _config(dropout=0.5))
+    frames = np.concatenate([batches.frames(step) for step in range(500)])
+    dropped = np.concatenate([batches(step).prompt_class for step in range(500)]) == DROPPED
+
+    assert abs(np.corrcoef(frames, dropped)[0, 1]) < 4 / np.sqrt(len(frames))
+
+
+def test_a_condition_replaces_the_datasets_classes(table: FrameTable) -> None:
+    """SFT says ``positive`` of every frame, whatever the column holds."""
+    batches = _batches(table, _config(dropout=0.0, condition="positive"))
+
+    assert set(batches(0).prompt_class.tolist()) == {POSITIVE}
+
+
+def test_every_frame_may_be_drawn_but_paused_ones(table: FrameTable) -> None:
+    """Uniform sampling reaches all 46 frames except the paused one."""
+    batches = _batches(table, _config())
+
+    drawn = set(np.concatenate([batches.frames(step) for step in range(200)]).tolist())
+
+    assert set(range(46)) - drawn == set(np.flatnonzero(table.is_paused))
+
+
+def test_half_of_a_batch_may_come_from_experts(table: FrameTable) -> None:
+    """With expert_fraction 0.5, four of eight frames are corrections."""
+    config = _config()
+    train = config.train.model_copy(update={"sampling": SamplingConfig(expert_fraction=0.5)})
+    batches = _batches(table, config.model_copy(update={"train": train}))
+
+    for step in range(5):
+        assert table.is_intervention[batches.frames(step)].sum() == 4
+
+
+def test_state_in_the_prompt_is_written_batch_by_batch(table: FrameTable) -> None:
+    """With state tokens nothing can be precomputed, and each prompt holds its frame's bins."""
+    config = robot.train_policy_config(state_input="tokens", max_token_len=40)
+    batches = _batches(table, config)
+    tokenizer = PromptTokenizer(config.policy.prompt, 40, "tokens")
+    batch = batches(0)
+
+    frame, prompt_class = int(batches.frames(0)[0]), int(batch.prompt_class[0])
+    adv_ind = None if prompt_class == DROPPED else PROMPT_CLASSES[prompt_class]
+    state = (table.column("observation.state")[frame].astype(np.float64) - 0.5) / (2 + 1e-6)
+    ids, _ = tokenizer.encode(table.tasks[table.task_index[frame]], state, adv_ind)
+    np.testing.assert_array_equal(batch.inputs.tokens[0], ids)
+
+
+def test_images_come_from_their_frames(table: FrameTable) -> None:
+    """A model with a view gets the drawn frames' images, scaled to [-1, 1]."""
+    config = robot.train_policy_config(views=("base_0_rgb",), image_px=14)
+    embodiment = robot.EMBODIMENT.model_copy(
+        update={"views": {"base_0_rgb": "observation.images.x"}}
+    )
+    policy = config.policy.model_copy(update={"embodiment": embodiment})
+    config = config.model_copy(update={"policy": policy})
+    images = (
+        np.zeros((46, 14, 14, 3), np.uint8) + np.arange(46, dtype=np.uint8)[:, None, None, None]
+    )
+    batches = _batches(table, config, images={"observation.images.x": images})
+
+    batch = batches(0)
+
+    grey = np.asarray(batch.inputs.images["base_0_rgb"])[:, 0, 0, 0]
+    np.testing.assert_allclose((grey + 1) / 2 * 255, batches.frames(0), atol=1e-3)
