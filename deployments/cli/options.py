@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+
+
+class Preset(StrEnum):
+    """Project that settings start from."""
+
+    tiny = "tiny"
+    plumbing = "plumbing"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Project settings in YAML, laid over the preset."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting, for instance iteration.label.positive_share=0.3; may be repeated.",
+    ),
+]
+PresetOption = Annotated[
+    Preset, typer.Option(help="Project that settings start from; plumbing is tiny's short form.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of demonstrations, rollouts and training.")]
+NoCamerasOption = Annotated[bool, typer.Option("--no-cameras", help="Record no images.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show Prefect's log on the terminal.")
+]
+
+
+class Output(NamedTuple):
+    """How a command answers."""
+
+    json: bool
+    verbose: bool
+
+    @property
+    def console(self) -> Console:
+        """Where people read: stdout, or stderr if stdout carries JSON."""
+        return Console(stderr=self.json, highlight=False)

@@ -1,0 +1,120 @@
+"""What a run did, stage by stage, as a table and as plain data."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from flows.results import BootstrapResult, IterationResult, LoopResult
+from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
+from recap_core.lineage.store import Store
+from tasks.summaries import success_text
+
+
+class StageRow(NamedTuple):
+    """One stage of a run."""
+
+    stage: str
+    artifact: Artifact
+    seconds: float
+    """How long the stage took when it was executed, in this run or an earlier one."""
+    is_cached: bool
+
+    def plain(self) -> dict[str, Any]:
+        """The row as JSON values."""
+        return {
+            "stage": self.stage,
+            "name": self.artifact.name,
+            "kind": self.artifact.kind,
+            "id": self.artifact.id,
+            "seconds": round(self.seconds, 3),
+            "cached": self.is_cached,
+            **self.artifact.details(),
+        }
+
+
+def stage_rows(
+    results: Iterable[BootstrapResult | IterationResult], store: Store, *, since: datetime
+) -> list[StageRow]:
+    """One row per artifact of the results, in the order of the flows; each artifact once.
+
+    Args:
+        results: What the flows returned.
+        store: Where the artifacts are.
+        since: When the run began; what was finished before that is cached.
+    """
+    rows: dict[str, StageRow] = {}
+    for artifact in (artifact for result in results for artifact in _artifacts(result)):
+        manifest = store.manifest(artifact)
+        rows.setdefault(
+            artifact.id,
+            StageRow(
+                stage=manifest.stage.replace("_", "-"),
+                artifact=artifact,
+                seconds=(manifest.finished_at - manifest.started_at).total_seconds(),
+                is_cached=manifest.finished_at < since,
+            ),
+        )
+    return list(rows.values())
+
+
+def loop_results(result: LoopResult) -> list[BootstrapResult | IterationResult]:
+    """The bootstrap and the rounds of a loop."""
+    return [result.bootstrap, *result.rounds]
+
+
+def stage_table(rows: list[StageRow]) -> Table:
+    """The rows for a terminal."""
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for title in ("stage", "artifact", "time", "cached?", "frames", "labels", "success [95 %]"):
+        is_number = title in {"time", "frames"}
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        time = f"{row.seconds:.1f} s"
+        table.add_row(
+            row.stage,
+            row.artifact.name,
+            f"[dim]({time})[/dim]" if row.is_cached else time,
+            "cached" if row.is_cached else "",
+            _frames(row.artifact),
+            _labels(row.artifact),
+            success_text(row.artifact) if isinstance(row.artifact, Evaluation) else "",
+        )
+    return table
+
+
+def _artifacts(result: BootstrapResult | IterationResult) -> list[Artifact]:
+    if isinstance(result, BootstrapResult):
+        return [
+            result.recording,
+            result.demonstrations,
+            result.norm_stats,
+            result.policy,
+            result.evaluation,
+        ]
+    experience, learning, judgement = result.experience, result.learning, result.judgement
+    relabeling = learning.relabeling
+    relabeled = (relabeling.values, relabeling.labels, relabeling.dataset) if relabeling else ()
+    chain = (
+        *(experience.recording, experience.rollouts, experience.merged, learning.value_model),
+        *relabeled,
+        *(learning.policy, judgement.before, judgement.collector, judgement.after),
+        *(judgement.control_policy, judgement.control, result.report),
+    )
+    return [artifact for artifact in chain if artifact is not None]
+
+
+def _frames(artifact: Artifact) -> str:
+    frames = getattr(artifact, "num_frames", None)
+    return "" if frames is None else f"{frames:,}"
+
+
+def _labels(artifact: Artifact) -> str:
+    if not isinstance(artifact, Labels):
+        return ""
+    total = artifact.num_frames
+    return (
+        f"{artifact.num_positive / total:.0%} positive, {artifact.num_negative / total:.0%} "
+        f"negative, {artifact.num_none / total:.0%} none"
+    )

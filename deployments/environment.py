@@ -1,0 +1,42 @@
+"""Prefect's settings for this process; they must be set before Prefect is imported."""
+
+import os
+from pathlib import Path
+
+_NO_PROXY = "127.0.0.1,localhost"
+
+
+def configure_prefect(home: Path, server_url: str | None, *, verbose: bool = False) -> None:
+    """Point this process, and those it starts, to a server, and keep Prefect quiet.
+
+    Args:
+        home: ``RECAP_HOME``; results and logs go below it.
+        server_url: Address of the home's own server; None leaves the server, and the profile with
+            its credentials, to the settings that the user has made.
+        verbose: Leave Prefect's log on the terminal instead of ``logs/prefect.log``.
+    """
+    os.environ["RECAP_HOME"] = str(home)
+    if server_url is not None:
+        os.environ["PREFECT_API_URL"] = f"{server_url}/api"
+        os.environ["PREFECT_HOME"] = str(home / "prefect")
+    if not verbose:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        logging_settings = Path(__file__).with_name("prefect_logging.yml")
+        os.environ["PREFECT_LOGGING_SETTINGS_PATH"] = str(logging_settings)
+        os.environ["PREFECT_LOGGING_HANDLERS_FILE_FILENAME"] = str(home / "logs" / "prefect.log")
+    for name, value in {
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "prefect" / "storage"),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "recap_core,tasks,flows",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # never a second server on the quiet
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",  # seconds from Run to running
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # the local server is not behind a proxy
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), _NO_PROXY)))
+
+
+def ui_url() -> str:
+    """Address of the UI of the server that this process is configured for."""
+    return os.environ["PREFECT_API_URL"].removesuffix("/").removesuffix("/api")
