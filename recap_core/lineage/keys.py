@@ -8,7 +8,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from recap_core.config.base import Config, RuntimeConfig
 from recap_core.errors import ConfigError
@@ -18,14 +19,15 @@ type Inputs = Mapping[str, Artifact | Sequence[Artifact] | None]
 """Input artifacts by role; None stands for an optional input that is not used."""
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True)
+class Stage[A: Artifact]:
     """One kind of work that produces one kind of artifact."""
 
     id: str
     """Name, for instance ``label_advantage``; part of the key."""
     version: int
     """Raised whenever the code changes results or a default changes; part of the key."""
-    produces: type[Artifact]
+    produces: type[A]
 
 
 def canonical_json(value: object) -> str:
@@ -42,7 +44,7 @@ def canonical_json(value: object) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def stage_key(stage: Stage, config: Config, inputs: Inputs) -> str:
+def stage_key(stage: Stage[Any], config: Config, inputs: Inputs) -> str:
     """blake2b-128, in hexadecimal, of stage id, version, semantic config and input ids.
 
     Raises:

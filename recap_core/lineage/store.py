@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -71,10 +72,11 @@ class _Code(NamedTuple):
     libraries: dict[str, str]
 
 
-class _Job(NamedTuple):
+@dataclass(frozen=True)
+class _Job[A: Artifact]:
     """One call of ``produce``."""
 
-    stage: Stage
+    stage: Stage[A]
     config: Config
     inputs: Inputs
     name: str
@@ -106,7 +108,7 @@ class Store:
         if self.home.is_dir():
             sweep(self._shelf)
 
-    def find(self, stage: Stage, config: Config, inputs: Inputs) -> Artifact | None:
+    def find[A: Artifact](self, stage: Stage[A], config: Config, inputs: Inputs) -> A | None:
         """The published artifact of this stage, config and inputs, its content verified.
 
         A damaged artifact is moved to ``artifacts/.corrupt/`` with a warning, and None returned.
@@ -117,16 +119,16 @@ class Store:
         """
         return self._find(stage, stage_key(stage, config, inputs), is_locked=False)
 
-    def produce(  # noqa: PLR0913 - stage, config and inputs are the key; the rest is by name
+    def produce[A: Artifact](  # noqa: PLR0913 - stage, config, inputs are the key; the rest by name
         self,
-        stage: Stage,
+        stage: Stage[A],
         config: Config,
         inputs: Inputs,
         *,
         name: str,
         build: Callable[[Build], Built],
         lock_timeout_s: float | int = DAY_S,
-    ) -> Artifact:
+    ) -> A:
         """Return the artifact of this stage, config and inputs, building it if necessary.
 
         If another process or thread builds the same key, wait for it and return its result. The
@@ -280,7 +282,7 @@ class Store:
         """Asked once: what is loaded stays loaded when the checkout moves on."""
         return _Code(code_version(Path(recap_core.__file__).parent), library_versions())
 
-    def _find(self, stage: Stage, key: str, *, is_locked: bool) -> Artifact | None:
+    def _find[A: Artifact](self, stage: Stage[A], key: str, *, is_locked: bool) -> A | None:
         directory = self._catalog.by_stage_key(key)
         if directory is None:
             return None
@@ -294,13 +296,14 @@ class Store:
         if manifest.stage_key != key:
             _log.warning("index entry %s leads to %s, which has another key", key, directory)
             return None
-        kind = stage.produces.model_fields["kind"].default
-        if manifest.kind != kind:
+        artifact = manifest.artifact()
+        if not isinstance(artifact, stage.produces):
             raise ArtifactError(
-                f"stage {stage.id!r} version {stage.version} produces a {kind} but published a "
-                f"{manifest.kind} under the same key ({directory}); raise the stage's version"
+                f"stage {stage.id!r} version {stage.version} produces a {_kind(stage)} but "
+                f"published a {manifest.kind} under the same key ({directory}); raise the stage's "
+                "version"
             )
-        return manifest.artifact()
+        return artifact
 
     def _discard(
         self, directory: Path, key: str, reason: CorruptArtifactError, *, is_locked: bool
@@ -317,7 +320,7 @@ class Store:
         except (ArtifactNotFoundError, StageLockedError):
             return  # another process is on it
 
-    def _build(self, job: _Job, build: Callable[[Build], Built]) -> Artifact:
+    def _build[A: Artifact](self, job: _Job[A], build: Callable[[Build], Built]) -> A:
         started_at = datetime.now(UTC)
         clear_drafts(job.key, self._shelf)
         self._check_inputs(job, "before the build")
@@ -331,13 +334,14 @@ class Store:
             manifest = _describe(job, built, digest, started_at)
             manifest.artifact()  # details that do not fit the kind are refused before the rename
             directory = job.stage.produces.directory
-            return publish(draft, manifest, directory=directory, shelf=self._shelf).artifact()
+            placed = publish(draft, manifest, directory=directory, shelf=self._shelf)
+            return job.stage.produces.model_validate(placed.artifact().model_dump())
         finally:
             remove_tree(draft, digests=self.digests)
             if work.is_dir() and not any(work.iterdir()):
                 work.rmdir()
 
-    def _check_inputs(self, job: _Job, when: str) -> None:
+    def _check_inputs(self, job: _Job[Any], when: str) -> None:
         for role, artifact in each_input(job.inputs):
             try:
                 self.verify(artifact)
@@ -348,8 +352,12 @@ class Store:
                 ) from error
 
 
-def _describe(job: _Job, built: Built, digest: str, started_at: datetime) -> Manifest:
-    kind = job.stage.produces.model_fields["kind"].default
+def _kind(stage: Stage[Any]) -> str:
+    return stage.produces.model_fields["kind"].default
+
+
+def _describe(job: _Job[Any], built: Built, digest: str, started_at: datetime) -> Manifest:
+    kind = _kind(job.stage)
     try:
         return Manifest(
             kind=kind,

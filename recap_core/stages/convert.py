@@ -5,7 +5,6 @@ from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import Dataset, Recording
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
-from recap_core.stages.dataset_details import summary_details
 from recap_core.stages.registry import CONVERT
 
 
@@ -41,6 +40,6 @@ def convert_recording(
             source=recording.id,
             progress=progress or Silent(),
         )
-        return summary_details(summary)
+        return Built(summary._asdict())
 
     return store.produce(CONVERT, config, {"recording": recording}, name=name, build=build)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from recap_core.config.dataset import MergeConfig
 from recap_core.lineage.artifacts import Dataset
 from recap_core.lineage.store import Build, Built, Store
-from recap_core.progress import Progress, Silent
-from recap_core.stages.dataset_details import summary_details
+from recap_core.progress import Progress
 from recap_core.stages.registry import MERGE
 
 
@@ -30,6 +29,7 @@ def merge_datasets(
         from recap_core.data.merge import merge_datasets as merge
 
         sources = [store.path(dataset) for dataset in datasets]
-        return summary_details(merge(sources, area.output, progress=progress or Silent()))
+        summary = merge(sources, area.output, digests=store.digests, progress=progress)
+        return Built(summary._asdict())
 
     return store.produce(MERGE, config, {"datasets": datasets}, name=name, build=build)

@@ -5,7 +5,7 @@ from recap_core.lineage.artifacts import AnyDataset, NormStats
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.registry import NORM_STATS
 
-FILE = "norm_stats.json"
+NORM_STATS_FILE = "norm_stats.json"
 
 
 def compute_norm_stats(
@@ -17,7 +17,7 @@ def compute_norm_stats(
         from recap_core.data.norm_stats import compute_norm_stats as compute
         from recap_core.data.norm_stats import write_norm_stats
 
-        write_norm_stats(area.output / FILE, compute(store.path(dataset), config))
+        write_norm_stats(area.output / NORM_STATS_FILE, compute(store.path(dataset), config))
         return Built({"num_frames": dataset.num_frames})
 
     return store.produce(NORM_STATS, config, {"dataset": dataset}, name=name, build=build)

@@ -1,6 +1,7 @@
 """Stage keys and canonical JSON."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from lineage_toys import REPORT, STATS, ToyConfig, make_report, make_stats
@@ -55,7 +56,7 @@ def test_everything_that_matters_changes_the_key(store: Store) -> None:
     keys = {
         stage_key(STATS, ToyConfig(), {}),
         stage_key(REPORT, ToyConfig(), {}),
-        stage_key(STATS._replace(version=2), ToyConfig(), {}),
+        stage_key(replace(STATS, version=2), ToyConfig(), {}),
         stage_key(STATS, ToyConfig(scale=2), {}),
         stage_key(STATS, ToyConfig(), {"x": a}),
         stage_key(STATS, ToyConfig(), {"y": a}),

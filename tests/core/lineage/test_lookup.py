@@ -1,6 +1,7 @@
 """Looking artifacts up, the index behind it, and removing them."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from lineage_toys import (
@@ -115,7 +116,7 @@ def test_a_stage_cannot_change_its_kind_in_silence(store: Store) -> None:
     make_stats(store)
 
     with pytest.raises(ArtifactError, match="produces a report but published a norm_stats"):
-        store.find(STATS._replace(produces=kinds.Report), ToyConfig(text="hello"), {})
+        store.find(replace(STATS, produces=kinds.Report), ToyConfig(text="hello"), {})
 
 
 def test_a_removed_artifact_is_gone_and_can_be_made_again(store: Store) -> None:
