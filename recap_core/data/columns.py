@@ -118,7 +118,13 @@ def check_recap_columns(columns: Mapping[str, np.ndarray], *, where: str) -> Non
     for name in (REWARD, REWARD_LABEL, VALUE_LABEL):
         check_finite(name, columns[name], where=where)
     intervention, reward = columns[INTERVENTION], columns[REWARD]
-    _refuse(INTERVENTION, ~np.isin(intervention, (0, 1)), intervention, rule="0 or 1", where=where)
+    _refuse(
+        INTERVENTION,
+        ~np.isin(intervention, (0, 1)),
+        intervention,
+        rule="it must be 0 or 1",
+        where=where,
+    )
     is_last = np.arange(len(reward)) == len(reward) - 1
     _refuse(
         REWARD,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -104,12 +104,22 @@ class DatasetWriter:
         *,
         fps: int,
         robot_type: str | None = None,
+        max_data_file_mb: float = MAX_DATA_FILE_MB,
     ) -> None:
-        """Prepare to write below ``root``; ``features`` lack the index columns."""
+        """Prepare to write a dataset.
+
+        Args:
+            root: Directory of the dataset.
+            features: All features but the index columns.
+            fps: Control rate, frames per second.
+            robot_type: Kept in ``info.json``.
+            max_data_file_mb: Size beyond which the next episode starts a new data file, MiB.
+        """
         self.root = root
         self.fps = fps
         self.features: dict[str, Feature] = {**features, **index_features()}
         self._robot_type = robot_type
+        self._max_data_file_bytes = max_data_file_mb * 2**20
         self._schema = arrow_schema(self.features)
         self._tasks: dict[str, int] = {}
         self._num_frames = 0
@@ -122,7 +132,7 @@ class DatasetWriter:
         self._rows: list[dict[str, Any]] = []
         self._statistics: list[dict[str, FeatureStatistics]] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DatasetWriter":
         return self
 
     def __exit__(
@@ -131,6 +141,9 @@ class DatasetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for writer in (self._data, self._meta):
             if writer is not None:
                 writer.close()
@@ -213,7 +226,7 @@ class DatasetWriter:
                 chunk_index=(self._num_data_files - 1) // FILES_PER_CHUNK,
                 file_index=(self._num_data_files - 1) % FILES_PER_CHUNK,
             )
-            if path.stat().st_size > MAX_DATA_FILE_MB * 2**20:
+            if path.stat().st_size > self._max_data_file_bytes:
                 self._data.close()
                 self._data = None
         if self._data is None:
@@ -264,7 +277,7 @@ class DatasetWriter:
     def finish(self) -> DatasetSummary:
         """Write what is left and the metadata of the whole; at least one episode was added."""
         self._flush_meta()
-        self.__exit__(None, None, None)
+        self._close()
         meta = self.root / "meta"
         write_tasks(list(self._tasks), meta / "tasks.parquet")
         stats = {

@@ -12,7 +12,7 @@ def measured_fps(timestamps: Float64[np.ndarray, " t"]) -> float:
     return float((len(timestamps) - 1) / (timestamps[-1] - timestamps[0]))
 
 
-def needs_resampling(source_fps: float, target_fps: float) -> bool:
+def needs_resampling(source_fps: float, target_fps: int) -> bool:
     """Whether the rates differ by more than 1 % of the source's."""
     return abs(target_fps - source_fps) / source_fps > MAX_RATE_ERROR
 

@@ -1,0 +1,175 @@
+"""Several datasets into one."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from recap_core.config.dataset import ConvertConfig
+from recap_core.data.frames import read_frames
+from recap_core.data.merge import merge_datasets
+from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
+from recap_core.data.video import iter_camera_blocks
+from recap_core.errors import DataError, IncompatibleError
+
+DATA = "data/chunk-000/file-000.parquet"
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demos") / "demonstrations"
+    write_synthetic_dataset(
+        root,
+        [SyntheticEpisode(length=7, demonstration=True, task="insert peg")] * 2,
+        SyntheticRobot(environment_dims=3),
+        config=ConvertConfig(demonstrations=True),
+        round_index=0,
+        source="teaching",
+    )
+    return root
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).digest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_rows_are_renumbered_and_otherwise_kept(
+    demonstrations: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Indices run on, tasks are matched by text, every other column is the sources'."""
+    before = tree(dataset)
+
+    summary = merge_datasets([demonstrations, dataset], tmp_path / "merged")
+
+    merged = read_frames(tmp_path / "merged")
+    parts = [read_frames(demonstrations), read_frames(dataset)]
+    assert (summary.num_episodes, summary.num_frames, summary.num_rounds) == (6, 60, 2)
+    assert summary.tasks == merged.tasks == ("insert peg", "transfer cube")
+    assert merged.episode_tasks.tolist() == [0, 0, 1, 1, 1, 0]
+    np.testing.assert_array_equal(merged.column("index"), np.arange(60))
+    np.testing.assert_array_equal(merged.column("episode_index"), merged.episode_index)
+    renumbered = {"index", "episode_index", "task_index"}
+    for name, feature in merged.meta.features.items():
+        if name not in renumbered and feature["dtype"] != "video":
+            expected = np.concatenate([part.column(name) for part in parts])
+            np.testing.assert_array_equal(merged.column(name), expected)
+    assert tree(dataset) == before
+
+
+def test_where_every_episode_comes_from_is_kept(
+    demonstrations: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Source, round and raw episode of every episode."""
+    merge_datasets([demonstrations, dataset], tmp_path / "merged")
+
+    merged = read_frames(tmp_path / "merged")
+    assert merged.rounds.tolist() == [0, 0, 1, 1, 1, 1]
+    assert merged.sources == ("teaching",) * 2 + ("synthetic",) * 4
+    assert merged.meta.episodes.column("raw_episode")[5].as_py() == "episode_20240101_120000_0003"
+
+
+def test_videos_are_shared_not_copied(demonstrations: Path, dataset: Path, tmp_path: Path) -> None:
+    """Every video of the result is a file of a source, and shows the same pictures."""
+    merge_datasets([demonstrations, dataset], tmp_path / "merged")
+
+    sources = {p.stat().st_ino for root in (demonstrations, dataset) for p in root.rglob("*.mp4")}
+    videos = list((tmp_path / "merged").rglob("*.mp4"))
+    assert len(videos) == 18
+    assert {path.stat().st_ino for path in videos} == sources
+    camera = "observation.images.left_wrist_camera"
+    (merged,) = iter_camera_blocks(tmp_path / "merged", [camera], episodes=[2, 3, 4, 5])
+    (original,) = iter_camera_blocks(dataset, [camera])
+    np.testing.assert_array_equal(merged.images[camera], original.images[camera])
+
+
+def test_a_dataset_can_be_given_twice(dataset: Path, tmp_path: Path) -> None:
+    """Oversampling: the same episodes again, under new numbers."""
+    summary = merge_datasets([dataset, dataset], tmp_path / "merged")
+
+    assert (summary.num_episodes, summary.num_frames) == (8, 92)
+
+
+def test_the_layout_of_row_groups_does_not_matter(dataset: Path, tmp_path: Path) -> None:
+    """One row group per episode comes out, however the source is cut."""
+    root = shutil.copytree(dataset, tmp_path / "copy")
+    table = pq.read_table(root / DATA)
+    pq.write_table(table, root / DATA, row_group_size=17)
+
+    merge_datasets([root], tmp_path / "merged")
+
+    file = pq.ParquetFile(tmp_path / "merged" / DATA)
+    assert [file.metadata.row_group(i).num_rows for i in range(4)] == [12, 15, 10, 9]
+    np.testing.assert_array_equal(
+        read_frames(tmp_path / "merged").column("action"), read_frames(dataset).column("action")
+    )
+
+
+def set_info(key: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda info: info.update({key: value})
+
+
+def set_feature(name: str, key: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda info: info["features"][name].update({key: value})
+
+
+def set_codec(info: dict[str, Any]) -> None:
+    info["features"]["observation.images.head_camera"]["info"]["video.codec"] = "av1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_info("fps", 30), r"fps is 30 and 10"),
+        (set_feature("action", "shape", [7]), r"shape of feature action is \[7\] and \[14\]"),
+        (set_feature("intervention", "dtype", "bool"), r"dtype of feature intervention is bool"),
+        (set_codec, r"video.codec of feature observation.images.head_camera is av1 and h264"),
+        (lambda info: info["features"].pop("phase"), r"feature phase is missing in .*other"),
+    ],
+)
+def test_what_differs_is_named(
+    dataset: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    """Both datasets, the feature and both values; nothing is written."""
+    other = shutil.copytree(dataset, tmp_path / "other")
+    info = json.loads((other / "meta/info.json").read_text())
+    change(info)
+    (other / "meta/info.json").write_text(json.dumps(info))
+
+    with pytest.raises(IncompatibleError, match=message):
+        merge_datasets([dataset, other], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_incomplete_sources_leave_nothing(dataset: Path, tmp_path: Path) -> None:
+    """Missing rows, videos or statistics, found while merging."""
+    cut = shutil.copytree(dataset, tmp_path / "cut")
+    table = pq.read_table(cut / DATA)
+    pq.write_table(table.slice(0, 40), cut / DATA)
+    with pytest.raises(DataError, match="do not hold the 46 rows"):
+        merge_datasets([dataset, cut], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+    plain = shutil.copytree(dataset, tmp_path / "plain")
+    episodes = plain / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(episodes)
+    names = [name for name in table.column_names if "stats/observation.images" not in name]
+    pq.write_table(table.select(names), episodes)
+    with pytest.raises(DataError, match=r"no statistics of observation.images.head_camera"):
+        merge_datasets([plain], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_nothing_to_merge() -> None:
+    """At least one dataset."""
+    with pytest.raises(DataError, match="no dataset was given"):
+        merge_datasets([], Path("merged"))

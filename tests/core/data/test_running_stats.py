@@ -1,0 +1,52 @@
+"""Streaming statistics against the reference's own numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recap_core.data.running_stats import RunningStats
+from recap_core.errors import DataError
+
+GOLDEN = Path(__file__).parents[2] / "golden/openpi/normalize.npz"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    ["gauss4", "chunks_state_growing_range", "single_batch_constant_dim", "gripper_bimodal"],
+)
+def test_the_numbers_are_those_of_openpi(stream: str) -> None:
+    """Mean, std and both quantiles of every golden stream, and their types."""
+    golden = np.load(GOLDEN)
+    running = RunningStats()
+    for name in sorted(name for name in golden if name.startswith(f"{stream}/batch")):
+        running.update(golden[name])
+
+    result = running.result()
+
+    for field, values in result._asdict().items():
+        expected = golden[f"{stream}/{field}"]
+        assert values.dtype == expected.dtype
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_one_vector_has_no_statistics() -> None:
+    """At least two."""
+    running = RunningStats()
+    running.update(np.zeros((1, 3)))
+
+    with pytest.raises(DataError, match="at least 2 frames, got 1"):
+        running.result()
+
+
+def test_quantiles_are_exact_to_a_bin() -> None:
+    """Uniform values in [0, 1): q01 and q99 within one part in 5000 and the range's growth."""
+    rng = np.random.default_rng(0)
+    running = RunningStats()
+    for _ in range(20):
+        running.update(rng.uniform(size=(500, 2)))
+
+    result = running.result()
+
+    np.testing.assert_allclose(result.q01, 0.01, atol=0.004)
+    np.testing.assert_allclose(result.q99, 0.99, atol=0.004)
