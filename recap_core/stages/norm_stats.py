@@ -1,9 +1,16 @@
 """Normalisation statistics of a dataset, in openpi's file format."""
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.lineage.artifacts import AnyDataset, NormStats
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.registry import NORM_STATS
+
+if TYPE_CHECKING:
+    from recap_core.transforms.normalize import NormStats as Statistics
 
 NORM_STATS_FILE = "norm_stats.json"
 
@@ -21,3 +28,14 @@ def compute_norm_stats(
         return Built({"num_frames": dataset.num_frames})
 
     return store.produce(NORM_STATS, config, {"dataset": dataset}, name=name, build=build)
+
+
+def read_statistics(path: Path) -> "Statistics":
+    """The statistics in an openpi ``norm_stats.json``.
+
+    Raises:
+        DataError: If the file lacks a statistic.
+    """
+    from recap_core.transforms.normalize import NormStats as Statistics
+
+    return Statistics.from_json_dict(json.loads(path.read_text()))

@@ -1,6 +1,5 @@
 """Stages 2, 3 and 6: fine-tune a policy."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from recap_core.lineage.artifacts import (
 )
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
-from recap_core.stages.norm_stats import NORM_STATS_FILE
+from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_POLICY
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
         table = read_frames(store.path(dataset))
         if isinstance(dataset, RelabeledDataset):
             _check_relabeled(table, dataset)
-        statistics = _read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
+        statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         params = _first_params(start, config, statistics, store)
         model = Policy(config.policy.model)
         work = area.work / "training"
@@ -99,12 +98,6 @@ def last_metrics(path: Path) -> dict[str, float]:
 
     rows = read_metrics(path)
     return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
-
-
-def _read_statistics(path: Path) -> "Statistics":
-    from recap_core.transforms.normalize import NormStats as Statistics
-
-    return Statistics.from_json_dict(json.loads(path.read_text()))
 
 
 def _check_relabeled(table: "FrameTable", dataset: RelabeledDataset) -> None:

@@ -1,0 +1,158 @@
+"""Stage 4: train the value model, and judge it on held-out episodes."""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recap_core.config.environment import weights_dir
+from recap_core.config.stages import TrainValueConfig
+from recap_core.config.training import TrainRuntime
+from recap_core.config.value import ValueConfig
+from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.progress import Progress
+from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
+from recap_core.stages.registry import TRAIN_VALUE
+from recap_core.stages.train_policy import METRICS_FILE, last_metrics
+
+if TYPE_CHECKING:
+    from recap_core.data.frames import FrameTable
+    from recap_core.models.parameters import Params
+    from recap_core.training.observations import ImageColumns
+    from recap_core.transforms.normalize import NormStats as Statistics
+    from recap_core.transforms.value_transform import ValueTransform
+    from recap_core.valuation.health import HealthReport
+
+HEALTH_FILE = "health.json"
+
+
+def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by name
+    dataset: AnyDataset,
+    norm_stats: NormStats,
+    config: TrainValueConfig,
+    *,
+    name: str,
+    store: Store,
+    runtime: TrainRuntime | None = None,
+    progress: Progress | None = None,
+) -> ValueCheckpoint:
+    """Train a value model on 8 of 10 episodes and judge it on those left for testing.
+
+    The result says whether it is ``healthy``; an unhealthy one is published all the same, so that
+    it can be looked at.
+
+    Raises:
+        TrainingError: If the loss is not finite.
+        DataError: If the dataset has no frame to train on.
+    """
+
+    def build(area: Build) -> Built:
+        import jax
+
+        from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
+        from recap_core.data.batches import split_episodes
+        from recap_core.data.frames import read_frames
+        from recap_core.models.parameters import count_params
+        from recap_core.models.value_model import ValueModel
+        from recap_core.training.compilation_cache import enable_compilation_cache
+        from recap_core.training.loop import train
+        from recap_core.training.state import evaluation_params
+        from recap_core.training.value_batches import ValueBatches
+        from recap_core.training.value_loss import value_loss
+
+        enable_compilation_cache(store.home / "cache" / "xla")
+        table = read_frames(store.path(dataset))
+        statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
+        transform = value_transform(config.value, statistics)
+        held_out = config.health.held_out_share
+        split = split_episodes(
+            len(table.episode_lengths), ratios=(1 - 2 * held_out, held_out, held_out)
+        )
+        images = _images(table, config.value, area.work)
+        batches = ValueBatches(table, transform, config, episodes=split.train, images=images)
+        model = ValueModel(config.value.model)
+        work = area.work / "training"
+        state = train(
+            value_loss(model),
+            model.init(jax.random.key(config.train.seed)),
+            batches,
+            config.train,
+            runtime or TrainRuntime(),
+            work=work,
+            progress=progress,
+            label=f"train value {name}",
+        )
+        final = evaluation_params(state)
+        settings = ValueSettings(config.value, config.targets, statistics)
+        ema = final if state.ema_params is not None else None
+        write_value_model(area.output, state.params, ema, settings)
+        shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
+        # Nothing was chosen by the validation episodes, so they too are unseen.
+        unseen = [*split.validation.tolist(), *split.test.tolist()]
+        health = _assess(table, transform, final, config, episodes=unseen)
+        _write_health(area.output / HEALTH_FILE, health)
+        details = {
+            "num_steps": config.train.num_steps,
+            "num_params": count_params(final),
+            "healthy": health.healthy,
+        }
+        return Built(details, last_metrics(work / METRICS_FILE) | health.metrics())
+
+    inputs = {"dataset": dataset, "norm_stats": norm_stats}
+    return store.produce(TRAIN_VALUE, config, inputs, name=name, build=build)
+
+
+def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
+    """From a dataset's observations to the value model's inputs."""
+    from recap_core.models.tokenizer import PromptTokenizer
+    from recap_core.transforms.value_transform import ValueTransform
+
+    model = value.model
+    tokenizer = PromptTokenizer(
+        value.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir()
+    )
+    return ValueTransform(value, statistics, tokenizer)
+
+
+def _images(table: "FrameTable", value: ValueConfig, work: Path) -> "ImageColumns | None":
+    if not value.model.views:
+        return None
+    from recap_core.training.images import decoded_images
+
+    cameras = [value.embodiment.views[view] for view in value.model.views]
+    return decoded_images(table, cameras, image_px=value.model.image_px, work=work)
+
+
+def _assess(
+    table: "FrameTable",
+    transform: "ValueTransform",
+    params: "Params",
+    config: TrainValueConfig,
+    *,
+    episodes: Sequence[int],
+) -> "HealthReport":
+    from recap_core.training.value_batches import value_targets
+    from recap_core.valuation.health import assess_health, predict_held_out
+    from recap_core.valuation.prediction import ValuePredictor
+
+    predictor = ValuePredictor(config.value, params, transform)
+    targets = value_targets(table, config.targets).targets
+    return assess_health(predict_held_out(table, predictor, targets, episodes), config.health)
+
+
+def _write_health(path: Path, health: "HealthReport") -> None:
+    """JSON with null where a number is undefined."""
+    content = {
+        key: [finite(x) for x in value] if isinstance(value, tuple | list) else finite(value)
+        for key, value in asdict(health).items()
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def finite(value: object) -> object:
+    """``value``, but None for a float that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
