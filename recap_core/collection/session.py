@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import json
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,7 @@ from recap_core.rollout.protocols import PolicyClient, Teleoperator, TeleopEvent
 from recap_core.sim.aloha import SimAloha
 from recap_core.sim.expert import ScriptedExpert, TremblingExpert
 from recap_core.sim.kinematics import InverseKinematics
-from recap_core.sim.rendering import SceneRenderer, probe_rendering
-from recap_core.sim.scene import Scene
+from recap_core.sim.room import Room, open_room
 from recap_core.sim.seeds import EpisodeSeeds, collection_seeds
 from recap_core.sim.supervisor import Judge, Supervisor
 
@@ -88,12 +87,11 @@ def collect(
     sweep_unfinished(output)
     if policy is not None:
         policy.reset()
-    with _open_renderer(config) as renderer, contextlib.ExitStack() as stack:
-        session = _Session(config, output, renderer)
-        bar = stack.enter_context(
-            progress.bar("collect", total=config.num_episodes, done=session.num_kept)
-        )
-        session.run(policy, num_robots=min(num_robots, config.num_episodes), bar=bar)
+    with open_room(config.robot) as room:
+        session = _Session(config, output, room)
+        total, done = config.num_episodes, session.num_kept
+        with contextlib.closing(session), progress.bar("collect", total=total, done=done) as bar:
+            session.run(policy, num_robots=min(num_robots, total), bar=bar)
     return _summarize(config, output, num_attempts=session.num_attempts)
 
 
@@ -110,33 +108,18 @@ def _check(config: CollectConfig, policy: PolicyClient | None) -> None:
         )
 
 
-@contextlib.contextmanager
-def _open_renderer(config: CollectConfig) -> Generator[tuple[Scene, SceneRenderer | None]]:
-    if config.robot.cameras:
-        probe_rendering()
-    scene = Scene()
-    if not config.robot.cameras:
-        yield scene, None
-        return
-    with contextlib.closing(SceneRenderer(scene, config.robot)) as renderer:
-        yield scene, renderer
-
-
 class _Session:
     """Hands out episodes to robots and keeps count of them."""
 
-    def __init__(
-        self, config: CollectConfig, output: Path, scene: tuple[Scene, SceneRenderer | None]
-    ) -> None:
+    def __init__(self, config: CollectConfig, output: Path, room: Room) -> None:
         self._config = config
         self._output = output
-        self._scene, self._renderer = scene
+        self._room = room
         self._robots: dict[int, SimAloha] = {}
-        self._kinematics = InverseKinematics(self._scene)
+        self._kinematics = InverseKinematics(room.scene)
         self._done = complete_episodes(output, _session_metadata(config))
-        self._in_flight = 0
-        self._num_new = 0
-        self._attempts = self._open_attempts()
+        self._open: dict[int, EpisodeRecorder] = {}
+        self._attempts = self._missing_attempts()
         self._next_attempt = 0
         self._bar: Bar | None = None
 
@@ -155,7 +138,13 @@ class _Session:
         self._bar = bar
         run_lockstep(self._start, policy, num_robots=num_robots)
 
-    def _open_attempts(self) -> Iterator[int]:
+    def close(self) -> None:
+        """Delete episodes that an error has cut short, so that the session can be gone on with."""
+        for recorder in self._open.values():
+            recorder.discard()
+        self._open.clear()
+
+    def _missing_attempts(self) -> Iterator[int]:
         limit = self._config.num_episodes
         if self._config.mode == "demonstration":
             limit = limit * MAX_ATTEMPTS_PER_DEMONSTRATION
@@ -167,7 +156,7 @@ class _Session:
         No more begin than may still be needed, so exactly the first successful attempts are kept,
         however many robots there are.
         """
-        if len(self._done) + self._in_flight >= self._config.num_episodes:
+        if len(self._done) + len(self._open) >= self._config.num_episodes:
             return None
         attempt = next(self._attempts, None)
         if attempt is None:
@@ -178,7 +167,6 @@ class _Session:
                 f"({self._config.max_episode_frames})."
             )
         self._next_attempt = attempt + 1
-        self._in_flight += 1
         return self._set_up(attempt, robot_index)
 
     def _set_up(self, attempt: int, robot_index: int) -> EpisodeRun:
@@ -186,10 +174,9 @@ class _Session:
         seeds = collection_seeds(
             seed=config.seed, round_index=config.round_index, mode=config.mode, attempt=attempt
         )
-        robot = self._robots.get(robot_index)
-        if robot is None:
-            robot = SimAloha(self._scene, config.robot, renderer=self._renderer)
-            self._robots[robot_index] = robot
+        if robot_index not in self._robots:
+            self._robots[robot_index] = self._room.make_robot()
+        robot = self._robots[robot_index]
         robot.reset_episode(seeds.scene)
         events, teleoperator = self._people(robot, seeds)
         start = _episode_start(config, attempt)
@@ -203,6 +190,7 @@ class _Session:
             self._output / f"episode_{start:%Y%m%d_%H%M%S}_{attempt:04d}",
             _recorder_settings(config, attempt),
         )
+        self._open[attempt] = recorder
         loop = RobotLoop(
             Station(robot, events, clock, teleoperator),
             settings,
@@ -222,11 +210,12 @@ class _Session:
         return Judge(robot, driver="operator"), trembling
 
     def _finish(self, attempt: int, recorder: EpisodeRecorder, outcome: Outcome) -> None:
-        self._in_flight -= 1
         if self._config.mode == "demonstration" and outcome is not Outcome.SUCCESS:
             recorder.discard()
+            del self._open[attempt]
             return
         self._done[attempt] = recorder.finish(outcome)
+        del self._open[attempt]
         if self._bar is not None:
             num_successes = sum(metadata["success"] for metadata in self._done.values())
             self._bar.update(len(self._done), f"{num_successes} succeeded")

@@ -1,7 +1,6 @@
 """Autonomous episodes of a policy on held-out seeds."""
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.errors import DataError
@@ -14,8 +13,7 @@ from recap_core.rollout.loop import LoopSettings, RobotLoop, Station
 from recap_core.rollout.phase import Phase
 from recap_core.rollout.protocols import PolicyClient
 from recap_core.sim.aloha import SimAloha
-from recap_core.sim.rendering import SceneRenderer, probe_rendering
-from recap_core.sim.scene import Scene
+from recap_core.sim.room import Room, open_room
 from recap_core.sim.seeds import evaluation_seeds
 from recap_core.sim.supervisor import Judge
 
@@ -40,22 +38,10 @@ def evaluate(
     """
     policy.reset()
     seeds = range(config.first_seed, config.first_seed + config.num_episodes)
-    with _open_room(config) as room, progress.bar("evaluate", total=len(seeds)) as bar:
+    with open_room(config.robot) as room, progress.bar("evaluate", total=len(seeds)) as bar:
         session = _Session(config, room, bar)
         run_lockstep(session.start, policy, num_robots=min(num_robots, len(seeds)))
     return [session.outcomes[seed] for seed in seeds]
-
-
-@contextlib.contextmanager
-def _open_room(config: EvaluationConfig) -> Generator[tuple[Scene, SceneRenderer | None]]:
-    if config.robot.cameras:
-        probe_rendering()
-    scene = Scene()
-    if not config.robot.cameras:
-        yield scene, None
-        return
-    with contextlib.closing(SceneRenderer(scene, config.robot)) as renderer:
-        yield scene, renderer
 
 
 class _Watcher:
@@ -77,11 +63,9 @@ class _Watcher:
 class _Session:
     """Hands out episodes to robots and collects outcomes by seed."""
 
-    def __init__(
-        self, config: EvaluationConfig, room: tuple[Scene, SceneRenderer | None], bar: Bar
-    ) -> None:
+    def __init__(self, config: EvaluationConfig, room: Room, bar: Bar) -> None:
         self._config = config
-        self._scene, self._renderer = room
+        self._room = room
         self._bar = bar
         self._robots: dict[int, SimAloha] = {}
         self._seeds: Iterator[int] = iter(
@@ -96,7 +80,7 @@ class _Session:
             return None
         config = self._config
         if robot_index not in self._robots:
-            self._robots[robot_index] = SimAloha(self._scene, config.robot, renderer=self._renderer)
+            self._robots[robot_index] = self._room.make_robot()
         robot = self._robots[robot_index]
         streams = evaluation_seeds(seed)
         robot.reset_episode(streams.scene)

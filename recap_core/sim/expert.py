@@ -33,6 +33,9 @@ CLOSING_OPENING, HELD_OPENING, EMPTY_OPENING = 0.88, 0.66, 0.5
 """Gripper openings; the cube stops the fingers at 0.60."""
 STILL_SPEED_HZ = 0.3
 """Gripper speed, openings per second, below which the fingers have stopped."""
+STUCK_M, STUCK_RAD, UNFOLD_RAD = 0.02, 0.1, 0.5
+"""A step that still misses by so much and moves no joint by more leads nowhere: the arm is folded
+at its limits. It is unfolded by so much per frame instead."""
 OPEN, CLOSED = 1.0, 0.0
 RIGHT_PITCH_RAD = np.deg2rad(60)
 
@@ -147,12 +150,23 @@ class ScriptedExpert:
         is_near = np.linalg.norm(tool - self._robot.cube_position) < NEAR_M
         speed = NEAR_SPEED_M_S if is_near and plan.gripper == OPEN else TOOL_SPEED_M_S
         share = min(1.0, speed / self._robot.config.fps / max(distance, 1e-9))
-        return self._kinematics.solve(
+        solution = self._kinematics.solve(
             arm,
             self._robot.data.qpos,
             position=tool + share * way,
             rotation=self._rotations[arm],
         )
+        present = self._robot.data.qpos[self._robot.scene.arms[arm].qpos]
+        is_still = np.abs(solution.joints - present).max() < STUCK_RAD
+        is_stuck = is_still and solution.miss_m > STUCK_M
+        return self._homewards(arm) if is_stuck else solution.joints
+
+    def _homewards(self, arm: str) -> Float[np.ndarray, "6"]:
+        """Joint angles closer to the start pose."""
+        joints = self._robot.scene.arms[arm].qpos
+        present = self._robot.data.qpos[joints]
+        way = self._robot.scene.start_qpos[joints] - present
+        return present + np.clip(way, -UNFOLD_RAD, UNFOLD_RAD)
 
 
 class TremblingExpert:

@@ -1,5 +1,7 @@
 """Inverse kinematics of one arm by damped least squares."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
@@ -13,6 +15,14 @@ ORIENTATION_WEIGHT_M = 0.3
 """Metres of position error that one radian of orientation error is worth."""
 MAX_STEP_RAD = 0.15
 TOLERANCE_M = 1e-4
+
+
+class Solution(NamedTuple):
+    """Joint angles, and how good they are."""
+
+    joints: Float[np.ndarray, "6"]
+    miss_m: float
+    """Distance of the tool from where it shall be."""
 
 
 class InverseKinematics:
@@ -37,7 +47,7 @@ class InverseKinematics:
         *,
         position: Float[np.ndarray, "3"],
         rotation: Float[np.ndarray, "3 3"],
-    ) -> Float[np.ndarray, "6"]:
+    ) -> Solution:
         """Joint angles near ``start_qpos``, within the joints' ranges.
 
         Args:
@@ -49,14 +59,15 @@ class InverseKinematics:
         model, scratch = self._scene.model, self._scratch
         indices = self._scene.arms[arm]
         scratch.qpos[:] = start_qpos
-        for _ in range(ITERATIONS):
+        for iteration in range(ITERATIONS + 1):
             mujoco.mj_kinematics(model, scratch)
             mujoco.mj_comPos(model, scratch)
             present = scratch.xmat[indices.gripper_body].reshape(3, 3)
             tool = scratch.xpos[indices.gripper_body] + TOOL_OFFSET_M * present[:, 0]
             offset = position - tool
             turn = _rotation_vector(present, rotation)
-            if np.abs(offset).max() < TOLERANCE_M and np.abs(turn).max() < TOLERANCE_M:
+            is_there = np.abs(offset).max() < TOLERANCE_M and np.abs(turn).max() < TOLERANCE_M
+            if is_there or iteration == ITERATIONS:
                 break
             mujoco.mj_jac(
                 model, scratch, self._jacobian[:3], self._jacobian[3:], tool, indices.gripper_body
@@ -67,7 +78,7 @@ class InverseKinematics:
             step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING * np.eye(6), error)
             joints = scratch.qpos[indices.qpos] + np.clip(step, -MAX_STEP_RAD, MAX_STEP_RAD)
             scratch.qpos[indices.qpos] = np.clip(joints, *indices.joint_range.T)
-        return scratch.qpos[indices.qpos].copy()
+        return Solution(scratch.qpos[indices.qpos].copy(), float(np.linalg.norm(offset)))
 
 
 def _rotation_vector(

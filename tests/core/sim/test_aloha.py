@@ -1,5 +1,7 @@
 """The simulated robot."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -95,9 +97,10 @@ def test_physics_and_reward_are_gym_alohas(robot: SimAloha) -> None:
 
     physics = mujoco.Physics.from_xml_path(str(ASSETS_DIR / "bimanual_viperx_transfer_cube.xml"))
     task = TransferCubeTask(random=0)
+    data: Any = physics.data
     with physics.reset_context():
-        physics.data.qpos[:] = robot.data.qpos
-        physics.data.ctrl[:] = robot.data.ctrl
+        data.qpos[:] = robot.data.qpos
+        data.ctrl[:] = robot.data.ctrl
     targets = HOME + np.random.default_rng(0).normal(0, 0.3, (12, 14))
     previous = HOME.copy()
     previous[[6, 13]] = robot.get_observation()["observation.state"][[6, 13]]

@@ -39,13 +39,15 @@ def test_kinematics_reach_a_point_in_front_of_the_arm(robot: SimAloha) -> None:
     rotation = robot.data.xmat[body].reshape(3, 3).copy()
     goal = robot.tool_position("right") + np.array([-0.03, 0.02, -0.03])
     qpos = robot.data.qpos.copy()
-    for _ in range(3):
-        qpos[8:14] = kinematics.solve("right", qpos, position=goal, rotation=rotation)
+    qpos[8:14] = kinematics.solve("right", qpos, position=goal, rotation=rotation).joints
+    solution = kinematics.solve("right", qpos, position=goal, rotation=rotation)
+    qpos[8:14] = solution.joints
     robot.data.qpos[:] = qpos
     from recap_core.sim.engine import mujoco
 
     mujoco.mj_kinematics(robot.scene.model, robot.data)
     np.testing.assert_allclose(robot.tool_position("right"), goal, atol=1e-3)
+    assert solution.miss_m < 1e-3
 
 
 def test_the_expert_hands_the_cube_over(robot: SimAloha, expert: ScriptedExpert) -> None:
