@@ -151,6 +151,25 @@ class ActionChunks(NamedTuple):
     """True past the end of the episode, where the last action is repeated."""
 
 
+def chunk_indices(
+    episode_ends: Int[np.ndarray, " e"], indices: Int[np.ndarray, " b"], *, horizon: int
+) -> tuple[Int64[np.ndarray, "b h"], Bool[np.ndarray, "b h"]]:
+    """Frames ``t, ..., t + horizon - 1`` of every ``t``, held at the last frame of its episode.
+
+    Args:
+        episode_ends: Global index one past every episode's last frame, rising.
+        indices: Frames t.
+        horizon: Frames per chunk, h.
+
+    Returns:
+        Global indices, and where they are held.
+    """
+    ends = episode_ends[np.searchsorted(episode_ends, indices, side="right")]
+    wanted = indices[:, None] + np.arange(horizon)
+    is_pad = wanted >= ends[:, None]
+    return np.minimum(wanted, ends[:, None] - 1), is_pad
+
+
 def action_chunks(
     actions: Float[np.ndarray, "n a"],
     episode_ends: Int[np.ndarray, " e"],
@@ -168,7 +187,5 @@ def action_chunks(
         indices: Frames.
         horizon: Actions per chunk, h.
     """
-    ends = episode_ends[np.searchsorted(episode_ends, indices, side="right")]
-    wanted = indices[:, None] + np.arange(horizon)
-    is_pad = wanted >= ends[:, None]
-    return ActionChunks(actions[np.where(is_pad, ends[:, None] - 1, wanted)], is_pad)
+    wanted, is_pad = chunk_indices(episode_ends, indices, horizon=horizon)
+    return ActionChunks(actions[wanted], is_pad)

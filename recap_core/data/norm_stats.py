@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from recap_core.config.dataset import NormStatsConfig
-from recap_core.data.batches import action_chunks
+from recap_core.data.batches import chunk_indices
 from recap_core.data.columns import check_finite
 from recap_core.data.frames import FrameTable, read_frames
-from recap_core.data.running_stats import FeatureNorm, RunningStats
+from recap_core.data.running_stats import FeatureNorm, RunningStats, count_between
 from recap_core.errors import ColumnError, DataError
 
-FRAMES_PER_BLOCK = 4096
+FRAMES_PER_BLOCK = 8192
 
 type NormStatistics = dict[str, FeatureNorm]
 """``state`` and ``actions``."""
@@ -50,12 +50,12 @@ def _action_blocks(
     check_finite(embodiment.action, actions, where=str(table.meta.root))
     is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
     state = state_of(table, embodiment.state)
-    ends = table.episode_ends
+    ends, by_dim = table.episode_ends, np.ascontiguousarray(actions.T)
     for start in range(0, len(actions), FRAMES_PER_BLOCK):
         frames = np.arange(start, min(start + FRAMES_PER_BLOCK, len(actions)))
-        chunks, _ = action_chunks(actions, ends, frames, horizon=config.action_horizon)
-        # One dimension after the other in memory: histograms read them one by one.
-        block = np.ascontiguousarray(chunks.transpose(2, 0, 1))
+        wanted, _ = chunk_indices(ends, frames, horizon=config.action_horizon)
+        # One dimension after the other in memory: that is how they are sorted and counted.
+        block = np.stack([column[wanted] for column in by_dim])
         for dim in np.flatnonzero(is_delta):
             block[dim] -= state[frames, dim, None]
         yield block.reshape(len(block), -1).T
@@ -85,8 +85,8 @@ def _exact(blocks: list[Iterator[Float[np.ndarray, "m d"]]]) -> FeatureNorm:
     edges = [np.linspace(low[dim], high[dim], 5001) for dim in range(num_dims)]
     counts = np.zeros((num_dims, 5000), dtype=np.int64)
     for block in second:
-        for dim in range(num_dims):
-            counts[dim] += np.histogram(block[:, dim], bins=edges[dim])[0]
+        for dim, column in enumerate(np.sort(block.T, axis=1)):
+            counts[dim] += count_between(column, edges[dim])
     ranks = {share: max(int(np.ceil(share * count - 1e-9)), 1) for share in (0.01, 0.99)}
     cumulative = counts.cumsum(axis=1)
     found: dict[tuple[float, int], list[np.ndarray]] = {}

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 from recap_core.errors import DataError
 
@@ -17,6 +17,27 @@ class FeatureNorm(NamedTuple):
     std: Float[np.ndarray, " d"]
     q01: Float[np.ndarray, " d"]
     q99: Float[np.ndarray, " d"]
+
+
+def count_between(
+    ordered: Float[np.ndarray, " n"], edges: Float64[np.ndarray, " k"]
+) -> Int64[np.ndarray, " bins"]:
+    """Histogram of values that are sorted already; those outside the edges are not counted.
+
+    Equal to ``np.histogram(ordered, bins=edges)``, without converting the values to float64.
+
+    Args:
+        ordered: Rising values.
+        edges: Rising edges; a bin holds its lower edge, the last bin its upper edge too.
+    """
+    # x < edge for a float64 edge is x < the smallest number of x's type that is not below it.
+    limits = edges.astype(ordered.dtype)
+    limits = np.where(limits < edges, np.nextafter(limits, np.array(np.inf, limits.dtype)), limits)
+    below = np.searchsorted(ordered, limits)
+    below[-1] = np.searchsorted(ordered, limits[-1], side="right")
+    if limits[-1] > edges[-1]:
+        below[-1] = np.searchsorted(ordered, limits[-1])
+    return np.diff(below)
 
 
 class RunningStats:
@@ -37,7 +58,8 @@ class RunningStats:
     def update(self, batch: Float[np.ndarray, "*n d"]) -> None:
         """Add vectors; all axes but the last are batch axes."""
         batch = batch.reshape(-1, batch.shape[-1])
-        low, high = batch.min(axis=0), batch.max(axis=0)
+        ordered = np.sort(batch.T, axis=1)
+        low, high = ordered[:, 0], ordered[:, -1]
         mean, mean_square = batch.mean(axis=0), np.square(batch).mean(axis=0)
         if self.count == 0:
             self._min, self._max = low, high
@@ -55,7 +77,7 @@ class RunningStats:
         self._mean = self._mean + (mean - self._mean) * share
         self._mean_square = self._mean_square + (mean_square - self._mean_square) * share
         for dim, edges in enumerate(self._edges):
-            self._histograms[dim] += np.histogram(batch[:, dim], bins=edges)[0]
+            self._histograms[dim] += count_between(ordered[dim], edges)
 
     def _spread(self) -> None:
         for dim, (edges, histogram) in enumerate(zip(self._edges, self._histograms, strict=True)):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recap_core.data.running_stats import RunningStats
+from recap_core.data.running_stats import RunningStats, count_between
 from recap_core.errors import DataError
 
 GOLDEN = Path(__file__).parents[2] / "golden/openpi/normalize.npz"
@@ -50,3 +52,18 @@ def test_quantiles_are_exact_to_a_bin() -> None:
 
     np.testing.assert_allclose(result.q01, 0.01, atol=0.004)
     np.testing.assert_allclose(result.q99, 0.99, atol=0.004)
+
+
+@given(
+    st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=50),
+    st.floats(-1.5, 1.5),
+    st.floats(0, 2),
+)
+def test_counts_are_those_of_a_histogram(values: list[float], low: float, span: float) -> None:
+    """Float32 values between float64 edges, on them and outside: as numpy counts them."""
+    ordered = np.sort(np.array(values, dtype=np.float32))
+    edges = np.linspace(low, low + span, 8)
+
+    counts = count_between(ordered, edges)
+
+    np.testing.assert_array_equal(counts, np.histogram(ordered, bins=edges)[0])
