@@ -1,0 +1,102 @@
+"""The report of a round, from its artifacts."""
+
+from recap_core.config.stages import ReportConfig
+from recap_core.lineage.artifacts import (
+    AnyDataset,
+    Artifact,
+    Evaluation,
+    Labels,
+    PolicyCheckpoint,
+    Report,
+    ValueCheckpoint,
+    Values,
+)
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.progress import Progress
+from recap_core.stages.registry import REPORT
+
+PAGE = "index.html"
+
+
+def write_report(  # noqa: PLR0913 - everything that a report shows, by name
+    before: Evaluation,
+    after: Evaluation,
+    *,
+    control: Evaluation | None,
+    policy: PolicyCheckpoint,
+    dataset: AnyDataset,
+    value_model: ValueCheckpoint,
+    values: Values | None,
+    labels: Labels | None,
+    config: ReportConfig,
+    name: str,
+    store: Store,
+    progress: Progress | None = None,
+) -> Report:
+    """Success bars, value curves with labels and thumbnails, training curves, lineage: one page.
+
+    Args:
+        before: Of the policy that fine-tuning started from.
+        after: Of the new policy.
+        control: Of the control arm, if there was one.
+        policy: The new policy.
+        dataset: What it was trained on.
+        value_model: Trained in this round, healthy or not.
+        values: V of ``dataset``'s frames; None where the value model was not healthy.
+        labels: Made from ``values``; None likewise.
+        config: What to show.
+        name: Name of the artifact.
+        store: Where everything is.
+        progress: Who watches.
+    """
+    del progress
+
+    def build(area: Build) -> Built:
+        from recap_core.reports.content import IterationReport
+        from recap_core.reports.iteration import write_html
+        from recap_core.stages.report_episodes import label_parts
+        from recap_core.stages.report_parts import (
+            comparisons,
+            costs,
+            health_summary,
+            lineage_graph_of,
+            reproduction,
+            stage_rows,
+            success_bars,
+            training_curves,
+        )
+
+        shown: list[Artifact] = [policy, before, after]
+        shown += [artifact for artifact in (control, values, labels) if artifact is not None]
+        episodes = label_parts(store, dataset, values, labels, config)
+        page = IterationReport(
+            title=config.title,
+            subtitle=", ".join(dataset.tasks),
+            created=f"{store.manifest(after).finished_at:%Y-%m-%d %H:%M} UTC",
+            success_bars=success_bars(before, after, control),
+            comparisons=comparisons(store, before, after, control),
+            costs=costs(store, shown, dataset),
+            notes=episodes.notes,
+            value_curves=episodes.curves,
+            label_rule=episodes.rule,
+            label_shares=episodes.shares,
+            health=health_summary(store, value_model),
+            training_curves=training_curves(store, policy, value_model),
+            stages=stage_rows(store, shown),
+            lineage=lineage_graph_of(store, shown, highlight=policy),
+            reproduction=reproduction(store, policy),
+        )
+        write_html(page, area.output / PAGE)
+        return Built({})
+
+    inputs = {
+        "before": before,
+        "after": after,
+        "control": control,
+        "policy": policy,
+        "dataset": dataset,
+        "value_model": value_model,
+        "values": values,
+        "labels": labels,
+    }
+    return store.produce(REPORT, config, inputs, name=name, build=build)

@@ -1,0 +1,174 @@
+"""From a labelled dataset to the parts of a report that show its episodes and labels."""
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from recap_core.config.labels import LabelConfig
+from recap_core.config.stages import ReportConfig, TrainValueConfig
+from recap_core.data.frames import FrameTable, read_frames
+from recap_core.data.label_table import LABELS_FILE, LabelTable, read_label_table
+from recap_core.data.video import decode_frames
+from recap_core.labels.adv_ind import NAMES
+from recap_core.lineage.artifacts import AnyDataset, Labels, Values
+from recap_core.lineage.store import Store
+from recap_core.reports.content import LabelShare, Note, Thumbnail, ValueCurve
+from recap_core.stages.label import RULE_FILE
+from recap_core.training.value_batches import value_targets
+from recap_core.valuation.values import read_values
+
+NUM_THUMBNAILS = 8
+NEGATIVE, POSITIVE = NAMES.index("negative"), NAMES.index("positive")
+
+
+class EpisodeParts(NamedTuple):
+    """What a report says of episodes and labels."""
+
+    curves: tuple[ValueCurve, ...]
+    rule: str
+    shares: tuple[LabelShare, ...]
+    notes: tuple[Note, ...]
+
+
+class _Labelled(NamedTuple):
+    table: FrameTable
+    values: Float[np.ndarray, " n"]
+    targets: Float[np.ndarray, " n"]
+    labels: LabelTable
+    thresholds: dict[str, float | None]
+
+
+def label_parts(
+    store: Store,
+    dataset: AnyDataset,
+    values: Values | None,
+    labels: Labels | None,
+    config: ReportConfig,
+) -> EpisodeParts:
+    """Value curves of some episodes, label shares per task, the rule in words, and remarks."""
+    notes = []
+    if not dataset.cameras:
+        notes.append(Note(text="No cameras were recorded, so episodes have no pictures."))
+    if values is None or labels is None:
+        notes.append(
+            Note(
+                text="The value model was not healthy: the policy was trained on the collector's "
+                "own labels (stage 3).",
+                severity="warning",
+            )
+        )
+        return EpisodeParts((), "", (), tuple(notes))
+    rule = json.loads((store.path(labels) / RULE_FILE).read_text())
+    label_config = LabelConfig.model_validate(rule["rule"])
+    table = read_frames(store.path(dataset))
+    value_model = store.get(values.parents[1])
+    trained = TrainValueConfig.model_validate(store.manifest(value_model).config)
+    labelled = _Labelled(
+        table,
+        read_values(store.path(values)),
+        value_targets(table, trained.targets).targets,
+        read_label_table(store.path(labels) / LABELS_FILE),
+        rule["thresholds"],
+    )
+    episodes = chosen_episodes(table, config.num_value_curves)
+    curves = tuple(_curve(labelled, dataset, int(episode)) for episode in episodes)
+    return EpisodeParts(curves, rule_in_words(label_config), _shares(labelled), tuple(notes))
+
+
+def chosen_episodes(table: FrameTable, num_episodes: int) -> list[int]:
+    """Episodes that tell different stories, of the latest round.
+
+    In turn: a success without help, a success with corrections, a failure; then the next of each.
+    """
+    rollouts = table.rounds == table.rounds.max()
+    helped = np.add.reduceat(table.is_intervention, table.episode_starts) > 0
+    stories = [
+        np.flatnonzero(rollouts & table.success & ~helped),
+        np.flatnonzero(rollouts & table.success & helped),
+        np.flatnonzero(rollouts & ~table.success),
+    ]
+    longest = max(len(story) for story in stories)
+    in_turn = [int(story[i]) for i in range(longest) for story in stories if i < len(story)]
+    return in_turn[:num_episodes]
+
+
+def rule_in_words(config: LabelConfig) -> str:
+    """The label rule as a sentence."""
+    lookahead = "the whole episode" if config.lookahead is None else f"{config.lookahead} frames"
+    cut = ", cut at a takeover" if config.cut_at_takeover else ""
+    per = "of each task" if config.per_task else "of the dataset"
+    pool = config.pool.replace("_", " ")
+    return (
+        f"Advantage over {lookahead}{cut}; the top {config.positive_share:.0%} {per} "
+        f"(pool: {pool} frames) are positive; value past the end: {config.tail.replace('_', ' ')}; "
+        f"targets: {config.targets.rule.replace('_', ' ')}."
+    )
+
+
+def _curve(labelled: _Labelled, dataset: AnyDataset, episode: int) -> ValueCurve:
+    table = labelled.table
+    start, end = int(table.episode_starts[episode]), int(table.episode_ends[episode])
+    rows = slice(start, end)
+    is_intervention = table.is_intervention[rows]
+    task = table.tasks[table.episode_tasks[episode]]
+    success = bool(table.success[episode])
+    ending = "success" if success else "failure"
+    helped = " with corrections" if is_intervention.any() else " without help"
+    return ValueCurve(
+        title=f"Round {table.rounds[episode]}: {ending}{helped if success else ''}",
+        episode_index=episode,
+        fps=table.fps,
+        outcome=ending,
+        values=labelled.values[rows],
+        targets=labelled.targets[rows],
+        advantage=labelled.labels.advantage[rows],
+        adv_ind=labelled.labels.adv_ind[rows],
+        is_intervention=is_intervention,
+        threshold=labelled.thresholds[task],
+        thumbnails=_thumbnails(table, dataset, np.arange(start, end)),
+    )
+
+
+def _thumbnails(
+    table: FrameTable, dataset: AnyDataset, frames: Int[np.ndarray, " t"]
+) -> tuple[Thumbnail, ...]:
+    if not dataset.cameras:
+        return ()
+    camera = dataset.cameras[0]
+    picks = np.unique(np.linspace(0, len(frames) - 1, NUM_THUMBNAILS).astype(int))
+    images = decode_frames(table.meta.root, [camera], frames[picks])[camera]
+    name = camera.removeprefix("observation.images.")
+    return tuple(
+        Thumbnail(frame=int(frame), image=image, camera=name)
+        for frame, image in zip(picks, images, strict=True)
+    )
+
+
+def _shares(labelled: _Labelled) -> tuple[LabelShare, ...]:
+    table, codes = labelled.table, labelled.labels.adv_ind
+    is_corrected = table.is_intervention & ~table.is_demonstration
+    is_autonomous = ~table.is_intervention
+
+    def count(mask: np.ndarray) -> int:
+        return int(mask.sum())
+
+    shares = []
+    for index, task in enumerate(table.tasks):
+        mine = table.task_index == index
+        positive = count(mine & is_autonomous & (codes == POSITIVE))
+        negative = count(mine & is_autonomous & (codes == NEGATIVE))
+        shares.append(
+            LabelShare(
+                task=task,
+                positive=positive,
+                negative=negative,
+                none=count(mine & is_autonomous) - positive - negative,
+                intervention=count(mine & is_corrected),
+                demonstration=count(mine & table.is_demonstration),
+                threshold=labelled.thresholds[task],
+                autonomous_positive_share=positive / max(positive + negative, 1),
+            )
+        )
+    return tuple(shares)
