@@ -37,6 +37,18 @@ def configure_prefect(home: Path, server_url: str | None, *, verbose: bool = Fal
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), _NO_PROXY)))
 
 
+def flush_prefect(timeout_s: float = 10.0) -> None:
+    """Send the logs and events that Prefect still holds; afterwards its server may be stopped.
+
+    Without that, the interpreter's exit waits, minutes long, for a server that is gone.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=timeout_s)
+
+
 def ui_url() -> str:
     """Address of the UI of the server that this process is configured for."""
     return os.environ["PREFECT_API_URL"].removesuffix("/").removesuffix("/api")

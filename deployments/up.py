@@ -1,9 +1,11 @@
 """All flows, served to the Prefect UI."""
 
+import asyncio
+import signal
 from typing import cast
 
-from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from flows.bootstrap import bootstrap
@@ -13,13 +15,30 @@ from flows.stage3 import stage3
 from recap_core.config.flows import ProjectConfig
 
 
+class _Runner(Runner):
+    """A runner that ends in the same orderly way on SIGTERM as on Ctrl-C."""
+
+    def handle_sigterm(self, *args: object, **kwargs: object) -> None:
+        """Leave by the way of Ctrl-C; Prefect's own handler leaves a coroutine behind."""
+        del args, kwargs
+        signal.raise_signal(signal.SIGINT)
+
+
 def serve_all(project: ProjectConfig) -> None:
     """Serve every flow until interrupted; its form in the UI is filled in with ``project``.
 
     One run at a time: a round uses all of a machine's accelerator.
     """
+    runner = _Runner(name="recap", limit=1)
+    for deployment in deployments(project):
+        runner.add_deployment(deployment)
+    asyncio.run(runner.start())
+
+
+def deployments(project: ProjectConfig) -> list[RunnerDeployment]:
+    """One deployment per flow, named after the project."""
     parameters = {"config": project.model_dump(mode="json")}
-    deployments = [
+    return [
         cast(
             "RunnerDeployment",  # not a coroutine: nothing here is async
             flow.to_deployment(
@@ -31,4 +50,3 @@ def serve_all(project: ProjectConfig) -> None:
         )
         for flow in (bootstrap, recap_iteration, recap_loop, stage3)
     ]
-    serve(*deployments, limit=1, print_starting_message=False)

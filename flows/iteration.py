@@ -13,8 +13,9 @@ from flows.stage3 import stage3
 from flows.timeline import record_round, warn_of_unhealthy_value_model
 from recap_core.config.flows import IterationConfig, ProjectConfig
 from recap_core.config.presets import tiny_project
+from recap_core.config.stages import ReportConfig
 from recap_core.errors import UnhealthyValueModelError
-from recap_core.lineage.artifacts import Dataset, PolicyCheckpoint, ValueCheckpoint
+from recap_core.lineage.artifacts import Dataset, PolicyCheckpoint, Report, ValueCheckpoint
 from tasks.collection import collect
 from tasks.datasets import convert, copy, merge
 from tasks.evaluation import evaluate
@@ -55,6 +56,8 @@ def recap_iteration(
     learning = _learn(config, inputs, experience, k)
     judgement = _judge(config, inputs, learning.policy, k)
 
+    page = _report(experience, learning, judgement, k)
+
     is_promoted = passes_gate(judgement, config.iteration.promote)
     current = learning.policy if is_promoted else inputs.collector
     result = IterationResult(
@@ -67,7 +70,7 @@ def recap_iteration(
         judgement=judgement,
         is_promoted=is_promoted,
         current=current,
-        report=report(),
+        report=page,
     )
     refs.keep_round(k, learning.policy, current)
     record_round(result)
@@ -123,6 +126,22 @@ def _judge(
     return judgement.model_copy(update={"control_policy": control_policy, "control": control})
 
 
+def _report(experience: Experience, learning: Learning, judgement: Judgement, k: int) -> Report:
+    relabeling = learning.relabeling
+    return report(
+        judgement.before,
+        judgement.after,
+        control=judgement.control,
+        policy=learning.policy,
+        dataset=relabeling.dataset if relabeling else experience.merged,
+        value_model=learning.value_model,
+        values=relabeling and relabeling.values,
+        labels=relabeling and relabeling.labels,
+        config=ReportConfig(title=f"Round {k}"),
+        name=f"round-{k}",
+    )
+
+
 def _relabel(
     merged: Dataset, value_model: ValueCheckpoint, settings: IterationConfig, *, name: str
 ) -> Relabeling:
@@ -131,7 +150,7 @@ def _relabel(
     labels = label(merged, values, settings.label, name=name)
     copied = copy(merged, name=f"{name}-copy")
     dataset = relabel(copied, labels, name=f"{name}-relabeled")
-    return Relabeling(values=values, labels=labels, dataset=dataset)
+    return Relabeling(values=values, labels=labels, copy_of_merged=copied, dataset=dataset)
 
 
 def _fall_back(

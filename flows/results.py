@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recap_core.lineage.artifacts import (
     Dataset,
+    DatasetCopy,
     Evaluation,
     Labels,
     NormStats,
@@ -60,6 +61,7 @@ class Relabeling(Result):
 
     values: Values
     labels: Labels
+    copy_of_merged: DatasetCopy
     dataset: RelabeledDataset
 
 

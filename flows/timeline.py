@@ -71,7 +71,8 @@ def _lineage(result: IterationResult) -> list[Artifact]:
         result.learning.value_model,
     ]
     if relabeling is not None:
-        chain += [relabeling.values, relabeling.labels, relabeling.dataset]
+        chain += [relabeling.values, relabeling.labels, relabeling.copy_of_merged]
+        chain.append(relabeling.dataset)
     return [*chain, result.learning.policy, result.report]
 
 

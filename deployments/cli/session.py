@@ -1,12 +1,13 @@
 """A command that runs flows: its server and Prefect's settings."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from deployments.environment import configure_prefect
+from deployments.environment import configure_prefect, flush_prefect
 from deployments.server import prefect_server
 
 
@@ -30,4 +31,8 @@ def prefect_session(
                 with console.status("Starting the Prefect server"):
                     server.wait()
 
-        yield wait
+        try:
+            yield wait
+        finally:
+            if "prefect" in sys.modules:
+                flush_prefect()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from flows.results import BootstrapResult, IterationResult, LoopResult
+from flows.results import BootstrapResult, IterationResult
 from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
 from recap_core.lineage.store import Store
 from tasks.summaries import success_text
@@ -59,15 +59,10 @@ def stage_rows(
     return list(rows.values())
 
 
-def loop_results(result: LoopResult) -> list[BootstrapResult | IterationResult]:
-    """The bootstrap and the rounds of a loop."""
-    return [result.bootstrap, *result.rounds]
-
-
 def stage_table(rows: list[StageRow]) -> Table:
-    """The rows for a terminal."""
-    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
-    for title in ("stage", "artifact", "time", "cached?", "frames", "labels", "success [95 %]"):
+    """The rows for a terminal of 80 columns or more."""
+    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    for title in ("stage", "artifact", "time", "cached?", "frames", "labels, success [95 %]"):
         is_number = title in {"time", "frames"}
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
@@ -78,8 +73,7 @@ def stage_table(rows: list[StageRow]) -> Table:
             f"[dim]({time})[/dim]" if row.is_cached else time,
             "cached" if row.is_cached else "",
             _frames(row.artifact),
-            _labels(row.artifact),
-            success_text(row.artifact) if isinstance(row.artifact, Evaluation) else "",
+            _result(row.artifact),
         )
     return table
 
@@ -95,7 +89,11 @@ def _artifacts(result: BootstrapResult | IterationResult) -> list[Artifact]:
         ]
     experience, learning, judgement = result.experience, result.learning, result.judgement
     relabeling = learning.relabeling
-    relabeled = (relabeling.values, relabeling.labels, relabeling.dataset) if relabeling else ()
+    relabeled = (
+        (relabeling.values, relabeling.labels, relabeling.copy_of_merged, relabeling.dataset)
+        if relabeling
+        else ()
+    )
     chain = (
         *(experience.recording, experience.rollouts, experience.merged, learning.value_model),
         *relabeled,
@@ -110,11 +108,12 @@ def _frames(artifact: Artifact) -> str:
     return "" if frames is None else f"{frames:,}"
 
 
-def _labels(artifact: Artifact) -> str:
-    if not isinstance(artifact, Labels):
-        return ""
-    total = artifact.num_frames
-    return (
-        f"{artifact.num_positive / total:.0%} positive, {artifact.num_negative / total:.0%} "
-        f"negative, {artifact.num_none / total:.0%} none"
-    )
+def _result(artifact: Artifact) -> str:
+    if isinstance(artifact, Evaluation):
+        return success_text(artifact)
+    if isinstance(artifact, Labels):
+        total = artifact.num_frames
+        shares = (artifact.num_positive, artifact.num_negative, artifact.num_none)
+        names = ("pos", "neg", "none")
+        return ", ".join(f"{n / total:.0%} {name}" for n, name in zip(shares, names, strict=True))
+    return ""
