@@ -1,0 +1,196 @@
+"""A policy checkpoint in this process: observations in, action chunks out."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from recap_core.arrays import ActionChunk
+from recap_core.checkpoints.params import load_params
+from recap_core.checkpoints.policy_checkpoint import PolicyFiles, read_policy
+from recap_core.errors import DataError
+from recap_core.models.parameters import Params
+from recap_core.models.policy import Policy, PolicyInputs
+from recap_core.models.tokenizer import PromptTokenizer
+from recap_core.transforms.policy_transform import PolicyTransform
+
+DEFAULT_CONDITION = "positive"
+"""Advantage class that is asked for where an observation names none."""
+
+
+class LoadedPolicy:
+    """A policy with its parameters on the default device; a ``PolicyClient``.
+
+    An observation maps dataset features to arrays, and has ``prompt`` unless the embodiment has a
+    default one. ``episode_seed`` and ``frame_index`` (int) seed its noise; without them, every
+    call draws anew. ``adv_ind`` replaces the default condition.
+
+    Batches are padded to one fixed size, so that one program serves them all and an observation's
+    actions do not depend on who else is in its batch.
+    """
+
+    def __init__(
+        self,
+        files: PolicyFiles,
+        params: Params,
+        transform: PolicyTransform,
+        *,
+        batch_size: int,
+        guidance: float,
+    ) -> None:
+        self.config = files.config
+        self._params = params
+        self._transform = transform
+        self._batch_size = batch_size
+        self._is_guided = guidance != 1 and files.config.prompt.advantage
+        self._num_unseeded = 0
+        policy = Policy(files.config.model)
+        sample = partial(
+            policy.sample_actions,
+            num_steps=files.config.num_denoise_steps,
+            guidance=guidance if self._is_guided else 1.0,
+        )
+
+        @jax.jit
+        def sample_actions(
+            params: Params,
+            noise: Float[Array, "b h a"],
+            inputs: PolicyInputs,
+            unconditional: PolicyInputs | None,
+        ) -> Float[Array, "b h a"]:
+            # The key is never used: noise is given.
+            return sample(
+                params, jax.random.key(0), inputs, noise=noise, unconditional=unconditional
+            )
+
+        self._sample = sample_actions
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        batch_size: int = 32,
+        guidance: float | None = None,
+        weights_dir: Path | None = None,
+    ) -> "LoadedPolicy":
+        """Load a policy checkpoint.
+
+        Args:
+            directory: What :func:`~recap_core.checkpoints.policy_checkpoint.write_policy` filled.
+            batch_size: Observations per device call; 1 for one robot with a large model.
+            guidance: Classifier-free guidance beta; None: the configured one.
+            weights_dir: Directory of published tokenizers.
+
+        Raises:
+            CheckpointError: If the checkpoint is incomplete or does not fit its configuration.
+            ConfigError: If the tokenizer is not found.
+        """
+        files = read_policy(directory)
+        model = files.config.model
+        # openpi serves bfloat16 parameters; a float32 model keeps its precision.
+        dtype = jnp.bfloat16 if model.compute_dtype == "bfloat16" else None
+        like = jax.eval_shape(Policy(model).init, jax.random.key(0))
+        params = load_params(files.params, like, dtype=dtype)
+        tokenizer = PromptTokenizer(
+            files.config.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir
+        )
+        transform = PolicyTransform(
+            files.config,
+            files.norm_stats,
+            tokenizer,
+            state_dim=len(files.norm_stats.feature("state").mean),
+            action_dim=len(files.norm_stats.feature("actions").mean),
+        )
+        return cls(
+            files,
+            jax.device_put(params),
+            transform,
+            batch_size=batch_size,
+            guidance=files.config.guidance if guidance is None else guidance,
+        )
+
+    def infer(self, observations: Sequence[Mapping[str, Any]]) -> Sequence[ActionChunk]:
+        """One chunk of ``(action_horizon, action dims)`` per observation, in the robot's units.
+
+        Raises:
+            DataError: If an observation lacks a feature or a prompt.
+        """
+        chunks: list[ActionChunk] = []
+        for start in range(0, len(observations), self._batch_size):
+            chunks.extend(self._infer_batch(observations[start : start + self._batch_size]))
+        return chunks
+
+    def reset(self) -> None:
+        """Nothing is remembered from one observation to the next."""
+
+    def _infer_batch(self, observations: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, "b h a"]:
+        features = self._stacked(observations)
+        prompts = [self._prompt(observation) for observation in observations]
+        conditions = [observation.get("adv_ind", DEFAULT_CONDITION) for observation in observations]
+        noise = np.stack([self._noise(observation) for observation in observations])
+        inputs = self._transform.inputs(features, prompts, conditions)
+        unconditional = None
+        if self._is_guided:
+            nothing = [None] * len(observations)
+            unconditional = self._padded(self._transform.inputs(features, prompts, nothing))
+        actions = self._sample(
+            self._params, self._padded(noise), self._padded(inputs), unconditional
+        )
+        own = np.asarray(actions)[: len(observations)]
+        return self._transform.outputs(own, self._transform.state(features))
+
+    def _stacked(self, observations: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """The features that the model reads, over the batch."""
+        embodiment = self.config.embodiment
+        cameras = [
+            embodiment.views[view] for view in self.config.model.views if view in embodiment.views
+        ]
+        features = [*embodiment.state, *cameras]
+        for observation in observations:
+            missing = [f for f in features if (f in observation) != (f in observations[0])]
+            if missing:
+                raise DataError(
+                    f"observations of one batch must have the same features; {missing} are in "
+                    "some only. Send every camera of the robot, or none of it."
+                )
+        return {
+            feature: np.stack([np.asarray(observation[feature]) for observation in observations])
+            for feature in features
+            if feature in observations[0]
+        }
+
+    def _prompt(self, observation: Mapping[str, Any]) -> str:
+        prompt = observation.get("prompt", self.config.embodiment.default_prompt)
+        if prompt is None:
+            raise DataError(
+                "the observation has no 'prompt' and the policy no default one. "
+                "Send the task text, or set embodiment.default_prompt."
+            )
+        return str(prompt)
+
+    def _noise(self, observation: Mapping[str, Any]) -> Float[np.ndarray, "h a"]:
+        """Standard normal noise that depends on the observation's seed and frame alone."""
+        if "episode_seed" in observation:
+            key = (int(observation["episode_seed"]), int(observation["frame_index"]))
+        else:
+            # No episode seed has the top bit set.
+            key = (1 << 63, self._num_unseeded)
+            self._num_unseeded += 1
+        rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
+        shape = (self.config.model.action_horizon, self.config.model.action_dim)
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def _padded[Batch](self, batch: Batch) -> Batch:
+        """``batch`` with its last sample repeated up to the fixed size."""
+
+        def pad(array: np.ndarray) -> np.ndarray:
+            rest = self._batch_size - len(array)
+            return np.concatenate([array, np.repeat(array[-1:], rest, axis=0)]) if rest else array
+
+        return jax.tree.map(pad, batch)
