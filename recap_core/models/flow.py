@@ -21,7 +21,7 @@ def embed_time(time: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
     """``width / 2`` sines, then as many cosines, with periods from 4e-3 to 4 in equal ratios."""
     fraction = jnp.linspace(0.0, 1.0, width // 2)
     period = MIN_PERIOD * (MAX_PERIOD / MIN_PERIOD) ** fraction
-    angle = time[:, None] * (2 * jnp.pi / period)[None, :]
+    angle = time[:, None] * (1 / period * (2 * jnp.pi))[None, :]
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recap_core.config.policy import PolicyModelConfig, SiglipConfig
 from recap_core.models.layers import LayerLoop
 from recap_core.models.siglip import Siglip, encoder_block
-from tests.core.models import golden
+
+TINY = SiglipConfig(width=32, depth=2, mlp_dim=48, num_heads=4)
 
 
 @pytest.fixture(autouse=True)
@@ -17,68 +19,55 @@ def strict_types() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def reference() -> dict[str, np.ndarray]:
-    arrays = golden.load("submodules")
-    return {
-        name.removeprefix("siglip/"): a for name, a in arrays.items() if name.startswith("siglip/")
-    }
-
-
-@pytest.fixture(scope="module")
-def params() -> dict[str, Any]:
-    return golden.nested(golden.load("pi05_tiny_params"))["PaliGemma"]["img"]
-
-
-@pytest.fixture(scope="module")
-def images(reference: dict[str, np.ndarray]) -> jax.Array:
-    return jnp.asarray(reference["image_in"].astype(np.float32) / 255 * 2 - 1)
-
-
-SIGLIP = Siglip(golden.TINY_SIGLIP, image_px=224, out_dim=64)
-
-
 def test_tokens_equal_the_reference(
-    reference: dict[str, np.ndarray], params: dict[str, Any], images: jax.Array
+    golden_arrays: Callable[[str], dict[str, np.ndarray]],
+    golden_params: dict[str, Any],
+    golden_model: PolicyModelConfig,
 ) -> None:
     """Patch embedding, blocks, encoder output and tokens are openpi's numbers."""
-    patches = SIGLIP.embed_patches(params, images)
-    corner = patches.reshape(2, 16, 16, 32)[:, :4, :4]
-    np.testing.assert_allclose(corner, reference["stem_first4x4"], atol=2e-4)
+    reference = golden_arrays("submodules")
+    siglip = Siglip(golden_model.siglip, image_px=224, out_dim=64)
+    params = golden_params["PaliGemma"]["img"]
+    images = jnp.asarray(reference["siglip/image_in"].astype(np.float32) / 255 * 2 - 1)
 
+    patches = jax.jit(siglip.embed_patches)(params, images)
+    corner = patches.reshape(2, 16, 16, 32)[:, :4, :4]
+    np.testing.assert_allclose(corner, reference["siglip/stem_first4x4"], atol=2e-4, rtol=0)
     x = patches + params["pos_embedding"]
     for index in range(2):
         layer = jax.tree.map(lambda a, i=index: a[i], params["Transformer"]["encoderblock"])
-        x = encoder_block(layer, x)
-        expected = reference[f"block{index:02}_mlp_residual_first8"]
-        np.testing.assert_allclose(x[:, :8], expected, atol=2e-4)
+        x = jax.jit(encoder_block)(layer, x)
+        expected = reference[f"siglip/block{index:02}_mlp_residual_first8"]
+        np.testing.assert_allclose(x[:, :8], expected, atol=2e-4, rtol=0)
+    encoded = jax.jit(siglip.encode)(params, images)
+    np.testing.assert_allclose(
+        encoded[:, :16], reference["siglip/encoded_first16"], atol=2e-4, rtol=0
+    )
+    tokens = jax.jit(siglip.tokens)(params, images)
+    np.testing.assert_allclose(tokens, reference["siglip/tokens"], atol=2e-4, rtol=0)
 
-    encoded = SIGLIP.encode(params, images)
-    np.testing.assert_allclose(encoded[:, :16], reference["encoded_first16"], atol=2e-4)
-    np.testing.assert_allclose(SIGLIP.tokens(params, images), reference["tokens"], atol=2e-4)
 
-
-@pytest.mark.parametrize("loop", [LayerLoop(remat=True), LayerLoop(unroll=True)])
-def test_remat_and_unrolling_change_no_number(loop: LayerLoop) -> None:
-    """Gradients agree with and without them."""
+def test_remat_and_unrolling_change_no_number() -> None:
+    """Gradients agree with those of the plain loop."""
     images = jax.random.uniform(jax.random.key(1), (1, 28, 28, 3))
-    plain = Siglip(golden.TINY_SIGLIP, image_px=28)
-    other = Siglip(golden.TINY_SIGLIP, image_px=28, loop=loop)
-    params = plain.init(jax.random.key(0))
+    params = jax.jit(Siglip(TINY, image_px=28).init)(jax.random.key(0))
 
-    def gradient(siglip: Siglip) -> Any:  # noqa: ANN401 - a tree
-        return jax.jit(jax.grad(lambda p: jnp.mean(jnp.sin(siglip.tokens(p, images)))))(params)
+    def gradient(loop: LayerLoop) -> list[Any]:
+        siglip = Siglip(TINY, image_px=28, loop=loop)
+        slope = jax.grad(lambda p: jnp.mean(jnp.sin(siglip.tokens(p, images))))
+        return jax.tree.leaves(jax.jit(slope)(params))
 
-    expected, found = gradient(plain), gradient(other)
-    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    expected = gradient(LayerLoop())
+    for loop in (LayerLoop(remat=True), LayerLoop(remat=True, unroll=True)):
+        for a, b in zip(expected, gradient(loop), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_without_a_head_tokens_are_the_encoder_output() -> None:
     """The value model reads SigLIP without a head, at any image size and type."""
-    siglip = Siglip(golden.TINY_SIGLIP, image_px=30, compute_dtype=jnp.bfloat16)
-    params = siglip.init(jax.random.key(0))
-    tokens = siglip.tokens(params, jnp.zeros((2, 30, 30, 3)))
+    siglip = Siglip(TINY, image_px=30, compute_dtype=jnp.bfloat16)
+    params = jax.jit(siglip.init)(jax.random.key(0))
+    tokens = jax.jit(siglip.tokens)(params, jnp.zeros((2, 30, 30, 3)))
     assert "head" not in params
     assert siglip.num_tokens == 4
     assert siglip.token_dim == 32
