@@ -1,0 +1,1 @@
+"""The tests; a package, because draccus (of lerobot) installs another one called tests."""
