@@ -188,6 +188,20 @@ def _choose(  # noqa: PLR0913 - options are keyword-only
     return choice._replace(autonomous_positive_share=num_positive_judged / max(num_judged, 1))
 
 
+def _result(
+    advantage: Float32[np.ndarray, " n"], adv_ind: Int8[np.ndarray, " n"], choice: _Choice
+) -> LabelResult:
+    counts = np.bincount(adv_ind, minlength=len(NAMES))
+    return LabelResult(
+        advantage=advantage,
+        adv_ind=adv_ind,
+        rank=choice.rank,
+        threshold=choice.threshold,
+        counts={name: int(counts[code]) for code, name in enumerate(NAMES)},
+        autonomous_positive_share=choice.autonomous_positive_share,
+    )
+
+
 def label_frames(  # noqa: PLR0913 - options are keyword-only
     frames: Frames,
     episodes: Episodes,
@@ -246,12 +260,4 @@ def label_frames(  # noqa: PLR0913 - options are keyword-only
         is_demonstration=is_demonstration,
         is_skipped=is_skipped,
     )
-    counts = np.bincount(adv_ind, minlength=len(NAMES))
-    return LabelResult(
-        advantage=advantage,
-        adv_ind=adv_ind,
-        rank=choice.rank,
-        threshold=choice.threshold,
-        counts={name: int(counts[code]) for code, name in enumerate(NAMES)},
-        autonomous_positive_share=choice.autonomous_positive_share,
-    )
+    return _result(advantage, adv_ind, choice)
