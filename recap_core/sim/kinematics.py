@@ -59,6 +59,7 @@ class InverseKinematics:
         model, scratch = self._scene.model, self._scratch
         indices = self._scene.arms[arm]
         scratch.qpos[:] = start_qpos
+        offset = np.full(3, np.inf)
         for iteration in range(ITERATIONS + 1):
             mujoco.mj_kinematics(model, scratch)
             mujoco.mj_comPos(model, scratch)
