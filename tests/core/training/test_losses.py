@@ -12,6 +12,7 @@ from recap_core.models.parameters import Params
 from recap_core.models.policy import Policy, PolicyInputs
 from recap_core.models.value_model import ValueInputs, ValueModel
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
+from recap_core.training.step import LossFn
 from recap_core.training.value_loss import ValueBatch, value_loss
 from tests.core.training import robot
 
@@ -32,6 +33,12 @@ def zero_params(policy: Policy) -> Params:
     return _zeros_like(jax.eval_shape(policy.init, jax.random.key(0)))
 
 
+@pytest.fixture(scope="module")
+def plain_loss(policy: Policy) -> LossFn:
+    """The unweighted loss, compiled once."""
+    return jax.jit(policy_loss(policy))
+
+
 def _batch(prompt_class: list[int]) -> PolicyBatch:
     b = len(prompt_class)
     inputs = PolicyInputs(
@@ -41,12 +48,12 @@ def _batch(prompt_class: list[int]) -> PolicyBatch:
     return PolicyBatch(inputs, actions, jnp.array(prompt_class, jnp.int32))
 
 
-def test_the_loss_of_a_policy_that_predicts_zero(policy: Policy, zero_params: Params) -> None:
+def test_the_loss_of_a_policy_that_predicts_zero(plain_loss: LossFn, zero_params: Params) -> None:
     """With v = 0 the loss is the mean square of noise minus actions, over all frames and dims."""
     batch, key = _batch([0, 1, 2, 3]), jax.random.key(5)
     noise = jax.random.normal(jax.random.split(key, 3)[1], batch.actions.shape)
 
-    loss, _ = jax.jit(policy_loss(policy))(zero_params, key, batch)
+    loss, _ = plain_loss(zero_params, key, batch)
 
     assert float(loss) == pytest.approx(float(jnp.mean((noise - batch.actions) ** 2)), rel=1e-5)
 
@@ -66,11 +73,11 @@ def test_the_reference_weight_is_half_an_exponential_of_time(
     assert np.all((weight > 0.303) & (weight <= 0.5))
 
 
-def test_class_metrics_split_the_loss(policy: Policy, zero_params: Params) -> None:
+def test_class_metrics_split_the_loss(plain_loss: LossFn, zero_params: Params) -> None:
     """Sums and counts per class add up to the loss; an absent class counts nothing."""
     batch = _batch([0, 2, 2, 3])
 
-    loss, metrics = jax.jit(policy_loss(policy))(zero_params, jax.random.key(5), batch)
+    loss, metrics = plain_loss(zero_params, jax.random.key(5), batch)
 
     nums = {name: float(metric.num) for name, metric in metrics.items()}
     assert nums == {"loss_negative": 1, "loss_none": 0, "loss_positive": 2, "loss_dropped": 1}
@@ -79,11 +86,11 @@ def test_class_metrics_split_the_loss(policy: Policy, zero_params: Params) -> No
 
 
 def test_positive_and_negative_frames_are_imitated_alike(
-    policy: Policy, zero_params: Params
+    plain_loss: LossFn, zero_params: Params
 ) -> None:
     """The class changes the prompt and the metrics, never the loss."""
     losses = [
-        float(jax.jit(policy_loss(policy))(zero_params, jax.random.key(5), _batch(classes))[0])
+        float(plain_loss(zero_params, jax.random.key(5), _batch(classes))[0])
         for classes in ([0] * 4, [2] * 4)
     ]
 

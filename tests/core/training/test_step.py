@@ -14,6 +14,7 @@ from recap_core.training.state import (
     all_trainable,
     evaluation_params,
     initial_state,
+    with_frozen_in_bfloat16,
 )
 from recap_core.training.step import Metrics, TrainStep, make_train_step
 from tests.core.training import regression
@@ -70,6 +71,17 @@ def test_frozen_leaves_stay_and_cost_nothing() -> None:
     assert len(jax.tree.leaves(state.opt_state)) == 4
     assert len(jax.tree.leaves(state.ema_params)) == 1
     assert jax.tree.map(np.shape, evaluation_params(state)) == {"w": (1, 1), "b": (1,)}
+
+
+def test_frozen_leaves_may_be_kept_in_bfloat16() -> None:
+    """Frozen floats are halved and stay so through a step; trained ones keep their precision."""
+    trainable = {"w": False, "b": True}
+    step, state = _start(with_frozen_in_bfloat16(_params(), trainable), trainable)
+
+    state, _ = step(state, jnp.float32(3))
+
+    assert state.params["w"].dtype == jnp.bfloat16
+    assert state.params["b"].dtype == jnp.float32
 
 
 def test_without_average_the_raw_parameters_are_evaluated() -> None:
