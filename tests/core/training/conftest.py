@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from recap_core.training.compilation_cache import enable_compilation_cache
 
@@ -20,3 +21,4 @@ def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
