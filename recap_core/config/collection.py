@@ -17,7 +17,7 @@ class CollectConfig(Config):
 
     mode: Literal["demonstration", "rollout"] = "rollout"
     num_episodes: int = Field(default=80, ge=1, le=100_000)
-    max_episode_frames: int = Field(default=40, ge=2)
+    max_episode_frames: int = Field(default=60, ge=2)
     """An episode that has not succeeded by then is a failure."""
     round_index: int = Field(default=0, ge=0)
     """0 for demonstrations, k for the rollouts of iteration k; part of every episode's seed."""

@@ -12,7 +12,7 @@ class EvaluationConfig(Config):
     num_episodes: int = Field(default=150, ge=1)
     first_seed: int = Field(default=500_000, ge=0)
     """Episode i starts from seed ``first_seed + i``; collection never uses seeds this high."""
-    max_episode_frames: int = Field(default=40, ge=2)
+    max_episode_frames: int = Field(default=60, ge=2)
     execute_frames: int = Field(default=4, ge=1)
     robot: SimRobotConfig = SimRobotConfig(cameras=())
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

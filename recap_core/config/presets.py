@@ -120,15 +120,17 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
     policy = policy_config("tiny")
     half_expert = SamplingConfig(expert_fraction=0.5)
     finetune = TrainPolicyConfig(
-        policy=policy, train=_tiny_training(1500, 1.05e-3, seed, sampling=half_expert)
+        policy=policy, train=_tiny_training(1500, 3.5e-3, seed, sampling=half_expert)
     )
     limit = collect.max_episode_frames
     return ProjectConfig(
         bootstrap=BootstrapConfig(
             demonstrations=collect.model_copy(update={"mode": "demonstration", "num_episodes": 6}),
-            norm_stats=NormStatsConfig(embodiment=SIM_EMBODIMENT),
+            norm_stats=NormStatsConfig(
+                embodiment=SIM_EMBODIMENT, action_horizon=policy.model.action_horizon
+            ),
             sft=TrainPolicyConfig(
-                policy=policy, train=_tiny_training(1500, 1.5e-3, seed), condition="positive"
+                policy=policy, train=_tiny_training(1500, 5e-3, seed), condition="positive"
             ),
         ),
         iteration=IterationConfig(
@@ -144,7 +146,7 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
             control=finetune.model_copy(
                 update={
                     "train": _tiny_training(
-                        1500, 1.05e-3, seed, sampling=SamplingConfig(frames="demonstrations")
+                        1500, 3.5e-3, seed, sampling=SamplingConfig(frames="demonstrations")
                     ),
                     "condition": "positive",
                 }
