@@ -1,6 +1,8 @@
 """Prefect's settings for this process; they must be set before Prefect is imported."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 _NO_PROXY = "127.0.0.1,localhost"
@@ -35,6 +37,18 @@ def configure_prefect(home: Path, server_url: str | None, *, verbose: bool = Fal
         os.environ.setdefault(name, value)
     for name in ("NO_PROXY", "no_proxy"):  # the local server is not behind a proxy
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), _NO_PROXY)))
+
+
+@contextmanager
+def without_heartbeats() -> Generator[None]:
+    """Flows that run in the foreground send none: each would end up to a second later for it.
+
+    Who watches a flow in the foreground sees it end; heartbeats are for runs that nobody watches.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def flush_prefect(timeout_s: float = 10.0) -> None:

@@ -3,6 +3,8 @@
 import json as json_format
 import sys
 
+import yaml
+
 from recap_core.config.environment import recap_home
 from recap_core.lineage.ancestry import Graph, ancestors, explain, lineage_graph
 from recap_core.lineage.rendering import render_mermaid, render_text
@@ -50,7 +52,8 @@ def _section(title: str, content: dict[str, object] | list[str]) -> list[str]:
         return []
     if isinstance(content, list):
         return [f"  {title}: {', '.join(content)}"]
-    return [f"  {title}:", *(f"    {name}: {value}" for name, value in content.items())]
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=96)
+    return [f"  {title}:", *(f"    {line}" for line in text.splitlines())]
 
 
 def _print(text: str) -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -21,7 +21,7 @@ from deployments.cli.resolution import (
     without_cameras,
 )
 from deployments.cli.session import prefect_session
-from deployments.environment import ui_url
+from deployments.environment import ui_url, without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
 from recap_core.lineage.store import Store
@@ -34,7 +34,8 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
         from flows.loop import recap_loop
 
         began = datetime.now(UTC)
-        result = recap_loop(resolved, iterations)
+        with without_heartbeats():
+            result = recap_loop(resolved, iterations)
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
@@ -45,7 +46,8 @@ def run_round(project: ProjectConfig, *, round_index: int | None, output: Output
         from flows.iteration import recap_iteration
 
         began = datetime.now(UTC)
-        result = recap_iteration(resolved, round_index)
+        with without_heartbeats():
+            result = recap_iteration(resolved, round_index)
         answer([result], Store(recap_home()), output, began=began)
 
 
@@ -59,7 +61,8 @@ def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
             sys.stdout.write(json.dumps({"url": url, "home": str(recap_home())}) + "\n")
             sys.stdout.flush()
         output.console.print(f"Prefect UI: {url}   (Ctrl-C stops everything)", soft_wrap=True)
-        serve_all(resolved)
+        with suppress(KeyboardInterrupt):  # this is how it ends
+            serve_all(resolved)
 
 
 @contextmanager
