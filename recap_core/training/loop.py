@@ -44,10 +44,9 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
 ) -> TrainState:
     """Train for ``config.num_steps`` steps, or for what is left of them.
 
-    A run continues from the newest checkpoint in ``work`` with the same data, keys and optimiser
-    state, so its result is bit for bit that of a run that was never interrupted. ``work`` also
-    receives ``metrics.jsonl``: means over the steps since the last line, ``lr`` of the last step.
-    In the main thread, SIGTERM and SIGINT first write a checkpoint.
+    A run continues from the newest checkpoint in ``work``; its result is bit for bit that of a run
+    that was never interrupted. ``work`` also receives ``metrics.jsonl``: means over the steps since
+    the last line. In the main thread, SIGTERM and SIGINT first write a checkpoint.
 
     Args:
         loss_fn: Loss and metrics of a batch.
@@ -57,20 +56,18 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
         runtime: Intervals of logging and saving.
         work: Directory for checkpoints and metrics.
         trainable: Which leaves are trained; None trains all.
-        progress: Who watches.
-        label: Name of the work, for them.
+        progress: Who watches; they know the work as ``label``.
+        label: Name of the work.
 
     Returns:
         The state after the last step, which is also the newest checkpoint in ``work``.
 
     Raises:
-        TrainingError: If the loss or the gradient is not finite (with the step, its frames and the
-            last good checkpoint), if no leaf is trainable, or after SIGTERM.
+        TrainingError: If loss or gradient is not finite, no leaf is trainable, or after SIGTERM.
         CheckpointError: If the checkpoint in ``work`` belongs to another run.
         KeyboardInterrupt: After SIGINT.
     """
     trainable = all_trainable(init_params) if trainable is None else trainable
-    work.mkdir(parents=True, exist_ok=True)
     state = _first_state(init_params, trainable, config, work)
     start = int(state.step)
     with (
@@ -106,6 +103,7 @@ def _first_state(
             with_ema=config.ema_decay is not None,
         )
 
+    work.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_train_state(work)
     if checkpoint is None:
         return initial(init_params)
