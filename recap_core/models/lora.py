@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from recap_core.config.policy import GemmaConfig, LoraConfig
-from recap_core.models.parameters import Params
+from recap_core.models.parameters import Params, normal
 
 _INIT_STD = 0.01
 
@@ -48,8 +48,8 @@ def init_adapter(
     """
     a_key, b_key = jax.random.split(key)
     *heads, i, o = shape
-    a = jax.random.normal(a_key, (*heads, i, config.rank)) * _INIT_STD
-    b = jax.random.normal(b_key, (*heads, config.rank, o)) * _INIT_STD
+    a = normal(a_key, (*heads, i, config.rank)) * _INIT_STD
+    b = normal(b_key, (*heads, config.rank, o)) * _INIT_STD
     return a, b
 
 

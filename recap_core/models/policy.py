@@ -19,7 +19,7 @@ from recap_core.models import flow
 from recap_core.models.attention import block_causal_mask, token_positions
 from recap_core.models.gemma import Context, Gemma, KeyValueCache, Streams
 from recap_core.models.layers import LayerLoop
-from recap_core.models.parameters import Params, dense, init_dense
+from recap_core.models.parameters import Params, dense, init_dense, normal
 from recap_core.models.siglip import Siglip
 
 
@@ -142,7 +142,7 @@ class Policy:
         """
         _, noise_key, time_key = jax.random.split(key, 3)  # openpi augments images with the first
         if noise is None:
-            noise = jax.random.normal(noise_key, actions.shape)
+            noise = normal(noise_key, actions.shape)
         if time is None:
             time = flow.sample_times(time_key, actions.shape[0])
         velocity = self.velocity(params, inputs, flow.noisy_actions(actions, noise, time), time)
@@ -179,7 +179,7 @@ class Policy:
         """
         shape = (inputs.tokens.shape[0], self.config.action_horizon, self.config.action_dim)
         if noise is None:
-            noise = jax.random.normal(key, shape)
+            noise = normal(key, shape)
         guided = guidance != 1
         if guided:
             if unconditional is None:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from recap_core.config.policy import SiglipConfig
 from recap_core.models.attention import attend
 from recap_core.models.layers import LayerLoop
-from recap_core.models.parameters import Params, dense, init_dense, lecun_normal
+from recap_core.models.parameters import Params, dense, init_dense, lecun_normal, normal
 
 NORM_EPS = 1e-6
 
@@ -71,7 +71,7 @@ class Siglip:
         width, patch = self.config.width, self.config.patch_px
         patch_key, position_key, block_key, head_key = jax.random.split(key, 4)
         block_keys = jax.random.split(block_key, self.config.depth)
-        positions = jax.random.normal(position_key, (1, self.num_tokens, width)) * width**-0.5
+        positions = normal(position_key, (1, self.num_tokens, width)) * width**-0.5
         params: Params = {
             "embedding": {
                 "kernel": lecun_normal(patch_key, (patch, patch, 3, width)),
