@@ -22,6 +22,7 @@ from tasks.evaluation import evaluate
 from tasks.labelling import infer_values, label, relabel
 from tasks.reporting import report
 from tasks.store import open_store
+from tasks.summaries import health_reasons
 from tasks.training import train_policy, train_value
 
 
@@ -160,9 +161,9 @@ def _fall_back(
     warn_of_unhealthy_value_model(value_model, config.iteration.on_unhealthy_value_model)
     if config.iteration.on_unhealthy_value_model == "stop":
         raise UnhealthyValueModelError(
-            f"value model {value_model.name}-{value_model.id[:8]} did not pass its health gate; "
-            "read its metrics with `recap lineage show`, collect more episodes of both outcomes, "
-            "or set iteration.on_unhealthy_value_model=stage3"
+            f"value model {value_model.name}-{value_model.id[:8]} did not pass its health gate: "
+            f"{'; '.join(health_reasons(value_model))}. Collect more episodes, or set "
+            "iteration.on_unhealthy_value_model=stage3"
         )
     earlier = (*inputs.earlier, experience.rollouts)
     return stage3(config, inputs.model_copy(update={"earlier": earlier})).policy

@@ -8,7 +8,7 @@ from recap_core.lineage.ancestry import Graph, ancestors, lineage_graph
 from recap_core.lineage.artifacts import Artifact, ValueCheckpoint
 from recap_core.lineage.rendering import render_mermaid
 from tasks.store import open_store
-from tasks.summaries import artifact_key, headline, label, success_text, table
+from tasks.summaries import artifact_key, headline, health_reasons, label, success_text, table
 
 
 def record_round(result: IterationResult) -> None:
@@ -51,11 +51,15 @@ def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> No
         if then == "stage3"
         else "The round stops."
     )
-    get_run_logger().warning("Value model %s is not healthy. %s", label(value_model), consequence)
+    reasons = health_reasons(value_model)
+    get_run_logger().warning(
+        "Value model %s is not healthy: %s. %s", label(value_model), "; ".join(reasons), consequence
+    )
     rows = [(name, "-" if value is None else f"{value:.4g}") for name, value in metrics.items()]
     create_markdown_artifact(
         f"# Value model `{label(value_model)}` is not healthy\n\n"
-        f"{consequence}\n\n{table(('metric', ''), rows)}",
+        + "\n".join(f"- {reason}" for reason in reasons)
+        + f"\n\n{consequence}\n\n{table(('metric', ''), rows)}",
         key="unhealthy-value-model",
         description=consequence,
     )

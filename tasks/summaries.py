@@ -1,5 +1,6 @@
 """What a stage did, as a Prefect artifact that people read."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -95,6 +96,14 @@ def success_text(evaluation: Evaluation) -> str:
         f"{100 * evaluation.success_high:.0f}], "
         f"{evaluation.num_successes} of {evaluation.num_episodes}"
     )
+
+
+def health_reasons(value_model: ValueCheckpoint) -> list[str]:
+    """Why a value model did not pass its health gate; empty if it did."""
+    from recap_core.stages.train_value import HEALTH_FILE
+
+    path = open_store().path(value_model) / HEALTH_FILE
+    return list(json.loads(path.read_text(encoding="utf-8"))["reasons"])
 
 
 def label(artifact: Artifact) -> str:

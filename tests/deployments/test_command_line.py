@@ -1,0 +1,133 @@
+"""The ``recap`` command as a user meets it: help, errors, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recap_core.lineage.artifacts import NormStats, Values
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import INFER_VALUES, NORM_STATS, NoSettings
+
+
+def recap(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command with a store of its own."""
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-m", "deployments.cli.main", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RECAP_HOME": str(home)},
+    )
+
+
+@pytest.fixture
+def two_artifacts(tmp_path: Path) -> tuple[NormStats, Values]:
+    """Norm stats, and values made from them."""
+
+    def build(area: Build) -> Built:
+        (area.output / "numbers.txt").write_text("1 2 3")
+        return Built({"num_frames": 3}, {"loss": 0.25})
+
+    store = Store(tmp_path)
+    stats = store.produce(NORM_STATS, NoSettings(), {}, name="stats", build=build)
+    inputs = {"norm_stats": stats}
+    values = store.produce(INFER_VALUES, NoSettings(), inputs, name="values", build=build)
+    assert isinstance(stats, NormStats)
+    assert isinstance(values, Values)
+    store.set_ref("demo/sim-aloha/values", values)
+    return stats, values
+
+
+def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
+    """``recap --help`` has half a second."""
+    code = (
+        "import sys\n"
+        "from deployments.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'prefect', 'jax', 'lerobot', 'torch', 'numpy', 'mujoco', 'pydantic'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "loop", "iterate", "up", "lineage"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "loop", "iterate", "up"])
+def test_every_command_has_an_example(command: str, tmp_path: Path) -> None:
+    """Help ends with a line that can be copied."""
+    done = recap(command, "--help", home=tmp_path)
+
+    assert f"Example: recap {command}" in done.stdout
+    assert "--json" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "-s", "iteration.labell.lookahead=3"),
+        ("loop", "-s", "iteration.label.positive_share=2"),
+        ("iterate", "-s", "iteration.value.value.model.views=[base_0_rgb]"),
+        ("up", "--config", "/nowhere/recap.yaml"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """No traceback, no server started, nothing written."""
+    done = recap(*arguments, home=tmp_path / "home")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_unknown_artifact_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    """The command line, not Python, answers."""
+    done = recap("lineage", "show", "abcdef12", home=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no artifact 'abcdef12'")
+    assert "Traceback" not in done.stderr
+
+
+def test_lineage_show_names_parents_numbers_and_refs(
+    two_artifacts: tuple[NormStats, Values], tmp_path: Path
+) -> None:
+    """For people as text, and for programs as JSON."""
+    stats, values = two_artifacts
+
+    text = recap("lineage", "show", "demo/sim-aloha/values", home=tmp_path).stdout
+    facts = json.loads(recap("lineage", "show", values.id, "--json", home=tmp_path).stdout)
+
+    assert f"norm_stats stats-{stats.id[:8]}" in text
+    assert "loss: 0.25" in text
+    assert "refs: demo/sim-aloha/values" in text
+    assert facts["id"] == values.id
+    assert facts["ancestors"] == [stats.id]
+
+
+def test_lineage_graph_comes_as_text_json_and_mermaid(
+    two_artifacts: tuple[NormStats, Values], tmp_path: Path
+) -> None:
+    """The same two nodes and one edge in each."""
+    stats, values = two_artifacts
+
+    text = recap("lineage", "graph", home=tmp_path).stdout
+    plain = json.loads(recap("lineage", "graph", stats.id, "--json", home=tmp_path).stdout)
+    mermaid = recap("lineage", "graph", "--mermaid", home=tmp_path).stdout
+
+    assert text.splitlines()[0].startswith(f"values values-{values.id[:8]}")
+    assert {node["id"] for node in plain["nodes"]} == {stats.id, values.id}
+    assert f"n{stats.id} -->" in mermaid

@@ -1,0 +1,221 @@
+"""The flows on the smallest real project: what is reused, made anew, and remembered."""
+
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from flows.bootstrap import bootstrap
+from flows.iteration import recap_iteration
+from flows.loop import recap_loop
+from flows.results import IterationResult, LoopResult
+from flows.stage3 import stage3
+from recap_core.config.flows import ProjectConfig
+from recap_core.errors import UnhealthyValueModelError
+from recap_core.lineage.store import Store
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.slow,
+    # Prefect leaves clients of finished runs to the garbage collector.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+NUM_TASKS = 19
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """One store for the module: what one test has made, the others reuse."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("flows")
+        patch.setenv("RECAP_HOME", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def first(prefect_api: None, home: Path, small_project: ProjectConfig) -> LoopResult:
+    """A bootstrap and one round."""
+    del prefect_api, home
+    return recap_loop(small_project, 1)
+
+
+def named(project: ProjectConfig, name: str) -> ProjectConfig:
+    """The same settings under other refs: names of projects are part of no stage key."""
+    return project.model_copy(update={"project": name})
+
+
+def with_iteration(project: ProjectConfig, **changes: object) -> ProjectConfig:
+    return project.model_copy(update={"iteration": project.iteration.model_copy(update=changes)})
+
+
+def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
+    """State by name of the stage tasks that started since then; their record lags a little."""
+    found: dict[str, str] = {}
+    for _ in range(100):
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(limit=200)
+        found = {
+            run.name: run.state_name or ""
+            for run in runs
+            if run.start_time is not None and run.start_time >= since
+            if not run.name.startswith(("bootstrap", "recap-"))  # stand for subflows
+        }
+        if len(found) >= num_tasks and not {"Pending", "Running"} & set(found.values()):
+            break
+        time.sleep(0.2)
+    return found
+
+
+def test_a_second_run_executes_nothing(first: LoopResult, small_project: ProjectConfig) -> None:
+    """Every stage is ``Cached`` in Prefect, and the result is equal to the first."""
+    began = datetime.now(UTC)
+
+    again = recap_loop(small_project, 1)
+
+    assert again == first
+    states = task_states(began, NUM_TASKS)
+    assert len(states) == NUM_TASKS
+    assert set(states.values()) == {"Cached"}
+
+
+def test_a_changed_label_rule_reuses_everything_before_it(
+    first: LoopResult, small_project: ProjectConfig
+) -> None:
+    """Recording, value model, values, copy and control stay; labels and policy are new."""
+    label = small_project.iteration.label.model_copy(update={"positive_share": 0.5})
+    changed = with_iteration(named(small_project, "other-labels"), label=label)
+
+    result = recap_loop(changed, 1).rounds[0]
+
+    before = first.rounds[0]
+    assert first.bootstrap == recap_loop(changed, 1).bootstrap
+    assert result.experience == before.experience
+    assert result.learning.value_model == before.learning.value_model
+    assert result.judgement.control == before.judgement.control
+    assert result.learning.relabeling is not None
+    assert before.learning.relabeling is not None
+    assert result.learning.relabeling.values == before.learning.relabeling.values
+    assert result.learning.relabeling.copy_of_merged == before.learning.relabeling.copy_of_merged
+    assert result.learning.relabeling.labels != before.learning.relabeling.labels
+    assert result.learning.policy != before.learning.policy
+
+
+def test_the_source_of_a_relabel_stays_as_it_was(first: LoopResult, home: Path) -> None:
+    """Merged dataset, its copy and the relabelled dataset all have the content they published."""
+    relabeling = first.rounds[0].learning.relabeling
+    assert relabeling is not None
+    store = Store(home)
+
+    store.verify(first.rounds[0].experience.merged)
+    store.verify(relabeling.copy_of_merged)
+    store.verify(relabeling.dataset)
+    assert relabeling.copy_of_merged.digest == first.rounds[0].experience.merged.digest
+
+
+def test_every_key_in_prefect_is_the_stores_own(first: LoopResult, home: Path) -> None:
+    """Otherwise a cached run would compute other keys than the stages publish under."""
+    del first
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(limit=200)
+    keys = {run.cache_key for run in runs if run.cache_key}
+    stage_keys = {manifest.stage_key for manifest in Store(home).artifacts()}
+
+    assert stage_keys
+    assert not keys - stage_keys
+
+
+def test_the_next_round_builds_on_the_refs_of_the_last(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """It collects with ``current``, merges the earlier round, and starts from the SFT."""
+    project = with_iteration(named(small_project, "two-rounds"), promote="always")
+    one = recap_loop(project, 1).rounds[0]
+
+    two = recap_iteration(project)
+
+    store = Store(home)
+    assert two.round_index == 2
+    assert two.inputs.collector == one.learning.policy
+    assert two.inputs.start == first.bootstrap.policy
+    assert two.experience.merged.parents == (
+        first.bootstrap.demonstrations.id,
+        one.experience.rollouts.id,
+        two.experience.rollouts.id,
+    )
+    assert store.get("two-rounds/sim-aloha/current") == two.learning.policy
+    assert recap_iteration(project, 2) == two
+    timeline = versions("iteration-two-rounds-sim-aloha")
+    assert "Round 2: " in timeline[0]
+    assert any("Round 1: " in text for text in timeline)
+
+
+def test_a_policy_that_is_not_promoted_stays_a_candidate(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """The old policy stays ``current``, and collects again in the next round."""
+    project = with_iteration(named(small_project, "cautious"), promote="never")
+
+    result = recap_loop(project, 1).rounds[0]
+
+    store = Store(home)
+    assert not result.is_promoted
+    assert store.get("cautious/sim-aloha/current") == first.bootstrap.policy
+    assert store.get("cautious/sim-aloha/candidate") == result.learning.policy
+
+
+def unhealthy(project: ProjectConfig) -> ProjectConfig:
+    """No value model reaches a rank correlation of one."""
+    value = project.iteration.value
+    health = value.health.model_copy(update={"min_spearman": 1.0})
+    return with_iteration(project, value=value.model_copy(update={"health": health}))
+
+
+def test_an_unhealthy_value_model_labels_nothing(
+    first: LoopResult, small_project: ProjectConfig
+) -> None:
+    """The round falls back to the collector's labels, and says so in an artifact."""
+    project = unhealthy(named(small_project, "unhealthy"))
+
+    result: IterationResult = recap_loop(project, 1).rounds[0]
+
+    assert not result.learning.value_model.healthy
+    assert result.learning.relabeling is None
+    merged = result.experience.merged
+    assert merged == first.rounds[0].experience.merged
+    assert merged.id in result.learning.policy.parents
+    assert any("falls back" in text for text in versions("unhealthy-value-model"))
+    assert stage3(project).policy == result.learning.policy
+
+
+def test_a_round_that_stops_moves_no_ref(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """An unhealthy value model may end the round instead; the policy in use stays in use."""
+    del first
+    project = unhealthy(named(small_project, "strict"))
+    project = with_iteration(project, on_unhealthy_value_model="stop")
+
+    with pytest.raises(UnhealthyValueModelError, match="did not pass its health gate"):
+        recap_loop(project, 1)
+
+    refs = {ref for ref in Store(home).refs() if ref.startswith("strict/")}
+    assert "strict/sim-aloha/round-1-policy" not in refs
+    assert "strict/sim-aloha/candidate" not in refs
+    assert Store(home).get("strict/sim-aloha/current") == bootstrap(project).policy
+
+
+def versions(key: str) -> list[str]:
+    """Descriptions of the versions of an artifact, newest first."""
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
+            limit=50,
+        )
+    artifacts.sort(key=lambda artifact: artifact.created or datetime.min.replace(tzinfo=UTC))
+    return [artifact.description or "" for artifact in reversed(artifacts)]
