@@ -1,0 +1,186 @@
+"""What a project remembers between flows."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.iteration import passes_gate
+from flows.references import ProjectRefs
+from flows.results import BootstrapResult, Judgement
+from recap_core.config.presets import tiny_project
+from recap_core.errors import ArtifactNotFoundError, IncompatibleError
+from recap_core.lineage.artifacts import (
+    Dataset,
+    Evaluation,
+    NormStats,
+    PolicyCheckpoint,
+    Recording,
+)
+from recap_core.lineage.keys import Stage
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import NoSettings
+
+ID = "0123456789abcdef" * 2
+DATASET = {
+    "num_episodes": 1,
+    "num_frames": 3,
+    "fps": 10,
+    "tasks": ("transfer cube",),
+}
+DETAILS = {
+    PolicyCheckpoint: {"num_steps": 1, "num_params": 1},
+    Dataset: DATASET,
+    NormStats: {"num_frames": 3},
+    Recording: {
+        "num_episodes": 1,
+        "num_frames": 3,
+        "num_successes": 1,
+        "num_intervention_frames": 0,
+        "fps": 10,
+        "task": "transfer cube",
+        "mode": "rollout",
+        "round_index": 1,
+    },
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def refs(store: Store) -> ProjectRefs:
+    """Refs of the demo."""
+    return ProjectRefs(store, tiny_project())
+
+
+def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording)](
+    store: Store, kind: type[A], name: str, **inputs: PolicyCheckpoint | Recording
+) -> A:
+    """A tiny artifact of some kind."""
+
+    def build(area: Build) -> Built:
+        (area.output / "name.txt").write_text(name)
+        return Built(DETAILS[kind])
+
+    stage = Stage(f"make-{name}", 1, kind)
+    artifact = store.produce(stage, NoSettings(), inputs, name=name, build=build)
+    assert isinstance(artifact, kind)
+    return artifact
+
+
+def bootstrapped(store: Store, refs: ProjectRefs, name: str = "sft") -> BootstrapResult:
+    """A remembered bootstrap."""
+    result = BootstrapResult(
+        recording=publish(store, Recording, "recording"),
+        demonstrations=publish(store, Dataset, "demonstrations"),
+        norm_stats=publish(store, NormStats, "stats"),
+        policy=publish(store, PolicyCheckpoint, name),
+        evaluation=evaluation(5),
+    )
+    refs.keep_bootstrap(result)
+    return result
+
+
+def evaluation(num_successes: int) -> Evaluation:
+    return Evaluation(
+        id=ID,
+        name="e",
+        digest="d",
+        num_episodes=10,
+        num_successes=num_successes,
+        success_low=0,
+        success_high=1,
+        successes_per_1000_frames=1,
+    )
+
+
+def test_a_project_without_a_bootstrap_says_what_to_do(refs: ProjectRefs) -> None:
+    """The error names the ref and the flow."""
+    assert not refs.is_bootstrapped()
+    with pytest.raises(ArtifactNotFoundError, match=r"demo/sim-aloha/start.*bootstrap"):
+        refs.round_inputs(1)
+
+
+def test_the_first_round_starts_from_the_bootstrap(store: Store, refs: ProjectRefs) -> None:
+    """The SFT collects, and is what fine-tuning starts from."""
+    result = bootstrapped(store, refs)
+
+    inputs = refs.round_inputs(1)
+
+    assert refs.next_round() == 1
+    assert (inputs.start, inputs.collector) == (result.policy, result.policy)
+    assert inputs.earlier == ()
+
+
+def test_a_repeated_bootstrap_leaves_the_current_policy_alone(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Only another starting policy replaces it."""
+    bootstrapped(store, refs)
+    better = publish(store, PolicyCheckpoint, "better")
+    refs.keep_round(1, better, better)
+
+    bootstrapped(store, refs)
+    assert refs.get("current", PolicyCheckpoint) == better
+
+    other = bootstrapped(store, refs, "other-sft")
+    assert refs.get("current", PolicyCheckpoint) == other.policy
+
+
+def test_a_finished_round_that_runs_again_moves_nothing(store: Store, refs: ProjectRefs) -> None:
+    """Otherwise repeating an old round would roll the robot back."""
+    bootstrapped(store, refs)
+    first = publish(store, PolicyCheckpoint, "first")
+    second = publish(store, PolicyCheckpoint, "second")
+    refs.keep_round(1, first, first)
+    refs.keep_round(2, second, second)
+
+    refs.keep_round(1, first, first)
+
+    assert refs.get("current", PolicyCheckpoint) == second
+    assert refs.next_round() == 3
+
+
+def test_a_round_that_has_recorded_keeps_its_collector(store: Store, refs: ProjectRefs) -> None:
+    """Although ``current`` has moved since; so its recording is found again."""
+    result = bootstrapped(store, refs)
+    recording = publish(store, Recording, "round-1-recording", policy=result.policy)
+    rollouts = publish(store, Dataset, "round-1", recording=recording)
+    refs.set("round-1-dataset", rollouts)
+    refs.set("current", publish(store, PolicyCheckpoint, "promoted-by-hand"))
+
+    assert refs.round_inputs(1).collector == result.policy
+    assert refs.round_inputs(2).collector.name == "promoted-by-hand"
+    assert refs.round_inputs(2).earlier == (rollouts,)
+
+
+def test_a_ref_to_another_kind_is_refused(store: Store, refs: ProjectRefs) -> None:
+    """The message names both."""
+    refs.set("start", publish(store, NormStats, "stats"))
+
+    with pytest.raises(IncompatibleError, match="points to norm_stats stats"):
+        refs.is_bootstrapped()
+
+
+@pytest.mark.parametrize(
+    ("promote", "after", "current", "passes"),
+    [
+        ("if_not_worse", 5, 5, True),
+        ("if_not_worse", 4, 5, False),
+        ("if_not_worse", 6, 5, True),
+        ("always", 0, 5, True),
+        ("never", 9, 5, False),
+    ],
+)
+def test_the_gate_compares_with_the_current_policy(
+    *, promote: str, after: int, current: int, passes: bool
+) -> None:
+    """Equal is not worse."""
+    judgement = Judgement(
+        before=evaluation(9), collector=evaluation(current), after=evaluation(after)
+    )
+
+    assert passes_gate(judgement, promote) is passes  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,76 @@
+"""Every task and its stage function agree on names, so that both compute the same key."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect import Task
+
+from recap_core.stages.collect import collect_recording
+from recap_core.stages.convert import convert_recording
+from recap_core.stages.copy_dataset import copy_dataset
+from recap_core.stages.evaluate import evaluate_policy
+from recap_core.stages.infer_values import infer_values as infer_values_stage
+from recap_core.stages.label import label_dataset
+from recap_core.stages.merge import merge_datasets
+from recap_core.stages.norm_stats import compute_norm_stats
+from recap_core.stages.registry import STAGES
+from recap_core.stages.relabel import relabel_dataset
+from recap_core.stages.report import write_report
+from recap_core.stages.train_policy import train_policy as train_policy_stage
+from recap_core.stages.train_value import train_value_model
+from tasks.collection import collect
+from tasks.datasets import convert, copy, merge, norm_stats
+from tasks.evaluation import evaluate
+from tasks.labelling import infer_values, label, relabel
+from tasks.reporting import report
+from tasks.stage_key import StageKey
+from tasks.training import train_policy, train_value
+
+PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
+    (collect, collect_recording),
+    (convert, convert_recording),
+    (merge, merge_datasets),
+    (norm_stats, compute_norm_stats),
+    (train_policy, train_policy_stage),
+    (train_value, train_value_model),
+    (infer_values, infer_values_stage),
+    (label, label_dataset),
+    (copy, copy_dataset),
+    (relabel, relabel_dataset),
+    (evaluate, evaluate_policy),
+    (report, write_report),
+]
+
+
+def test_every_stage_has_a_task() -> None:
+    """And no task claims another one's key."""
+    stages = [
+        task.cache_policy.stage for task, _ in PAIRS if isinstance(task.cache_policy, StageKey)
+    ]
+
+    assert sorted(stages) == sorted(STAGES)
+
+
+@pytest.mark.parametrize(("task", "stage"), PAIRS, ids=[task.name for task, _ in PAIRS])
+def test_a_task_has_the_parameters_of_its_stage(
+    task: Task[..., Any], stage: Callable[..., Any]
+) -> None:
+    """All but the store and the progress, which the task brings itself."""
+    wanted = set(inspect.signature(stage).parameters) - {"store", "progress"}
+
+    assert set(inspect.signature(task.fn).parameters) == wanted
+    assert (
+        inspect.signature(task.fn).return_annotation == inspect.signature(stage).return_annotation
+    )
+
+
+@pytest.mark.parametrize("task", [task for task, _ in PAIRS], ids=lambda task: task.name)
+def test_a_task_retries_once_and_only_what_may_pass(task: Task[..., Any]) -> None:
+    """Its run is named after its artifact, and its result is kept as readable JSON."""
+    assert task.retries == 1
+    assert task.retry_condition_fn is not None
+    assert task.result_serializer == "json"
+    assert task.task_run_name == f"{task.name}-{{name}}"
+    assert task.tags in ({"cpu"}, {"gpu"})
