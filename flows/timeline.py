@@ -4,9 +4,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from flows.results import IterationResult
-from recap_core.lineage.ancestry import Graph, ancestors, lineage_graph
+from recap_core.lineage.ancestry import lineage_graph
 from recap_core.lineage.artifacts import Artifact, ValueCheckpoint
-from recap_core.lineage.rendering import render_mermaid
+from recap_core.lineage.rendering import render_text
 from tasks.store import open_store
 from tasks.summaries import artifact_key, headline, health_reasons, label, success_text, table
 
@@ -36,7 +36,7 @@ def round_summary(result: IterationResult) -> str:
         f"New policy `{label(learning.policy)}`: **{decision}**.",
         table(("policy", "success [95 %]"), scores),
         table(("artifact", ""), [(kind, f"`{label(a)}` {headline(a)}") for kind, a in made]),
-        f"```mermaid\n{render_mermaid(_ancestry(learning.policy))}\n```",
+        f"## What the new policy was made from\n\n```text\n{_ancestry(learning.policy)}\n```",
     ]
     if learning.relabeling is None:
         parts.insert(2, "The value model was **not healthy**: the collector's labels were used.")
@@ -80,11 +80,6 @@ def _lineage(result: IterationResult) -> list[Artifact]:
     return [*chain, result.learning.policy, result.report]
 
 
-def _ancestry(artifact: Artifact) -> Graph:
-    store = open_store()
-    wanted = {manifest.id for manifest in ancestors(store, artifact)} | {artifact.id}
-    graph = lineage_graph(store, artifact)  # descendants too, which are not wanted here
-    return Graph(
-        nodes=tuple(node for node in graph.nodes if node.id in wanted),
-        edges=tuple(edge for edge in graph.edges if edge.child in wanted),
-    )
+def _ancestry(artifact: Artifact) -> str:
+    """A tree as text: Prefect's pages show mermaid charts as their source."""
+    return render_text(lineage_graph(open_store(), artifact), root=artifact.id)
