@@ -1,0 +1,131 @@
+"""Code that changes a stage's results must change its version, or say here why it does not.
+
+A stage key holds the stage's version, not its code. So a hash of everything a stage runs (the
+syntax trees of the modules it imports, without docstrings and comments, and the data files it
+reads) is recorded here. When it changes, this test fails until the version in
+``recap_core/stages/registry.py`` is raised, or the new hash is recorded with a reason why results
+stay the same.
+"""
+
+import ast
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import grimp
+import pytest
+
+import recap_core
+from recap_core.stages.registry import STAGES
+
+PACKAGE = Path(recap_core.__file__).parent
+
+MODULES = {
+    "collect": "collect",
+    "convert": "convert",
+    "merge": "merge",
+    "norm_stats": "norm_stats",
+    "train_policy": "train_policy",
+    "train_value": "train_value",
+    "infer_values": "infer_values",
+    "label": "label",
+    "copy": "copy_dataset",
+    "relabel": "relabel",
+    "evaluate": "evaluate",
+    "report": "report",
+}
+
+NO_RESULTS = (
+    "recap_core.errors",
+    "recap_core.progress",
+    "recap_core.arrays",
+    "recap_core.lineage",
+    "recap_core.config.presets",
+    "recap_core.config.sizes",
+    "recap_core.config.environment",
+    "recap_core.stages.registry",
+)
+"""Modules that decide nothing about a stage's content: messages, bars, storage, named settings."""
+
+DATA_FILES = {
+    "recap_core.models.tokenizer": ("models/tiny_tokenizer/model.spm",),
+    "recap_core.reports.iteration": (
+        "reports/templates/report.html",
+        "reports/templates/report.css",
+    ),
+}
+
+
+class Recorded(NamedTuple):
+    """What a stage's code was when its version was last looked at."""
+
+    version: int
+    sources: str
+    reason: str
+
+
+RECORDED: dict[str, Recorded] = {}
+
+
+def _is_relevant(module: str, stage: str) -> bool:
+    if module.startswith(NO_RESULTS):
+        return False
+    # A report only draws what other stages computed.
+    return stage != "report" or module.startswith(("recap_core.reports", "recap_core.stages.rep"))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # pyright: ignore[reportAttributeAccessIssue] - every such node has one
+                part
+                for part in body
+                if not (
+                    isinstance(part, ast.Expr)
+                    and isinstance(part.value, ast.Constant)
+                    and isinstance(part.value.value, str)
+                )
+            ]
+    return tree
+
+
+def _module_path(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def sources_digest(graph: grimp.ImportGraph, stage: str) -> str:
+    """Hash of the code and data behind a stage."""
+    root = f"recap_core.stages.{MODULES[stage]}"
+    modules = sorted({root, *graph.find_upstream_modules(root)})
+    digest = hashlib.blake2b(digest_size=8)
+    for module in modules:
+        if not _is_relevant(module, stage):
+            continue
+        tree = _without_docstrings(ast.parse(_module_path(module).read_text()))
+        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
+        for file in DATA_FILES.get(module, ()):
+            digest.update((PACKAGE / file).read_bytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("recap_core", cache_dir=None)
+
+
+def test_every_stage_is_covered() -> None:
+    """A new stage has to be listed here."""
+    assert set(MODULES) == set(STAGES) == set(RECORDED)
+
+
+@pytest.mark.parametrize("stage", sorted(MODULES))
+def test_a_stage_that_changed_has_another_version(stage: str, graph: grimp.ImportGraph) -> None:
+    """Code and version change together, or the recorded reason says why not."""
+    found, recorded = sources_digest(graph, stage), RECORDED[stage]
+
+    assert (STAGES[stage].version, found) == (recorded.version, recorded.sources), (
+        f"the code behind stage {stage!r} changed (now {found}). If its results can change, raise "
+        "its version in recap_core/stages/registry.py. Then record version, hash and reason here."
+    )
