@@ -32,6 +32,7 @@ def answer(
         sys.stdout.write(json.dumps(_plain(rows, rounds, store, seconds), indent=2) + "\n")
         return
     console = output.console
+    console.print()
     console.print(stage_table(rows))
     num_cached = sum(row.is_cached for row in rows)
     console.print(f"\n{len(rows)} stages, {num_cached} of them cached, in {seconds:.1f} s")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from deployments.cli.narration import narrated
 from deployments.cli.options import Output
 from deployments.cli.resolution import (
     check_cameras,
@@ -34,7 +35,7 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
         from flows.loop import recap_loop
 
         began = datetime.now(UTC)
-        with without_heartbeats():
+        with without_heartbeats(), narrated(output.console):
             result = recap_loop(resolved, iterations)
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
@@ -46,7 +47,7 @@ def run_round(project: ProjectConfig, *, round_index: int | None, output: Output
         from flows.iteration import recap_iteration
 
         began = datetime.now(UTC)
-        with without_heartbeats():
+        with without_heartbeats(), narrated(output.console):
             result = recap_iteration(resolved, round_index)
         answer([result], Store(recap_home()), output, began=began)
 
