@@ -20,8 +20,9 @@ setup: $(READY) ## create .venv and install the locked dependencies
 demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minutes, CPU only)
 	@$(BIN)/recap demo $(ARGS)
 
-test: $(READY) ## unit tests: no server, no network, no accelerator
-	$(PYTEST) tests/core tests/tasks tests/deployments
+test: $(READY) ## unit tests: no network, no accelerator
+	$(PYTEST) -n 2 --dist loadfile tests/core
+	$(PYTEST) tests/tasks tests/deployments
 
 test-flows: $(READY) ## flow tests against a real Prefect server
 	$(PYTEST) tests/flows

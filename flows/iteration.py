@@ -73,8 +73,10 @@ def recap_iteration(
         current=current,
         report=page,
     )
+    # A round that is only looked up again adds nothing to the time line.
+    if not refs.knows_round(k, learning.policy):
+        record_round(result)
     refs.keep_round(k, learning.policy, current)
-    record_round(result)
     return result
 
 

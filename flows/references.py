@@ -75,12 +75,15 @@ class ProjectRefs:
         self, round_index: int, policy: PolicyCheckpoint, current: PolicyCheckpoint
     ) -> None:
         """Remember a finished round; running one again that is known moves nothing."""
-        done = f"round-{round_index}-policy"
-        if self.find(done, PolicyCheckpoint) == policy:
+        if self.knows_round(round_index, policy):
             return
         self.set("candidate", policy)
         self.set("current", current)
-        self.set(done, policy)
+        self.set(f"round-{round_index}-policy", policy)
+
+    def knows_round(self, round_index: int, policy: PolicyCheckpoint) -> bool:
+        """Whether this round was finished before, with this policy."""
+        return self.find(f"round-{round_index}-policy", PolicyCheckpoint) == policy
 
     def next_round(self) -> int:
         """The first round that is not finished, from 1."""

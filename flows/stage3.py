@@ -19,7 +19,7 @@ def stage3(
 ) -> Stage3Result:
     """Fine-tune the starting policy on all data, labelled by who drove and not by a value model.
 
-    Corrections and demonstrations are ``positive``, autonomous frames ``negative`` (stage 3).
+    Corrections and demonstrations are ``positive``, autonomous frames ``none`` (stage 3).
 
     Args:
         config: The project.

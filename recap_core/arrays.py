@@ -4,6 +4,9 @@ Axis letters: ``b`` batch, ``t`` frames of an episode, ``n`` frames of a dataset
 horizon, ``a`` action dims, ``s`` state dims, ``l`` tokens.
 """
 
+# jaxtyping's np.ndarray carries no dtype, which strict mode calls unknown.
+# pyright: reportMissingTypeArgument=false
+
 from collections.abc import Mapping
 
 import numpy as np

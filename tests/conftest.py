@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     home = tmp_path_factory.mktemp("prefect")
-    updates = {
+    updates: dict[Any, Any] = {
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",

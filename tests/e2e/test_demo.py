@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_the_dataset_opens_in_lerobot(first: dict, home: Path) -> None:
     store = Store(home)
     dataset = open_dataset(store.path(store.get(stage["id"])))
 
-    frame = dataset[len(dataset) - 1]
+    frame: Any = dataset[len(dataset) - 1]
 
     assert len(dataset) == stage["num_frames"]
     assert frame["adv_ind"] in {"positive", "negative", "none"}

@@ -64,7 +64,22 @@ class Recorded(NamedTuple):
     reason: str
 
 
-RECORDED: dict[str, Recorded] = {}
+FIRST = "first version"
+
+RECORDED: dict[str, Recorded] = {
+    "collect": Recorded(1, "c00dea60226f3c82", FIRST),
+    "convert": Recorded(1, "66e90f5773309447", FIRST),
+    "merge": Recorded(1, "4589b3d0b383f864", FIRST),
+    "norm_stats": Recorded(1, "75887d17defc2790", FIRST),
+    "train_policy": Recorded(1, "62cc5de095ea7de2", FIRST),
+    "train_value": Recorded(1, "8c7cfa77eb262f33", FIRST),
+    "infer_values": Recorded(1, "4f4fb581f1f99ed7", FIRST),
+    "label": Recorded(1, "a378913606596f0a", FIRST),
+    "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
+    "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
+    "evaluate": Recorded(1, "85a48c4f4d39b784", FIRST),
+    "report": Recorded(1, "dc3b4f30fad8d6fe", FIRST),
+}
 
 
 def _is_relevant(module: str, stage: str) -> bool:
