@@ -20,7 +20,7 @@ setup: $(READY) ## create .venv and install the locked dependencies
 demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minutes, CPU only)
 	@$(BIN)/recap demo $(ARGS)
 
-test: $(READY) ## unit tests: no network, no accelerator
+test: $(READY) ## unit tests; those of tasks start a local Prefect server
 	$(PYTEST) -n 2 --dist loadfile tests/core
 	$(PYTEST) tests/tasks tests/deployments
 

@@ -55,6 +55,6 @@ class ProjectConfig(Config):
 
     project: str = Field(default="demo", pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     robot: str = Field(default="sim-aloha", pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
-    bootstrap: BootstrapConfig
     iteration: IterationConfig
+    bootstrap: BootstrapConfig
     runtime: Runtime = Runtime()

@@ -7,13 +7,19 @@ from pydantic import Field
 from recap_core.config.base import Config
 
 
+type Mount = Literal[
+    "top", "angle", "front_close", "left_pillar", "right_pillar", "left_wrist", "right_wrist"
+]
+"""Cameras of gym-aloha's scene."""
+
+
 class CameraConfig(Config):
     """One camera of the rig."""
 
     name: str
     """Name in recordings and datasets: ``head_camera``, ``left_wrist_camera``, ..."""
-    mount: str
-    """Camera of the simulator's scene: ``top``, ``left_wrist``, ``right_wrist``."""
+    mount: Mount
+    """Camera of the simulator's scene."""
     fovy_deg: float = Field(gt=0, lt=180)
     """Vertical field of view of the lens, degrees."""
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 from markupsafe import Markup
 
 type Child = ET.Element | str | None
-type Number = float | int  # shape checks take float at its word
+type Number = float | int | np.floating | np.integer  # shape checks take float at its word
 
 CURVE_WIDTH = 1000.0
 """Width of the coordinate system of curves."""

@@ -67,7 +67,7 @@ class Recorded(NamedTuple):
 FIRST = "first version"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(1, "c00dea60226f3c82", FIRST),
+    "collect": Recorded(1, "865d130beee3b4d0", FIRST),
     "convert": Recorded(1, "66e90f5773309447", FIRST),
     "merge": Recorded(1, "4589b3d0b383f864", FIRST),
     "norm_stats": Recorded(1, "75887d17defc2790", FIRST),
@@ -77,8 +77,8 @@ RECORDED: dict[str, Recorded] = {
     "label": Recorded(1, "a378913606596f0a", FIRST),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
-    "evaluate": Recorded(1, "85a48c4f4d39b784", FIRST),
-    "report": Recorded(1, "dc3b4f30fad8d6fe", FIRST),
+    "evaluate": Recorded(1, "93e41e243f3ad032", FIRST),
+    "report": Recorded(1, "8d40243fa05425a0", FIRST),
 }
 
 
