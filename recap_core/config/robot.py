@@ -6,7 +6,6 @@ from pydantic import Field
 
 from recap_core.config.base import Config
 
-
 type Mount = Literal[
     "top", "angle", "front_close", "left_pillar", "right_pillar", "left_wrist", "right_wrist"
 ]

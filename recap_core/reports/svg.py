@@ -134,7 +134,7 @@ def runs(codes: Shaped[np.ndarray, " n"]) -> Iterator[tuple[int, int, int]]:
 def ticks(low: Number, high: Number, *, about: int) -> list[float]:
     """Round numbers within [low, high], ``about`` that many, in steps of 1, 2 or 5."""
     if not high > low:
-        return [low]
+        return [float(low)]
     raw = (high - low) / max(about, 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = magnitude * min((m for m in (1, 2, 5, 10) if m * magnitude >= raw * 0.999), default=10)

@@ -78,7 +78,7 @@ RECORDED: dict[str, Recorded] = {
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
     "evaluate": Recorded(1, "93e41e243f3ad032", FIRST),
-    "report": Recorded(1, "8d40243fa05425a0", FIRST),
+    "report": Recorded(1, "04ab0f157ebce44f", FIRST),
 }
 
 
