@@ -73,12 +73,6 @@ class SceneRenderer:
         self._camera_ids: dict[str, int] = {}
         for camera in config.cameras:
             index = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera.mount)
-            if index < 0:
-                mounts = [model.camera(i).name for i in range(model.ncam)]
-                raise RenderingError(
-                    f"Camera {camera.name!r} is mounted on {camera.mount!r}, which the scene does "
-                    f"not have; choose one of {mounts}."
-                )
             model.cam_fovy[index] = camera.fovy_deg
             self._camera_ids[camera.name] = index
         try:

@@ -1,5 +1,7 @@
 """The report of a round, from its artifacts."""
 
+from typing import TYPE_CHECKING, NamedTuple
+
 from recap_core.config.stages import ReportConfig
 from recap_core.lineage.artifacts import (
     AnyDataset,
@@ -15,7 +17,23 @@ from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.registry import REPORT
 
+if TYPE_CHECKING:
+    from recap_core.reports.content import IterationReport
+
 PAGE = "index.html"
+
+
+class _Parts(NamedTuple):
+    """The inputs of a report, by role."""
+
+    before: Evaluation
+    after: Evaluation
+    control: Evaluation | None
+    policy: PolicyCheckpoint
+    dataset: AnyDataset
+    value_model: ValueCheckpoint
+    values: Values | None
+    labels: Labels | None
 
 
 def write_report(  # noqa: PLR0913 - everything that a report shows, by name
@@ -52,51 +70,38 @@ def write_report(  # noqa: PLR0913 - everything that a report shows, by name
     del progress
 
     def build(area: Build) -> Built:
-        from recap_core.reports.content import IterationReport
         from recap_core.reports.iteration import write_html
-        from recap_core.stages.report_episodes import label_parts
-        from recap_core.stages.report_parts import (
-            comparisons,
-            costs,
-            health_summary,
-            lineage_graph_of,
-            reproduction,
-            stage_rows,
-            success_bars,
-            training_curves,
-        )
 
-        shown: list[Artifact] = [policy, before, after]
-        shown += [artifact for artifact in (control, values, labels) if artifact is not None]
-        episodes = label_parts(store, dataset, values, labels, config)
-        page = IterationReport(
-            title=config.title,
-            subtitle=", ".join(dataset.tasks),
-            created=f"{store.manifest(after).finished_at:%Y-%m-%d %H:%M} UTC",
-            success_bars=success_bars(before, after, control),
-            comparisons=comparisons(store, before, after, control),
-            costs=costs(store, shown, dataset),
-            notes=episodes.notes,
-            value_curves=episodes.curves,
-            label_rule=episodes.rule,
-            label_shares=episodes.shares,
-            health=health_summary(store, value_model),
-            training_curves=training_curves(store, policy, value_model),
-            stages=stage_rows(store, shown),
-            lineage=lineage_graph_of(store, shown, highlight=policy),
-            reproduction=reproduction(store, policy),
-        )
-        write_html(page, area.output / PAGE)
+        write_html(_page(store, parts, config), area.output / PAGE)
         return Built({})
 
-    inputs = {
-        "before": before,
-        "after": after,
-        "control": control,
-        "policy": policy,
-        "dataset": dataset,
-        "value_model": value_model,
-        "values": values,
-        "labels": labels,
-    }
-    return store.produce(REPORT, config, inputs, name=name, build=build)
+    parts = _Parts(before, after, control, policy, dataset, value_model, values, labels)
+    return store.produce(REPORT, config, parts._asdict(), name=name, build=build)
+
+
+def _page(store: Store, parts: _Parts, config: ReportConfig) -> "IterationReport":
+    from recap_core.reports.content import IterationReport
+    from recap_core.stages import report_parts as made
+    from recap_core.stages.report_episodes import label_parts
+
+    before, after, control, policy, dataset, value_model, values, labels = parts
+    shown: list[Artifact] = [policy, before, after]
+    shown += [artifact for artifact in (control, values, labels) if artifact is not None]
+    episodes = label_parts(store, dataset, values, labels, config)
+    return IterationReport(
+        title=config.title,
+        subtitle=", ".join(dataset.tasks),
+        created=f"{store.manifest(after).finished_at:%Y-%m-%d %H:%M} UTC",
+        success_bars=made.success_bars(before, after, control),
+        comparisons=made.comparisons(store, before, after, control),
+        costs=made.costs(store, shown, dataset),
+        notes=episodes.notes,
+        value_curves=episodes.curves,
+        label_rule=episodes.rule,
+        label_shares=episodes.shares,
+        health=made.health_summary(store, value_model),
+        training_curves=made.training_curves(store, policy, value_model),
+        stages=made.stage_rows(store, shown),
+        lineage=made.lineage_graph_of(store, shown, highlight=policy),
+        reproduction=made.reproduction(store, policy),
+    )

@@ -83,10 +83,8 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
         final = evaluation_params(state)
         write_policy(area.output, final, config.policy, statistics)
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
-        return Built(
-            {"num_steps": config.train.num_steps, "num_params": count_params(final)},
-            last_metrics(work / METRICS_FILE),
-        )
+        details = {"num_steps": config.train.num_steps, "num_params": count_params(final)}
+        return Built(details, last_metrics(work / METRICS_FILE))
 
     inputs = {"dataset": dataset, "norm_stats": norm_stats, "start": start}
     return store.produce(TRAIN_POLICY, config, inputs, name=name, build=build)

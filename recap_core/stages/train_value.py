@@ -3,13 +3,15 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Int64
+
 from recap_core.config.environment import weights_dir
-from recap_core.config.stages import TrainValueConfig
+from recap_core.config.stages import HealthConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.config.value import ValueConfig
 from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
     from recap_core.models.parameters import Params
     from recap_core.training.observations import ImageColumns
+    from recap_core.training.state import TrainState
+    from recap_core.training.value_batches import ValueBatches
     from recap_core.transforms.normalize import NormStats as Statistics
     from recap_core.transforms.value_transform import ValueTransform
     from recap_core.valuation.health import HealthReport
 
 HEALTH_FILE = "health.json"
+
+type Episodes = Int64[np.ndarray, " e"]
 
 
 def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by name
@@ -51,48 +57,27 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
     """
 
     def build(area: Build) -> Built:
-        import jax
-
         from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
-        from recap_core.data.batches import split_episodes
         from recap_core.data.frames import read_frames
         from recap_core.models.parameters import count_params
-        from recap_core.models.value_model import ValueModel
         from recap_core.training.compilation_cache import enable_compilation_cache
-        from recap_core.training.loop import train
         from recap_core.training.state import evaluation_params
         from recap_core.training.value_batches import ValueBatches
-        from recap_core.training.value_loss import value_loss
 
         enable_compilation_cache(store.home / "cache" / "xla")
         table = read_frames(store.path(dataset))
         statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         transform = value_transform(config.value, statistics)
-        held_out = config.health.held_out_share
-        split = split_episodes(
-            len(table.episode_lengths), ratios=(1 - 2 * held_out, held_out, held_out)
-        )
+        seen, unseen = _split(len(table.episode_lengths), config.health)
         images = _images(table, config.value, area.work)
-        batches = ValueBatches(table, transform, config, episodes=split.train, images=images)
-        model = ValueModel(config.value.model)
+        batches = ValueBatches(table, transform, config, episodes=seen, images=images)
         work = area.work / "training"
-        state = train(
-            value_loss(model),
-            model.init(jax.random.key(config.train.seed)),
-            batches,
-            config.train,
-            runtime or TrainRuntime(),
-            work=work,
-            progress=progress,
-            label=f"train value {name}",
-        )
+        state = _optimize(batches, config, runtime or TrainRuntime(), work, (progress, name))
         final = evaluation_params(state)
         settings = ValueSettings(config.value, config.targets, statistics)
         ema = final if state.ema_params is not None else None
         write_value_model(area.output, state.params, ema, settings)
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
-        # Nothing was chosen by the validation episodes, so they too are unseen.
-        unseen = [*split.validation.tolist(), *split.test.tolist()]
         health = _assess(table, transform, final, config, episodes=unseen)
         _write_health(area.output / HEALTH_FILE, health)
         details = {
@@ -104,6 +89,45 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
 
     inputs = {"dataset": dataset, "norm_stats": norm_stats}
     return store.produce(TRAIN_VALUE, config, inputs, name=name, build=build)
+
+
+def _optimize(
+    batches: "ValueBatches",
+    config: TrainValueConfig,
+    runtime: TrainRuntime,
+    work: Path,
+    watched: tuple[Progress | None, str],
+) -> "TrainState":
+    """Train a fresh model; ``watched`` is who watches, and the name they see."""
+    import jax
+
+    from recap_core.models.value_model import ValueModel
+    from recap_core.training.loop import train
+    from recap_core.training.value_loss import value_loss
+
+    model = ValueModel(config.value.model)
+    params = model.init(jax.random.key(config.train.seed))
+    progress, name = watched
+    return train(
+        value_loss(model),
+        params,
+        batches,
+        config.train,
+        runtime,
+        work=work,
+        progress=progress,
+        label=f"train value {name}",
+    )
+
+
+def _split(num_episodes: int, config: HealthConfig) -> tuple[Episodes, Episodes]:
+    """Episodes to train on, and those to judge with."""
+    from recap_core.data.batches import split_episodes
+
+    share = config.held_out_share
+    split = split_episodes(num_episodes, ratios=(1 - 2 * share, share, share))
+    # Nothing is chosen by the validation episodes, so they too are unseen.
+    return split.train, np.concatenate([split.validation, split.test])
 
 
 def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
@@ -133,7 +157,7 @@ def _assess(
     params: "Params",
     config: TrainValueConfig,
     *,
-    episodes: Sequence[int],
+    episodes: Episodes,
 ) -> "HealthReport":
     from recap_core.training.value_batches import value_targets
     from recap_core.valuation.health import assess_health, predict_held_out
@@ -141,7 +165,9 @@ def _assess(
 
     predictor = ValuePredictor(config.value, params, transform)
     targets = value_targets(table, config.targets).targets
-    return assess_health(predict_held_out(table, predictor, targets, episodes), config.health)
+    return assess_health(
+        predict_held_out(table, predictor, targets, episodes.tolist()), config.health
+    )
 
 
 def _write_health(path: Path, health: "HealthReport") -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Generator
+from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from recap_core.config.robot import CameraConfig, SimRobotConfig
+from recap_core.config.robot import CameraConfig, Mount, SimRobotConfig
 from recap_core.errors import RenderingError, RobotError
 from recap_core.sim import rendering
 from recap_core.sim.aloha import SimAloha
@@ -77,9 +79,14 @@ def test_an_image_that_was_read_stays(robot: SimAloha) -> None:
 
 def test_a_camera_on_an_unknown_mount_is_refused() -> None:
     """The message lists the mounts that there are."""
-    camera = CameraConfig(name="elbow", mount="elbow", fovy_deg=45)
-    with pytest.raises(RenderingError, match=r"'top'"):
-        SceneRenderer(Scene(), SimRobotConfig(cameras=(camera,)))
+    with pytest.raises(ValidationError, match=r"'top'"):
+        CameraConfig.model_validate({"name": "elbow", "mount": "elbow", "fovy_deg": 45})
+
+
+def test_every_mount_is_a_camera_of_the_scene() -> None:
+    """The names that settings allow are the names in gym-aloha's files."""
+    model = Scene().model
+    assert set(get_args(Mount.__value__)) <= {model.camera(i).name for i in range(model.ncam)}
 
 
 def test_a_robot_with_cameras_needs_a_renderer() -> None:

@@ -67,18 +67,18 @@ class Recorded(NamedTuple):
 FIRST = "first version"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(1, "865d130beee3b4d0", FIRST),
+    "collect": Recorded(1, "0ca205d6a87fecc8", FIRST),
     "convert": Recorded(1, "66e90f5773309447", FIRST),
     "merge": Recorded(1, "4589b3d0b383f864", FIRST),
     "norm_stats": Recorded(1, "75887d17defc2790", FIRST),
-    "train_policy": Recorded(1, "62cc5de095ea7de2", FIRST),
-    "train_value": Recorded(1, "8c7cfa77eb262f33", FIRST),
-    "infer_values": Recorded(1, "4f4fb581f1f99ed7", FIRST),
+    "train_policy": Recorded(1, "e97a2502ab3d3c17", FIRST),
+    "train_value": Recorded(1, "8b6e756d785bb942", FIRST),
+    "infer_values": Recorded(1, "173aa6b84c2eec78", FIRST),
     "label": Recorded(1, "a378913606596f0a", FIRST),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
-    "evaluate": Recorded(1, "93e41e243f3ad032", FIRST),
-    "report": Recorded(1, "04ab0f157ebce44f", FIRST),
+    "evaluate": Recorded(1, "45c6815f0fd9228c", FIRST),
+    "report": Recorded(1, "a17b1e502865bd99", FIRST),
 }
 
 
