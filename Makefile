@@ -45,7 +45,8 @@ lint: $(READY) ## style, types, import contracts, spelling, lock file
 check: lint test test-flows e2e ## everything CI runs
 
 bench: $(READY) ## benchmarks; each prints a ratio measured in one run
-	$(BIN)/pytest tests/benchmarks -q --benchmark-only
+	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
+	    -o addopts="--import-mode=importlib"
 
 stress: $(READY) ## kill drills at every stage of the demo (long)
 	$(PYTEST) tests/stress --timeout=7200
