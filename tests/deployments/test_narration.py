@@ -13,12 +13,13 @@ def test_a_finished_task_is_one_line_and_nothing_else_is() -> None:
     text = io.StringIO()
     logger = logging.getLogger("prefect.task_runs")
     logger.setLevel(logging.INFO)
+    of_task = {"task_run_name": "label-a", "send_to_api": False}  # there is no server here
 
     with narrated(Console(file=text, width=100)):
-        logger.info("Finished in state Cached(type=COMPLETED)", extra={"task_run_name": "label-a"})
-        logger.info("Retry 1/1 will start", extra={"task_run_name": "label-a"})
-        logger.info("Finished in state Completed()")
-    logger.info("Finished in state Completed()", extra={"task_run_name": "later"})
+        logger.info("Finished in state Cached(type=COMPLETED)", extra=of_task)
+        logger.info("Retry 1/1 will start", extra=of_task)
+        logger.info("Finished in state Completed()", extra={"send_to_api": False})
+    logger.info("Finished in state Completed()", extra=of_task)
 
     assert text.getvalue().split()[:2] == ["label-a", "cached"]
     assert text.getvalue().count("\n") == 1
