@@ -39,6 +39,7 @@ def bench_sequential_blocks_beside_lerobot(benchmark: BenchmarkFixture, dataset:
         return sum(len(block.indices) for block in iter_camera_blocks(dataset, cameras))
 
     num_rows = benchmark.pedantic(read_all, rounds=3)
+    assert benchmark.stats is not None
     rows_per_s = num_rows / benchmark.stats["min"]
     benchmark.extra_info["rows_per_s"] = rows_per_s
     benchmark.extra_info["times_faster_than_lerobot"] = rows_per_s / random_rows_per_s

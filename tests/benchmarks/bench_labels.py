@@ -36,6 +36,7 @@ def bench_label_two_million_frames(benchmark: BenchmarkFixture) -> None:
     frames, episodes = _dataset(2_000_000)
     result = benchmark.pedantic(label_frames, args=(frames, episodes), rounds=3)
     assert isinstance(result, LabelResult)
+    assert benchmark.stats is not None
     benchmark.extra_info["million_frames_per_s"] = 2 / benchmark.stats["min"]
 
 
@@ -47,6 +48,7 @@ def bench_labels_beside_the_plain_loop(benchmark: BenchmarkFixture) -> None:
     _plain(frames.values, episodes)
     plain_s = time.perf_counter() - began
     benchmark.pedantic(label_frames, args=(frames, episodes), rounds=10)
+    assert benchmark.stats is not None
     benchmark.extra_info["times_faster_than_the_loop"] = plain_s / benchmark.stats["min"]
 
 
