@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 HEALTH_FILE = "health.json"
 
-type Episodes = Int64[np.ndarray, " e"]
-
 
 def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by name
     dataset: AnyDataset,
@@ -120,7 +118,9 @@ def _optimize(
     )
 
 
-def _split(num_episodes: int, config: HealthConfig) -> tuple[Episodes, Episodes]:
+def _split(
+    num_episodes: int, config: HealthConfig
+) -> tuple[Int64[np.ndarray, " i"], Int64[np.ndarray, " j"]]:
     """Episodes to train on, and those to judge with."""
     from recap_core.data.batches import split_episodes
 
@@ -157,7 +157,7 @@ def _assess(
     params: "Params",
     config: TrainValueConfig,
     *,
-    episodes: Episodes,
+    episodes: Int64[np.ndarray, " e"],
 ) -> "HealthReport":
     from recap_core.training.value_batches import value_targets
     from recap_core.valuation.health import assess_health, predict_held_out
