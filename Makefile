@@ -52,7 +52,7 @@ stress: $(READY) ## kill drills at every stage of the demo (long)
 	$(PYTEST) tests/stress --timeout=7200
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes \
 	    --no-annotate --no-header --python-version 3.12 --quiet --upgrade -o requirements.lock
 
 clean: ## remove the virtual environment and caches, keep RECAP_HOME
