@@ -26,9 +26,12 @@ def test_the_directory_appears_at_the_end_and_nothing_else(tmp_path: Path) -> No
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the body raises passes through, and the parent is as empty as before."""
-    with pytest.raises(KeyError), atomic_directory(tmp_path / "export") as draft:
+    def fail_halfway(draft: Path) -> None:
         (draft / "file").write_text("half")
         raise KeyError
+
+    with pytest.raises(KeyError), atomic_directory(tmp_path / "export") as draft:
+        fail_halfway(draft)
 
     assert list(tmp_path.iterdir()) == []
 
