@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli import dataset_commands
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -25,6 +26,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+)
+data = "Data, stage by stage"
+app.command(rich_help_panel=data, epilog="Example: recap annotate round-3 -e 17 --outcome failure")(
+    dataset_commands.annotate
+)
+app.command(
+    rich_help_panel=data, epilog="Example: recap merge demos round-1 --repeat 2 --repeat 1"
+)(dataset_commands.merge)
+app.command(rich_help_panel=data, epilog="Example: recap stats merged --delta-mask 6,-1,6,-1")(
+    dataset_commands.stats
 )
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")

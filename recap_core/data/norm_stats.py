@@ -1,7 +1,7 @@
 """Normalisation statistics of state and actions, from parquet alone, in openpi's file format."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +181,62 @@ def load_norm_stats(path: Path) -> NormStatistics:
         raise DataError(
             f"norm stats {path} cannot be read ({error!r}). Compute them again."
         ) from error
+
+
+SMALL_RANGE = 1e-3
+"""A dimension that moves less than this between its 1st and 99th percentile, in the feature's own
+unit (rad, m, or gripper opening), is noise that normalisation would blow up."""
+
+
+def narrow_dimensions(
+    stats: NormStatistics, names: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """What to warn of before a policy is trained with statistics: dimensions that hardly move.
+
+    Quantile normalisation divides by ``q99 - q01 + 1e-6`` and a z-score by ``std + 1e-6``: on such
+    a dimension sensor noise, or a frame out of the ordinary, becomes a value far outside [-1, 1].
+
+    Args:
+        stats: ``state`` and ``actions``.
+        names: Names of their dimensions, for the message.
+
+    Returns:
+        One sentence per dimension.
+    """
+    warnings = []
+    for feature, norm in stats.items():
+        ranges = norm.q99 - norm.q01
+        for dim in np.flatnonzero(~(ranges > SMALL_RANGE)):
+            known = (names or {}).get(feature, ())
+            name = f" ({known[dim]})" if dim < len(known) else ""
+            warnings.append(
+                f"{feature}[{dim}]{name} hardly moves: q99 - q01 is {ranges[dim]:.3g}, below "
+                f"{SMALL_RANGE:g}, and its std is {norm.std[dim]:.3g}. Check the sensor, or leave "
+                "the dimension out; normalised values of it are noise."
+            )
+    return warnings
+
+
+def check_dimensions(stats: NormStatistics, dims: Mapping[str, int], *, where: str) -> None:
+    """Raise ColumnError unless statistics have ``state`` and ``actions`` of these dimensions.
+
+    Args:
+        stats: Statistics from a file.
+        dims: Dimensions of the dataset's state and actions.
+        where: What to call the file.
+    """
+    for feature, wanted in dims.items():
+        if feature not in stats:
+            raise ColumnError(
+                f"{where} has no statistics of {feature!r}, only of {sorted(stats)}. "
+                "Compute them from this dataset."
+            )
+        found = len(stats[feature].mean)
+        if found != wanted:
+            raise ColumnError(
+                f"{where} has {found} dimensions of {feature}, but the dataset has {wanted}. "
+                "Use the statistics of this robot, or compute them from this dataset."
+            )
 
 
 def norm_fields() -> tuple[str, ...]:
