@@ -27,14 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-data = "Data, stage by stage"
-app.command(rich_help_panel=data, epilog="Example: recap annotate round-3 -e 17 --outcome failure")(
-    dataset_commands.annotate
-)
+_DATA = "Data, stage by stage"
+_ROUND = "demo/sim-aloha/round-1-dataset"
 app.command(
-    rich_help_panel=data, epilog="Example: recap merge demos round-1 --repeat 2 --repeat 1"
+    rich_help_panel=_DATA, epilog=f"Example: recap annotate {_ROUND} -e 17 --outcome failure"
+)(dataset_commands.annotate)
+app.command(
+    rich_help_panel=_DATA,
+    epilog=f"Example: recap merge demo/sim-aloha/demonstrations {_ROUND} --repeat 2 --repeat 1",
 )(dataset_commands.merge)
-app.command(rich_help_panel=data, epilog="Example: recap stats merged --delta-mask 6,-1,6,-1")(
+app.command(rich_help_panel=_DATA, epilog=f"Example: recap stats {_ROUND} --delta-mask 6,-1,6,-1")(
     dataset_commands.stats
 )
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
