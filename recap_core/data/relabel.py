@@ -1,21 +1,17 @@
 """Stage 5, last step: new labels in the ``adv_ind`` column of a copy of a dataset."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recap_core.data.columns import ADV_IND, Feature, recap_features
+from recap_core.data.columns import ADV_IND, recap_features
 from recap_core.data.dataset_writer import emptied_on_error
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
-from recap_core.errors import ColumnError, DataError
+from recap_core.data.rewrite import rewrite_columns
+from recap_core.errors import ColumnError
 from recap_core.labels.adv_ind import NAMES, encode_adv_ind
 from recap_core.lineage.digest_cache import DigestCache
-from recap_core.lineage.links import link_tree
-
-INFO = "meta/info.json"
 
 
 def write_adv_ind(
@@ -52,70 +48,11 @@ def write_adv_ind(
             f"{len(codes)} labels were given, but {source} has {meta.num_frames} frames. "
             "Label this dataset, not another one."
         )
-    adds_feature = ADV_IND not in meta.features
+    # Codes with the words beside them: the text of a whole dataset would take much memory.
+    labels = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(NAMES, pa.string()))
+    features = {ADV_IND: recap_features()[ADV_IND]}
     with emptied_on_error(output):
-        new_bytes = link_tree(
-            source,
-            output,
-            digests=digests,
-            include=lambda path: not (path.startswith("data/") or (adds_feature and path == INFO)),
-        )
-        if adds_feature:
-            features = _with_adv_ind(meta.features)
-            info = {**meta.info, "features": features}
-            (output / INFO).write_text(json.dumps(info, indent=4))
-            new_bytes += (output / INFO).stat().st_size
-        start = 0
-        for path in meta.data_files:
-            target = output / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            start += _rewrite(path, target, codes[start:])
-            new_bytes += target.stat().st_size
-        if start != len(codes):
-            raise DataError(
-                f"the data files of {source} hold {start} rows, but info.json says {len(codes)}. "
-                "The dataset is incomplete; write it again."
-            )
-    return new_bytes
-
-
-def _with_adv_ind(features: dict[str, Feature]) -> dict[str, Feature]:
-    return {**features, ADV_IND: recap_features()[ADV_IND]}
-
-
-def _with_field(schema: pa.Schema) -> pa.Schema:
-    """The schema, and ``adv_ind`` in it, also where Hugging Face looks for it."""
-    if ADV_IND in schema.names:
-        return schema
-    metadata = dict(schema.metadata or {})
-    if b"huggingface" in metadata:
-        described = json.loads(metadata[b"huggingface"])
-        described["info"]["features"][ADV_IND] = {"dtype": "string", "_type": "Value"}
-        metadata[b"huggingface"] = json.dumps(described).encode()
-    return schema.append(pa.field(ADV_IND, pa.string())).with_metadata(metadata)
-
-
-def _rewrite(source: Path, target: Path, codes: np.ndarray) -> int:
-    """Copy one data file with the first labels of ``codes``; returns its number of rows."""
-    file = open_parquet(source)
-    schema = _with_field(file.schema_arrow)
-    position = schema.get_field_index(ADV_IND)
-    field, names = schema.field(position), pa.array(NAMES, pa.string())
-    start = 0
-    with pq.ParquetWriter(target, schema, compression="snappy") as writer:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            own = pa.array(codes[start : start + table.num_rows])
-            if len(own) < table.num_rows:
-                raise DataError(
-                    f"{source} holds more rows than info.json says. Write the dataset again."
-                )
-            start += table.num_rows
-            labels = pa.DictionaryArray.from_arrays(own, names).cast(field.type)
-            columns = list(table.columns)
-            columns[position : position + 1] = [labels]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=table.num_rows)
-    return start
+        return rewrite_columns(meta, output, {ADV_IND: labels}, features=features, digests=digests)
 
 
 def adv_ind_counts(meta: DatasetMeta) -> dict[str, int]:
