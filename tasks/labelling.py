@@ -3,8 +3,11 @@
 All are safe to retry: an artifact appears by one rename, so a failed attempt leaves nothing behind.
 """
 
+from pathlib import Path
+
 from prefect import task
 
+from recap_core.config.interchange import ImportLabelsConfig
 from recap_core.config.labels import LabelConfig
 from recap_core.config.stages import InferValuesConfig
 from recap_core.lineage.artifacts import (
@@ -73,3 +76,21 @@ def relabel(copy: DatasetCopy, labels: Labels, *, name: str) -> RelabeledDataset
     from recap_core.stages.relabel import relabel_dataset
 
     return summarized(relabel_dataset(copy, labels, name=name, store=open_store()))
+
+
+@task(
+    name="import-labels",
+    task_run_name="import-labels-{name}",
+    tags=["cpu"],
+    retries=1,
+    retry_condition_fn=is_transient,
+    cache_policy=StageKey(stage="import_labels"),
+    result_serializer="json",
+)
+def import_labels(
+    dataset: AnyDataset, source: Path, config: ImportLabelsConfig, *, name: str
+) -> Labels:
+    """Another tool's labels of ``dataset``, as labels of ours."""
+    from recap_core.stages.import_labels import import_labels as import_
+
+    return summarized(import_(dataset, source, config, name=name, store=open_store()))

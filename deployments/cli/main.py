@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli import dataset_commands
+from deployments.cli.labels_commands import labels
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -41,6 +42,7 @@ app.command(rich_help_panel=_DATA, epilog=f"Example: recap stats {_ROUND} --delt
 )
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
+app.add_typer(labels, name="labels")
 
 
 @app.command(epilog="Example: recap demo --seed 1")

@@ -41,12 +41,14 @@ COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 1, RelabeledDataset)
 EVALUATE = Stage("evaluate", 1, Evaluation)
 REPORT = Stage("report", 1, Report)
+IMPORT_LABELS = Stage("import_labels", 1, Labels)
 
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
         COLLECT, ANNOTATE, CONVERT, MERGE, NORM_STATS, LOAD_NORM_STATS, TRAIN_POLICY, TRAIN_VALUE,
         INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
+        IMPORT_LABELS,
     )
 }  # fmt: skip
 

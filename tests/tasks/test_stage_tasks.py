@@ -11,6 +11,7 @@ from recap_core.stages.collect import collect_recording
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.copy_dataset import copy_dataset
 from recap_core.stages.evaluate import evaluate_policy
+from recap_core.stages.import_labels import import_labels as import_labels_stage
 from recap_core.stages.infer_values import infer_values as infer_values_stage
 from recap_core.stages.label import label_dataset
 from recap_core.stages.merge import merge_datasets
@@ -23,7 +24,7 @@ from recap_core.stages.train_value import train_value_model
 from tasks.collection import collect
 from tasks.datasets import convert, copy, merge, norm_stats
 from tasks.evaluation import evaluate
-from tasks.labelling import infer_values, label, relabel
+from tasks.labelling import import_labels, infer_values, label, relabel
 from tasks.reporting import report
 from tasks.stage_key import StageKey
 from tasks.training import train_policy, train_value
@@ -37,6 +38,7 @@ PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
     (train_value, train_value_model),
     (infer_values, infer_values_stage),
     (label, label_dataset),
+    (import_labels, import_labels_stage),
     (copy, copy_dataset),
     (relabel, relabel_dataset),
     (evaluate, evaluate_policy),

@@ -33,6 +33,7 @@ MODULES = {
     "relabel": "relabel",
     "evaluate": "evaluate",
     "report": "report",
+    "import_labels": "import_labels",
 }
 
 NO_RESULTS = (
@@ -79,6 +80,7 @@ RECORDED: dict[str, Recorded] = {
     "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
     "evaluate": Recorded(1, "45c6815f0fd9228c", FIRST),
     "report": Recorded(1, "a17b1e502865bd99", FIRST),
+    "import_labels": Recorded(1, "d5a704485b455abf", FIRST),
 }
 
 

@@ -1,0 +1,69 @@
+"""Labels in another tool's layout, outside the store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recap_core.config.interchange import ExportLabelsConfig
+from recap_core.errors import DataError
+from recap_core.lineage.artifacts import Labels, Values
+from recap_core.lineage.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from recap_core.data.interchange.tools import Written
+
+
+def export_labels(
+    labels: Labels, output: Path, config: ExportLabelsConfig, *, share: bool, store: Store
+) -> "Written":
+    """Write labels, with V where it is stored, in another tool's layout outside the store.
+
+    Args:
+        labels: What to write; their dataset is found through their lineage.
+        output: Directory that does not exist or is empty; it appears whole or not at all.
+        config: Which tool, and what becomes of what it cannot hold.
+        share: Hard-link videos; they are the store's own files, so only for tools that do not write
+            into them.
+        store: Where everything is.
+
+    Raises:
+        CorruptArtifactError: If the labels or the dataset differ from what was published.
+        DataError: If the tool cannot hold these labels, or ``output`` is taken.
+    """
+    from recap_core.data.frames import read_frames
+    from recap_core.data.interchange.exchanged import ExchangedLabels
+    from recap_core.data.interchange.tools import write_labels
+    from recap_core.data.label_table import LABELS_FILE, read_label_table
+    from recap_core.lineage.atomic_directory import atomic_directory
+
+    dataset = store.get(labels.parents[0])
+    for artifact in (labels, dataset):
+        store.verify(artifact)
+    exchanged = ExchangedLabels(
+        read_label_table(store.path(labels) / LABELS_FILE), _stored_values(labels, store)
+    )
+    with atomic_directory(output) as draft:
+        return write_labels(
+            draft,
+            read_frames(store.path(dataset)),
+            exchanged,
+            config,
+            dataset_name=dataset.name,
+            share=share,
+            digests=store.digests,
+        )
+
+
+def _stored_values(labels: Labels, store: Store) -> "np.ndarray | None":
+    """V of the labels' frames: imported with them, or what they were made from."""
+    from recap_core.valuation.values import read_values
+
+    if len(labels.parents) == 1:
+        try:
+            return read_values(store.path(labels))
+        except DataError:
+            return None  # the tool that they were imported from keeps none
+    values = store.get(labels.parents[1])
+    store.verify(values)
+    return read_values(store.path(values)) if isinstance(values, Values) else None
