@@ -22,9 +22,11 @@ PACKAGE = Path(recap_core.__file__).parent
 
 MODULES = {
     "collect": "collect",
+    "annotate": "annotate",
     "convert": "convert",
     "merge": "merge",
     "norm_stats": "norm_stats",
+    "load_norm_stats": "norm_stats",
     "train_policy": "train_policy",
     "train_value": "train_value",
     "infer_values": "infer_values",
@@ -69,9 +71,11 @@ FIRST = "first version"
 
 RECORDED: dict[str, Recorded] = {
     "collect": Recorded(1, "0ca205d6a87fecc8", FIRST),
+    "annotate": Recorded(1, "", FIRST),
     "convert": Recorded(1, "66e90f5773309447", FIRST),
     "merge": Recorded(1, "4589b3d0b383f864", FIRST),
     "norm_stats": Recorded(1, "75887d17defc2790", FIRST),
+    "load_norm_stats": Recorded(1, "", FIRST),
     "train_policy": Recorded(1, "e97a2502ab3d3c17", FIRST),
     "train_value": Recorded(1, "374b154a553c7d55", FIRST),
     "infer_values": Recorded(1, "e87825ee926077c5", FIRST),
