@@ -17,6 +17,7 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
+from deployments.cli.view_command import view
 
 app = typer.Typer(
     name="recap",
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
+app.command(epilog="Example: recap view recordings/monday --episodes 0-19 --html monday.html")(view)
 
 
 @app.command(epilog="Example: recap demo --seed 1")
