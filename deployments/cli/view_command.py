@@ -3,7 +3,7 @@
 import json as json_format
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,15 +12,8 @@ from deployments.cli.options import JsonOption
 if TYPE_CHECKING:
     from recap_core.reports.tracks import DatasetTracks
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-DEFAULT_LIMIT = 24
-
-
-class _Request(NamedTuple):
-    """What is to be written, and where."""
-
-    path: Path
-    is_page: bool
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+PAGE_LIMIT = 24
 
 
 def view(  # noqa: PLR0913 - one parameter per option
@@ -51,6 +44,10 @@ def view(  # noqa: PLR0913 - one parameter per option
     labels: Annotated[
         str | None, typer.Option(help="Labels to draw; default: those of the dataset's lineage.")
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="Rerun: cameras as JPEG, for viewers without ffmpeg."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -60,17 +57,19 @@ def view(  # noqa: PLR0913 - one parameter per option
     from recap_core.lineage.store import Store
     from recap_core.stages.view import open_tracks
 
-    if html is not None and output is not None:
-        _refuse("--html and --output were both given. Write one after the other.")
+    is_recording = _check_outputs(html, output)
     tracks = open_tracks(Store(recap_home()), dataset, values=values, labels=labels)
-    request = _request(html, output, tracks.name)
-    chosen = _chosen(tracks.num_episodes, episodes or [], limit, is_page=request.is_page)
-    with atomic_file(request.path, overwrite=force) as draft:
-        _write(tracks, chosen, draft, is_page=request.is_page)
-    size = request.path.stat().st_size
+    target = html or output or Path(f"{tracks.name}.html")
+    default_limit = 1 if is_recording else PAGE_LIMIT
+    chosen = _chosen(tracks.num_episodes, episodes or [], limit, default_limit=default_limit)
+    with atomic_file(target, overwrite=force) as draft:
+        if is_recording:
+            _write_recording(tracks, chosen, draft, as_pictures=pictures)
+        else:
+            _write_page(tracks, chosen, draft)
     facts = {
-        "path": str(request.path.absolute()),
-        "bytes": size,
+        "path": str(target.absolute()),
+        "bytes": target.stat().st_size,
         "episodes": chosen,
         "num_left_out": tracks.num_episodes - len(chosen),
         "values": tracks.judgement.values_from or None,
@@ -81,23 +80,28 @@ def view(  # noqa: PLR0913 - one parameter per option
         return
     left_out = f", {facts['num_left_out']} left out" if facts["num_left_out"] else ""
     noun = "episode" if len(chosen) == 1 else "episodes"
-    typer.echo(f"{request.path}: {len(chosen)} {noun}{left_out}, {size / 1e6:.1f} MB")
-    typer.echo("Open it in any browser." if request.is_page else f"Open it: rerun {request.path}")
+    typer.echo(f"{target}: {len(chosen)} {noun}{left_out}, {facts['bytes'] / 1e6:.1f} MB")
+    typer.echo(f"Open it with: rerun {target}" if is_recording else "Open it in any browser.")
+    if is_recording and tracks.table.meta.cameras and not pictures:
+        typer.echo("The viewer plays H.264 with ffmpeg; where that is missing, add --pictures.")
 
 
-def _request(html: Path | None, output: Path | None, name: str) -> _Request:
-    if html is not None:
-        return _Request(html, is_page=True)
-    if output is None:
-        return _Request(Path(f"{name}.html"), is_page=True)
-    if output.suffix.lower() in {".html", ".htm"}:
-        return _Request(output, is_page=True)
-    if output.suffix.lower() != ".rrd":
+def _check_outputs(html: Path | None, output: Path | None) -> bool:
+    """Whether a recording is asked for, not a page.
+
+    Raises:
+        ConfigError: If both are, or the name says neither.
+    """
+    if html is not None and output is not None:
+        _refuse("--html and --output were both given. Write one after the other.")
+    if output is not None and output.suffix.lower() not in {".rrd", ".html"}:
         _refuse(f"--output {output} ends in neither .rrd nor .html. Name the file accordingly.")
-    return _Request(output, is_page=False)
+    return output is not None and output.suffix.lower() == ".rrd"
 
 
-def _chosen(num_episodes: int, texts: list[str], limit: int | None, *, is_page: bool) -> list[int]:
+def _chosen(
+    num_episodes: int, texts: list[str], limit: int | None, *, default_limit: int
+) -> list[int]:
     """Episodes to show: those asked for, else some spread over the dataset.
 
     Raises:
@@ -106,7 +110,7 @@ def _chosen(num_episodes: int, texts: list[str], limit: int | None, *, is_page: 
     from recap_core.stages.view_sheet import spread
 
     if not texts:
-        return spread(num_episodes, limit or (DEFAULT_LIMIT if is_page else 1))
+        return spread(num_episodes, limit or default_limit)
     found: dict[int, None] = {}
     for part in (part.strip() for text in texts for part in text.split(",")):
         match = _RANGE.fullmatch(part)
@@ -119,18 +123,21 @@ def _chosen(num_episodes: int, texts: list[str], limit: int | None, *, is_page: 
     return list(found)[:limit]
 
 
-def _write(tracks: "DatasetTracks", chosen: list[int], path: Path, *, is_page: bool) -> None:
+def _write_page(tracks: "DatasetTracks", chosen: list[int], path: Path) -> None:
     from recap_core.progress import Terminal
+    from recap_core.reports.contact_sheet import write_contact_sheet
+    from recap_core.stages.view_sheet import contact_sheet
 
-    if is_page:
-        from recap_core.reports.contact_sheet import write_contact_sheet
-        from recap_core.stages.view_sheet import contact_sheet
+    write_contact_sheet(contact_sheet(tracks, chosen, progress=Terminal()), path)
 
-        write_contact_sheet(contact_sheet(tracks, chosen, progress=Terminal()), path)
-    else:
-        from recap_core.reports.rerun_recording import write_recording
 
-        write_recording(tracks, chosen, path, progress=Terminal())
+def _write_recording(
+    tracks: "DatasetTracks", chosen: list[int], path: Path, *, as_pictures: bool
+) -> None:
+    from recap_core.progress import Terminal
+    from recap_core.reports.rerun_recording import write_recording
+
+    write_recording(tracks, chosen, path, as_pictures=as_pictures, progress=Terminal())
 
 
 def _refuse(message: str) -> NoReturn:

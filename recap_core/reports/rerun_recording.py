@@ -56,17 +56,20 @@ def write_recording(
     episodes: Sequence[int],
     path: Path,
     *,
+    as_pictures: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Write some episodes of a dataset as a ``.rrd`` file with a prepared layout.
 
     Videos go in as they are encoded, without decoding, where the episode starts with a keyframe
-    and frames are not reordered; else as JPEG.
+    and frames are not reordered; else as JPEG. Rerun's own viewer plays H.264 with the program
+    ``ffmpeg``, which has to be installed beside it.
 
     Args:
         tracks: The dataset.
         episodes: Episodes, in this order.
         path: File to write.
+        as_pictures: All cameras as JPEG, for viewers without ffmpeg.
         progress: Who watches.
 
     Raises:
@@ -80,7 +83,7 @@ def write_recording(
     stream = rr.RecordingStream("recap", recording_id=name, send_properties=False)
     stream.save(path, default_blueprint=layout(tracks))
     stream.send_recording_name(name)
-    writer = _Writer(stream, tracks)
+    writer = _Writer(stream, tracks, as_pictures=as_pictures)
     writer.write_names(tracks.episode(episodes[0]), episodes)
     with (progress or Silent()).bar("recording", len(episodes)) as bar:
         for number, index in enumerate(episodes, start=1):
@@ -131,8 +134,11 @@ class _Moments(NamedTuple):
 class _Writer:
     """Episodes into a recording, one after the other."""
 
-    def __init__(self, stream: "rr.RecordingStream", tracks: DatasetTracks) -> None:
+    def __init__(
+        self, stream: "rr.RecordingStream", tracks: DatasetTracks, *, as_pictures: bool
+    ) -> None:
         self._stream = stream
+        self._as_pictures = as_pictures
         self._tracks = tracks
         self._next = 0
 
@@ -144,6 +150,7 @@ class _Writer:
         contents: dict[str, rr.AsComponents] = {
             f"{LANES}/driver": _states(dict(zip(DRIVERS, _DRIVER_COLOURS, strict=True))),
             f"{LANES}/adv_ind": _states(dict(zip(NAMES, _LABEL_COLOURS, strict=True))),
+            f"{LANES}/phase": _states(dict(zip(columns.PHASES, _DRIVER_COLOURS[:3], strict=True))),
             f"{LANES}/episode": _states({t: _ENDING_COLOURS[end] for t, end in endings.items()}),
         }
         for entity in _curves(first):
@@ -203,7 +210,9 @@ class _Writer:
 
         meta = self._tracks.table.meta
         entity = f"{CAMERAS}/{camera.removeprefix(IMAGE_PREFIX)}"
-        encoded = encoded_episode(meta, camera, episode.episode_index)
+        encoded = None
+        if not self._as_pictures:
+            encoded = encoded_episode(meta, camera, episode.episode_index)
         if encoded is None:
             self._write_pictures(moments, episode, camera)
             return
@@ -303,22 +312,25 @@ def layout(tracks: DatasetTracks) -> "rrb.Blueprint":
         rrb.Spatial2DView(origin=f"{CAMERAS}/{name}", name=name)
         for name in (camera.removeprefix(IMAGE_PREFIX) for camera in tracks.table.meta.cameras)
     ]
-    features = tracks.table.meta.features
-    judgement = [
-        rrb.TimeSeriesView(origin="judgement", contents=["/judgement/**", "/reward"], name="value")
-    ]
+    judgement = [rrb.TimeSeriesView(origin="judgement", name="value")]
     if tracks.judgement.advantage is not None:
         judgement.append(rrb.TimeSeriesView(origin="advantage", name="advantage"))
+    judgement.append(rrb.TimeSeriesView(origin=REWARD, name="reward"))
     vectors = ((STATE, columns.STATE), (ACTION, columns.ACTION))
     joints = [
-        rrb.TimeSeriesView(origin=entity, name=entity.rpartition("/")[2])
+        # Names show under the pointer; a legend of a dozen would cover the curves.
+        rrb.TimeSeriesView(origin=entity, name=feature, plot_legend=rrb.PlotLegend(visible=False))
         for entity, feature in vectors
-        if feature in features
+        if feature in tracks.table.meta.features
     ]
-    lanes = rrb.StateTimelineView(origin=LANES, name="who drives, and the label")
+    lanes = rrb.StateTimelineView(origin=LANES, name="label, driver, episode, phase")
     text = rrb.TextDocumentView(origin=DESCRIPTION, name="episode")
-    rows = [rrb.Horizontal(*cameras, text), lanes, rrb.Horizontal(*judgement)]
-    shares = [4.0, 2.0, 2.0]
+    rows = [
+        rrb.Horizontal(*cameras, text),
+        lanes,
+        rrb.Horizontal(*judgement, column_shares=[3.0] * (len(judgement) - 1) + [1.0]),
+    ]
+    shares = [4.0, 2.3, 2.0]
     if joints:
         rows.append(rrb.Horizontal(*joints))
         shares.append(2.0)

@@ -66,6 +66,8 @@ def open_tracks(
     if isinstance(source.artifact, AnyDataset):
         found = find_judges(store, source.artifact)
     table = read_frames(source.path)
+    if not table.num_frames:
+        raise DataError(f"{source.name} has no episodes, so there is nothing to see.")
     chosen = _chosen(store, source, found, values=values, labels=labels)
     judgement = _read_judgement(chosen, num_frames=table.num_frames)
     return DatasetTracks(table, judgement, name=source.name)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from av.video.codeccontext import VideoCodecContext
 
 from recap_core.data.layout import read_meta
 from recap_core.data.video import decode_frames
@@ -20,6 +21,7 @@ CAMERA = "observation.images.left_wrist_camera"
 def decoded(packets: list[bytes], codec: str) -> list[np.ndarray]:
     """Frames of packets that arrive one by one, without any container."""
     decoder = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, VideoCodecContext)
     frames = [frame for data in packets for frame in decoder.decode(av.Packet(data))]
     return [frame.to_ndarray(format="rgb24") for frame in [*frames, *decoder.decode(None)]]
 
