@@ -79,8 +79,8 @@ def write_recording(
     rr = import_rerun()
     chosen = ", ".join(str(episode) for episode in episodes[:8])
     name = f"{tracks.name} episode {chosen}{', …' if len(episodes) > 8 else ''}"
-    # One id for one content: opened twice, the viewer shows it once.
-    stream = rr.RecordingStream("recap", recording_id=name, send_properties=False)
+    # An id of its own: two recordings of one id would be one in the viewer.
+    stream = rr.RecordingStream("recap", send_properties=False)
     stream.save(path, default_blueprint=layout(tracks))
     stream.send_recording_name(name)
     writer = _Writer(stream, tracks, as_pictures=as_pictures)
@@ -104,7 +104,7 @@ def import_rerun() -> ModuleType:
     except ImportError as error:
         raise ConfigError(
             f"a rerun recording needs the package rerun-sdk, which cannot be imported ({error}). "
-            "Install it with: pip install 'recap[view]'; or make a page with: recap view --html"
+            "Install it with: pip install 'rerun-sdk>=0.41'; or make a page: recap view --html"
         ) from error
     return rerun
 

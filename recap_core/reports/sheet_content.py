@@ -1,12 +1,13 @@
 """What a contact sheet shows: plain data, gathered elsewhere. All text is taken as untrusted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from recap_core.reports.content import Fact, LabelShare, Note
-from recap_core.reports.tracks import EpisodeTracks
+from recap_core.reports.tracks import Ending, EpisodeTracks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +31,6 @@ class SheetEpisode:
     cameras: tuple[CameraRow, ...]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EpisodeLengths:
-    """Durations of a dataset's episodes, in seconds, by outcome."""
-
-    successes: Float[np.ndarray, " a"]
-    others: Float[np.ndarray, " b"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class ContactSheet:
     """Everything on one page."""
@@ -46,7 +39,8 @@ class ContactSheet:
     subtitle: str
     facts: tuple[Fact, ...]
     notes: tuple[Note, ...]
-    lengths: EpisodeLengths
+    lengths_s: Mapping[Ending, Float[np.ndarray, " _"]]
+    """Durations of the dataset's episodes by outcome; every outcome that occurs."""
     label_shares: tuple[LabelShare, ...]
     episodes: tuple[SheetEpisode, ...]
     tasks: tuple[str, ...]

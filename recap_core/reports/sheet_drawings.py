@@ -3,6 +3,8 @@
 Frame t fills the time from t / fps to (t + 1) / fps, as in :mod:`recap_core.reports.value_curves`.
 """
 
+import itertools
+from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -12,7 +14,7 @@ from markupsafe import Markup
 
 from recap_core.labels.adv_ind import NAMES, NEGATIVE, NONE, POSITIVE
 from recap_core.reports.numbers import compact, decimal
-from recap_core.reports.sheet_content import EpisodeLengths, SheetEpisode
+from recap_core.reports.sheet_content import SheetEpisode
 from recap_core.reports.svg import (
     CURVE_WIDTH,
     Number,
@@ -24,7 +26,7 @@ from recap_core.reports.svg import (
     runs,
     ticks,
 )
-from recap_core.reports.tracks import DRIVERS, OPERATOR, EpisodeTracks, Vector
+from recap_core.reports.tracks import DRIVERS, OPERATOR, Ending, EpisodeTracks, Vector
 
 LEADER_HEIGHT = 14
 _DRIVER_TOP, _DRIVER_HEIGHT = 0, 9
@@ -170,10 +172,12 @@ def _panels(tracks: EpisodeTracks) -> tuple[list[ET.Element], int]:
         shapes.append(_panel_name("value V" if has_values else "value_label", _VALUE_TOP))
         bottom = _VALUE_TOP + _VALUE_HEIGHT + 4
     advantage = tracks.advantage
-    if advantage is not None and np.isfinite(advantage).any():
-        marks = [0.0] if tracks.threshold is None else [0.0, tracks.threshold]
-        finite = advantage[np.isfinite(advantage)].astype(np.float64)
-        reach = float(min(*finite, *marks, -0.02)), float(max(*finite, *marks, 0.02))
+    if advantage is not None and not np.isnan(advantage).all():
+        marks = [0.02, -0.02] if tracks.threshold is None else [0.02, -0.02, tracks.threshold]
+        reach = (
+            min(float(np.nanmin(advantage)), *marks),
+            max(float(np.nanmax(advantage)), *marks),
+        )
         line = _Line("advantage", advantage.astype(np.float64))
         top = bottom + _GAP
         shapes += _panel([line], reach, top=top, height=_ADVANTAGE_HEIGHT)
@@ -299,32 +303,36 @@ def hover_data(tracks: EpisodeTracks) -> dict[str, str]:
     }
 
 
-def length_histogram(lengths: EpisodeLengths) -> Markup:
-    """How long episodes last: successes below, all others on top of them."""
-    everything = np.concatenate([lengths.successes, lengths.others])
+def length_histogram(lengths_s: Mapping[Ending, Float[np.ndarray, " _"]]) -> Markup:
+    """How long episodes last, by outcome, one outcome on top of the other.
+
+    Args:
+        lengths_s: Durations by outcome; at least one.
+    """
+    everything = np.concatenate(list(lengths_s.values()))
     low, high = float(everything.min()), float(everything.max())
-    edges = np.linspace(low, high if high > low else low + 1, _NUM_BINS + 1)
-    if high == low:
-        edges = np.array([low, low + 1])
-    good, bad = (np.histogram(part, edges)[0] for part in (lengths.successes, lengths.others))
-    tallest = int((good + bad).max())
+    # Episodes of one length make one bar in the middle.
+    edges = np.linspace(*((low, high) if high > low else (0.0, 2 * low)), _NUM_BINS + 1)
+    counts = {ending: np.histogram(part, edges)[0] for ending, part in lengths_s.items()}
+    tallest = int(np.sum(list(counts.values()), axis=0).max())
     bars: list[ET.Element] = []
-    width = 1 / len(good)
-    for i, (num_good, num_bad) in enumerate(zip(good.tolist(), bad.tolist(), strict=True)):
+    width = 1 / (len(edges) - 1)
+    for i, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
         top = float(_HISTOGRAM_HEIGHT)
-        words = f"{decimal(float(edges[i]), 1)} to {decimal(float(edges[i + 1]), 1)} s"
-        for class_, number in (("success", num_good), ("failure", num_bad)):
+        for ending, numbers in counts.items():
+            number = int(numbers[i])
             height = (_HISTOGRAM_HEIGHT - 4) * number / tallest
             top -= height
             if number:
-                title = node("title", f"{words}: {number} {class_}")
+                words = f"{decimal(start, 1)} to {decimal(stop, 1)} s: {number} {ending}"
                 place = {"x": across((i + 0.06) * width), "width": across(0.88 * width)}
-                bars.append(
-                    node("rect", title, class_=f"length {class_}", y=top, height=height, **place)
-                )
+                title = node("title", words)
+                class_ = f"length {ending}"
+                bars.append(node("rect", title, class_=class_, y=top, height=height, **place))
+    floor = {"x1": "0%", "x2": "100%", "y1": _HISTOGRAM_HEIGHT, "y2": _HISTOGRAM_HEIGHT}
     ends = [
-        node("line", class_="grid strong", x1="0%", x2="100%", y1=84, y2=84),
-        _axis_text(f"{decimal(low, 1)} s", 0, "start"),
+        node("line", class_="grid strong", **floor),
+        _axis_text(f"{decimal(float(edges[0]), 1)} s", 0, "start"),
         _axis_text(f"{decimal(float(edges[-1]), 1)} s", 1, "end"),
     ]
     label = (

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 from jaxtyping import Bool, Float, Int, Shaped
 
 from recap_core.data.columns import (
@@ -20,6 +20,7 @@ from recap_core.data.columns import (
     VALUE_LABEL,
 )
 from recap_core.data.frames import FrameTable, column_to_numpy
+from recap_core.data.layout import open_parquet
 from recap_core.errors import DataError
 from recap_core.labels.adv_ind import encode_adv_ind
 
@@ -103,6 +104,15 @@ class EpisodeTracks:
     def is_corrected(self) -> bool:
         """Whether the operator took over."""
         return bool((self.driver == OPERATOR).any())
+
+
+class _RowGroup(NamedTuple):
+    """Rows ``start`` to ``stop`` of the dataset."""
+
+    path: Path
+    number: int
+    start: int
+    stop: int
 
 
 class DatasetTracks:
@@ -194,32 +204,47 @@ class DatasetTracks:
         )
 
     @cached_property
-    def _rows(self) -> pads.Dataset:
-        return pads.dataset([str(path) for path in self.table.meta.data_files], format="parquet")
+    def _row_groups(self) -> list[_RowGroup]:
+        """Where every row group of the dataset starts."""
+        groups, start = [], 0
+        for path in self.table.meta.data_files:
+            metadata = open_parquet(path).metadata
+            for number in range(metadata.num_row_groups):
+                stop = start + metadata.row_group(number).num_rows
+                groups.append(_RowGroup(path, number, start, stop))
+                start = stop
+        return groups
 
     def _vector(self, name: str, episode: int) -> Vector | None:
         """A vector column of one episode; only its row groups are read."""
         feature = self.table.meta.features.get(name)
         if feature is None:
             return None
-        try:
-            found = self._rows.to_table(
-                columns=[name], filter=pads.field("episode_index") == episode
-            )
-        except (OSError, pa.ArrowException) as error:
+        first, end = int(self.table.episode_starts[episode]), int(self.table.episode_ends[episode])
+        parts = []
+        for group in self._row_groups:
+            if group.start < end and group.stop > first:
+                column = _read_group(group, name).astype(np.float32)
+                parts.append(column[max(first - group.start, 0) : end - group.start])
+        values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        if len(values) != end - first:
             raise DataError(
-                f"{name} of episode {episode} of {self.table.meta.root} cannot be read ({error}). "
-                "Write the dataset again."
-            ) from error
-        values = column_to_numpy(found.column(name)).astype(np.float32)
+                f"{name} of episode {episode} of {self.table.meta.root} has {len(values)} rows, "
+                f"but the episode has {end - first} frames. The dataset is incomplete; write it "
+                "again."
+            )
         matrix = values.reshape(len(values), -1)
-        if len(matrix) != self.table.episode_lengths[episode]:
-            raise DataError(
-                f"{name} of episode {episode} of {self.table.meta.root} has {len(matrix)} rows, "
-                f"but the episode has {self.table.episode_lengths[episode]} frames. The dataset "
-                "is incomplete; write it again."
-            )
         return Vector(names=_names(feature.get("names"), matrix.shape[1]), values=matrix)
+
+
+def _read_group(group: _RowGroup, name: str) -> np.ndarray:
+    try:
+        table = open_parquet(group.path).read_row_group(group.number, columns=[name])
+        return column_to_numpy(table.column(name))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(
+            f"{name} cannot be read from {group.path} ({error}). Write the dataset again."
+        ) from error
 
 
 def _names(names: object, num_dims: int) -> tuple[str, ...]:

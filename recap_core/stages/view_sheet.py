@@ -1,6 +1,8 @@
 """From a dataset's tracks to the content of a contact sheet."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -11,16 +13,19 @@ from recap_core.data.video import decode_frames
 from recap_core.labels.adv_ind import NEGATIVE, POSITIVE
 from recap_core.progress import Progress, Silent
 from recap_core.reports.content import Fact, LabelShare, Note
+from recap_core.reports.label_shares import total_frames
 from recap_core.reports.numbers import count, duration, percent
-from recap_core.reports.sheet_content import CameraRow, ContactSheet, EpisodeLengths, SheetEpisode
+from recap_core.reports.sheet_content import CameraRow, ContactSheet, SheetEpisode
 from recap_core.reports.svg import runs
 from recap_core.reports.thumbnails import jpeg_uri
-from recap_core.reports.tracks import OPERATOR, POLICY, DatasetTracks, EpisodeTracks
+from recap_core.reports.tracks import OPERATOR, POLICY, DatasetTracks, Ending, EpisodeTracks
 from recap_core.stages.label_counts import label_shares
 
 NUM_EVEN_FRAMES: Final = 10
 MAX_TAKEOVERS: Final = 3
 """Takeovers whose first and last frames are shown beside the evenly spaced ones."""
+NUM_THREADS: Final = 4
+"""Episodes decoded at a time; each holds its pictures in full size."""
 THUMBNAIL_PX: Final = 176
 THUMBNAIL_QUALITY: Final = 74
 
@@ -40,11 +45,15 @@ def contact_sheet(
     Raises:
         DataError: If columns or videos cannot be read.
     """
-    shown = []
-    with (progress or Silent()).bar("contact sheet", len(episodes)) as bar:
-        for number, index in enumerate(episodes, start=1):
-            shown.append(_sheet_episode(tracks, index))
-            bar.update(number)
+    facts = _facts(tracks)  # before the threads: it reads the columns that they share
+    shown: list[SheetEpisode] = []
+    with (
+        (progress or Silent()).bar("contact sheet", len(episodes)) as bar,
+        ThreadPoolExecutor(NUM_THREADS) as threads,
+    ):
+        for episode in threads.map(partial(_sheet_episode, tracks), episodes):
+            shown.append(episode)
+            bar.update(len(shown))
     meta = tracks.table.meta
     parts = [f"LeRobot {meta.info['codebase_version']}", f"{meta.fps} fps"]
     parts += [meta.robot_type] if meta.robot_type else []
@@ -52,9 +61,9 @@ def contact_sheet(
     return ContactSheet(
         title=tracks.name,
         subtitle=" · ".join(parts),
-        facts=_facts(tracks),
+        facts=facts,
         notes=_notes(tracks, len(episodes)),
-        lengths=_lengths(tracks),
+        lengths_s=_lengths(tracks),
         label_shares=_shares(tracks),
         episodes=tuple(shown),
         tasks=tuple(dict.fromkeys(episode.tracks.task for episode in shown)),
@@ -170,30 +179,24 @@ def _notes(tracks: DatasetTracks, num_shown: int) -> tuple[Note, ...]:
             )
         )
     judgement = tracks.judgement
+    if "unknown" in tracks.endings:
+        text = "The dataset lacks RECAP columns: outcomes, drivers and labels are not known."
+        notes.append(Note(text=text, severity="warning"))
+    elif judgement.values is None and judgement.adv_ind is None:
+        text = "No value model has judged it: curves are value_label, labels the column adv_ind."
+        notes.append(Note(text=text))
     if judgement.values is not None or judgement.adv_ind is not None:
-        values = judgement.values_from or "no value model: value_label is drawn"
+        values = judgement.values_from or "no value model, so value_label is drawn"
         labels = judgement.labels_from or "the column adv_ind"
         notes.append(Note(text=f"Values from {values}; labels from {labels}."))
-    else:
-        notes.append(
-            Note(
-                text="No value model has judged this dataset: curves are value_label, "
-                "labels are the column adv_ind."
-            )
-        )
-    if "unknown" in tracks.endings:
-        notes.append(
-            Note(
-                text="The dataset has no outcomes: it lacks the RECAP columns.", severity="warning"
-            )
-        )
     return tuple(notes)
 
 
-def _lengths(tracks: DatasetTracks) -> EpisodeLengths:
+def _lengths(tracks: DatasetTracks) -> dict[Ending, np.ndarray]:
     seconds = tracks.table.episode_lengths / tracks.table.fps
-    is_success = np.array([ending == "success" for ending in tracks.endings], dtype=bool)
-    return EpisodeLengths(successes=seconds[is_success], others=seconds[~is_success])
+    endings = np.array(tracks.endings)
+    known: tuple[Ending, ...] = ("success", "failure", "unknown")
+    return {ending: seconds[endings == ending] for ending in known if (endings == ending).any()}
 
 
 def _shares(tracks: DatasetTracks) -> tuple[LabelShare, ...]:
@@ -202,7 +205,10 @@ def _shares(tracks: DatasetTracks) -> tuple[LabelShare, ...]:
         ADV_IND not in features and tracks.judgement.adv_ind is None
     ):
         return ()
-    return label_shares(tracks.table, tracks.adv_ind, tracks.judgement.thresholds or {})
+    thresholds = tracks.judgement.thresholds or {}
+    shares = label_shares(tracks.table, tracks.adv_ind, thresholds)
+    frames = {share.task: total_frames(share) for share in shares}
+    return tuple(sorted((s for s in shares if frames[s.task]), key=lambda s: -frames[s.task]))
 
 
 def spread(num_episodes: int, limit: int) -> list[int]:

@@ -61,7 +61,7 @@ def test_a_page_is_replaced_only_when_asked(dataset: Path, here: Path) -> None:
 
 def test_chosen_episodes_as_a_recording(dataset: Path, here: Path) -> None:
     """Facts as JSON; the file is as large as they say."""
-    pytest.importorskip("rerun", reason="rerun-sdk is not installed: pip install 'recap[view]'")
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed: pip install rerun-sdk")
     path = here / "some.rrd"
 
     done = recap_view(dataset, "--episode", 3, "-e", "0-1", "-o", path, "--json")

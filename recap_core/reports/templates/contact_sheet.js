@@ -13,7 +13,7 @@ function countShown() {
 
 function step(direction) {
   const shown = visible();
-  const line = 72;
+  const line = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) + 8;
   const tops = shown.map((card) => card.getBoundingClientRect().top);
   const at = direction > 0 ? tops.findIndex((top) => top > line) : tops.findLastIndex((top) => top < line - 16);
   const target = shown[at];
@@ -66,3 +66,4 @@ for (const card of cards) {
   strips.addEventListener("pointerleave", () => { cursor.remove(); readout.remove(); });
 }
 countShown();
+document.body.classList.add("scripted");

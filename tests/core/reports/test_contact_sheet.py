@@ -23,7 +23,6 @@ from recap_core.data.synthetic import (
 )
 from recap_core.labels.adv_ind import NEGATIVE, NONE, POSITIVE
 from recap_core.reports.contact_sheet import render_contact_sheet, source_name, write_contact_sheet
-from recap_core.reports.sheet_content import EpisodeLengths
 from recap_core.reports.sheet_drawings import (
     episode_drawing,
     hover_data,
@@ -326,14 +325,14 @@ def test_joints_tell_their_range_and_what_is_odd() -> None:
 
 def test_the_histogram_holds_every_episode_once() -> None:
     """Heights of a bin add up; episodes of one length make one bin."""
-    some = EpisodeLengths(successes=np.array([1.0, 1.0, 3.0]), others=np.array([1.0]))
-    equal = EpisodeLengths(successes=np.array([2.0, 2.0]), others=np.zeros(0))
+    some = length_histogram({"success": np.array([1.0, 1.0, 3.0]), "failure": np.array([1.0])})
+    equal = length_histogram({"unknown": np.array([2.0, 2.0])})
 
-    assert "4 episodes last 1.0 to 3.0 s" in length_histogram(some)
-    assert re.findall(r"s: (\d+) (\w+)<", str(length_histogram(some))) == [
+    assert "4 episodes last 1.0 to 3.0 s, 1.0 s in the middle" in some
+    assert re.findall(r"s: (\d+) (\w+)<", str(some)) == [
         ("2", "success"), ("1", "failure"), ("1", "success"),
     ]  # fmt: skip
-    assert re.findall(r"s: (\d+) (\w+)<", str(length_histogram(equal))) == [("2", "success")]
+    assert re.findall(r"s: (\d+) (\w+)<", str(equal)) == [("2", "unknown")]
 
 
 def test_an_artifact_id_is_shortened() -> None:
