@@ -81,16 +81,18 @@ def write_recording(
     name = f"{tracks.name} episode {chosen}{', …' if len(episodes) > 8 else ''}"
     # An id of its own: two recordings of one id would be one in the viewer.
     stream = rr.RecordingStream("recap", send_properties=False)
-    stream.save(path, default_blueprint=layout(tracks))
-    stream.send_recording_name(name)
-    writer = _Writer(stream, tracks, as_pictures=as_pictures)
-    writer.write_names(tracks.episode(episodes[0]), episodes)
-    with (progress or Silent()).bar("recording", len(episodes)) as bar:
-        for number, index in enumerate(episodes, start=1):
-            writer.write(tracks.episode(index))
-            bar.update(number)
-    stream.flush()
-    stream.disconnect()
+    try:
+        stream.save(path, default_blueprint=layout(tracks))
+        stream.send_recording_name(name)
+        writer = _Writer(stream, tracks, as_pictures=as_pictures)
+        writer.write_names(tracks.episode(episodes[0]), episodes)
+        with (progress or Silent()).bar("recording", len(episodes)) as bar:
+            for number, index in enumerate(episodes, start=1):
+                writer.write(tracks.episode(index))
+                bar.update(number)
+        stream.flush()
+    finally:
+        stream.disconnect()
 
 
 def import_rerun() -> ModuleType:
@@ -251,7 +253,7 @@ class _Writer:
             f"task: {episode.task}",
             f"{episode.num_frames} frames, {episode.seconds:.1f} s at {episode.fps} fps",
             f"round {episode.round_index}" + (f", {episode.source}" if episode.source else ""),
-            f"values: {self._tracks.judgement.values_from or 'none; value_label is the column'}",
+            f"values: {self._tracks.judgement.values_from or 'none, so value_label is drawn'}",
             f"labels: {self._tracks.judgement.labels_from or 'the column adv_ind'}",
         ]
         self._stream.send_columns(

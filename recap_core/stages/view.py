@@ -134,7 +134,7 @@ def _find(store: Store, reference: str, kind: type[Artifact], noun: str) -> _Sou
         found = store.get(reference)
     if not isinstance(found, kind):
         raise ArtifactError(
-            f"{found.name}-{found.id[:8]} is a {found.kind.replace('_', ' ')}, but a {noun} is "
+            f"{found.name}-{found.id[:8]} is of kind {found.kind}, but a {noun} is "
             "needed here. List what there is with: recap lineage graph"
         )
     return _Source(store.path(found), found)
@@ -157,17 +157,17 @@ def _chosen(
     wanted_values = None if values is None else _find(store, values, Values, "values artifact")
     for wanted in (wanted_labels, wanted_values):
         _check_same_dataset(store, source, wanted)
-    chosen_labels = wanted_labels or as_source(found.labels)
+    # Labels and the curve above them must agree: labels bring the values behind them, and values
+    # only the labels that were made of them.
     if wanted_values is None:
-        of_labels = chosen_labels and chosen_labels.artifact
-        own = _with_values(store, of_labels).values if isinstance(of_labels, Labels) else None
-        wanted_values = as_source(own or found.values)
-    elif wanted_labels is None and wanted_values.artifact and chosen_labels:
-        # Labels of other values would contradict the curve above them.
-        artifact = chosen_labels.artifact
-        if artifact and artifact.parents[1] != wanted_values.artifact.id:
-            chosen_labels = None
-    return _Chosen(wanted_values, chosen_labels)
+        judged = wanted_labels.artifact if wanted_labels else None
+        judges = _with_values(store, judged) if isinstance(judged, Labels) else found
+        return _Chosen(as_source(judges.values), wanted_labels or as_source(found.labels))
+    own = found.labels
+    judge = wanted_values.artifact
+    if own is not None and judge is not None and own.parents[1] != judge.id:
+        own = None
+    return _Chosen(wanted_values, wanted_labels or as_source(own))
 
 
 def _check_same_dataset(store: Store, source: _Source, judge: _Source | None) -> None:
@@ -203,8 +203,17 @@ def _read_judgement(chosen: _Chosen, *, num_frames: int) -> Judgement:
     if chosen.labels is not None:
         table = read_label_table(chosen.labels.path / LABELS_FILE)
         check(chosen.labels, len(table.adv_ind))
-        rule = chosen.labels.path / RULE_FILE
-        thresholds = json.loads(rule.read_text())["thresholds"] if rule.is_file() else None
+        thresholds = _thresholds(chosen.labels.path / RULE_FILE)
         parts |= {"advantage": table.advantage, "adv_ind": table.adv_ind}
         parts |= {"labels_from": chosen.labels.name, "thresholds": thresholds}
     return Judgement(**parts)  # pyright: ignore[reportArgumentType] - collected by name
+
+
+def _thresholds(rule: Path) -> dict[str, float | None] | None:
+    """Smallest positive advantage by task; None where labels come without their rule."""
+    if not rule.is_file():
+        return None
+    try:
+        return dict(json.loads(rule.read_text())["thresholds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{rule} cannot be read ({error!r}). Label again.") from error

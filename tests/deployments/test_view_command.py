@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
 from recap_core.data.synthetic import SyntheticRobot, write_synthetic_dataset
-from recap_core.errors import ConfigError, DataError
+from recap_core.errors import ConfigError, DataError, EpisodeError
 
 ROBOT = SyntheticRobot(arms=("left",), cameras=("head_camera",))
 
@@ -95,6 +96,19 @@ def test_a_wrong_option_is_refused(
     assert isinstance(refused, ConfigError)
     assert message in str(refused)
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x.html", "x.rrd"])
+def test_a_damaged_video_leaves_nothing(dataset: Path, here: Path, name: str) -> None:
+    """The error names the file; no part of the output stays."""
+    shutil.copytree(dataset, here / "broken")
+    next((here / "broken" / "videos").rglob("*.mp4")).write_bytes(b"")
+
+    refused = recap_view(here / "broken", "-o", name, "--limit", 4).exception
+
+    assert isinstance(refused, EpisodeError)
+    assert ".mp4" in str(refused)
+    assert [path.name for path in here.iterdir()] == ["broken"]
 
 
 def test_an_error_is_one_line(here: Path) -> None:

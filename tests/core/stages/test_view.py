@@ -17,7 +17,7 @@ from recap_core.lineage.store import Build, Built, Store
 from recap_core.reports.tracks import DRIVERS
 from recap_core.stages.copy_dataset import copy_dataset
 from recap_core.stages.label import label_dataset
-from recap_core.stages.registry import CONVERT, INFER_VALUES, NoSettings
+from recap_core.stages.registry import CONVERT, INFER_VALUES
 from recap_core.stages.relabel import relabel_dataset
 from recap_core.stages.view import Judges, find_judges, open_tracks
 
@@ -49,16 +49,16 @@ def dataset_artifact(store: Store, name: str) -> Dataset:
     return store.produce(CONVERT, LabelConfig(lookahead=len(name)), {}, name=name, build=build)
 
 
-def values_artifact(store: Store, dataset: Dataset) -> Values:
-    """Values that rise from -1 to 0."""
+def values_artifact(store: Store, dataset: Dataset, *, name: str = "v") -> Values:
+    """Values that rise from -1 to 0, of a value model of that name."""
     from recap_core.valuation.values import write_values
 
     def build(area: Build) -> Built:
         write_values(area.output, np.linspace(-1, 0, NUM_FRAMES, dtype=np.float32))
         return Built({"num_frames": NUM_FRAMES})
 
-    inputs = {"dataset": dataset}
-    return store.produce(INFER_VALUES, NoSettings(), inputs, name="v", build=build)
+    config = LabelConfig(lookahead=1 + len(name))
+    return store.produce(INFER_VALUES, config, {"dataset": dataset}, name=name, build=build)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +150,51 @@ def test_what_is_asked_for_wins(shelf: Shelf) -> None:
     assert valued.judgement.labels_from == f"new-{shelf.newer.id[:8]}"
 
 
+def test_labels_of_other_values_are_not_drawn(tmp_path: Path) -> None:
+    """They would contradict the curve above them; the labels' own values are used otherwise."""
+    store = Store(tmp_path / "home")
+    dataset = dataset_artifact(store, "monday")
+    first = values_artifact(store, dataset)
+    label_dataset(dataset, first, LabelConfig(lookahead=3), name="labels", store=store)
+    second = values_artifact(store, dataset, name="second")
+
+    assert open_tracks(store, dataset.id).judgement.values_from == f"v-{first.id[:8]}"
+    judgement = open_tracks(store, dataset.id, values=second.id).judgement
+    assert judgement.values_from == f"second-{second.id[:8]}"
+    assert judgement.adv_ind is None
+
+
+def test_what_was_removed_is_done_without(tmp_path: Path) -> None:
+    """A relabelled dataset outlives its labels, and its values."""
+    store = Store(tmp_path / "home")
+    dataset = dataset_artifact(store, "monday")
+    values = values_artifact(store, dataset)
+    labels = label_dataset(dataset, values, LabelConfig(lookahead=3), name="l", store=store)
+    copy = copy_dataset(dataset, name="copy", store=store)
+    relabeled = relabel_dataset(copy, labels, name="relabeled", store=store)
+
+    store.remove(labels)
+    assert find_judges(store, relabeled) == Judges(values, None)
+    store.remove(values)
+    assert find_judges(store, relabeled) == Judges(None, None)
+
+
+def test_a_broken_rule_is_one_error(shelf: Shelf, tmp_path: Path) -> None:
+    """It names the file."""
+    shutil.copy(shelf.store.path(shelf.labels) / LABELS_FILE, tmp_path)
+    (tmp_path / "rule.json").write_text("{")
+
+    with pytest.raises(DataError, match=r"rule\.json cannot be read"):
+        open_tracks(shelf.store, shelf.dataset.id, labels=str(tmp_path))
+
+
 def test_what_does_not_belong_together_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     """Labels of another dataset, artifacts of another kind, directories of another length."""
     np.save(tmp_path / "values.npy", np.zeros(3, np.float32))
 
     with pytest.raises(IncompatibleError, match=f"not to tuesday-{shelf.other.id[:8]}"):
         open_tracks(shelf.store, shelf.other.id, labels=shelf.labels.id)
-    with pytest.raises(ArtifactError, match="is a labels, but a dataset is needed"):
+    with pytest.raises(ArtifactError, match="is of kind labels, but a dataset is needed"):
         open_tracks(shelf.store, shelf.labels.id)
     with pytest.raises(ArtifactNotFoundError):
         open_tracks(shelf.store, "nowhere")
