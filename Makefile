@@ -48,7 +48,8 @@ bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
 	    -o addopts="--import-mode=importlib"
 
-stress: $(READY) ## kill drills at every stage of the demo (long)
+stress: $(READY) ## kill drills: every writer of datasets, every stage of the demo (long)
+	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py
 	$(PYTEST) tests/stress --timeout=7200
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock

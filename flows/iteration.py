@@ -88,7 +88,7 @@ def _gain_experience(config: ProjectConfig, inputs: RoundInputs, k: int) -> Expe
     rollouts = convert(recording, settings.convert, name=name)
     ProjectRefs(open_store(), config).set(f"{name}-dataset", rollouts)
     datasets = (inputs.demonstrations, *inputs.earlier, rollouts)
-    merged = merge(datasets, settings.merge, name=f"{name}-merged")
+    merged = merge(datasets, settings.merge, annotations=inputs.annotations, name=f"{name}-merged")
     return Experience(recording=recording, rollouts=rollouts, merged=merged)
 
 

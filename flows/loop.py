@@ -7,10 +7,12 @@ from pydantic import Field
 
 from flows.bootstrap import bootstrap
 from flows.iteration import recap_iteration
+from flows.references import ProjectRefs
 from flows.results import IterationResult, LoopResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import tiny_project
 from recap_core.lineage.artifacts import Dataset
+from tasks.store import open_store
 
 
 @flow(name="recap-loop", flow_run_name="{config.project}-{iterations}-rounds")
@@ -22,6 +24,7 @@ def recap_loop(
     What exists already is reused, so raising ``iterations`` continues.
     """
     first = bootstrap(config)
+    annotations = ProjectRefs(open_store(), config).annotations()
     collector, earlier = first.policy, tuple[Dataset, ...]()
     rounds: list[IterationResult] = []
     for k in range(1, iterations + 1):
@@ -31,6 +34,7 @@ def recap_loop(
             demonstrations=first.demonstrations,
             norm_stats=first.norm_stats,
             earlier=earlier,
+            annotations=annotations,
         )
         result = recap_iteration(config, k, inputs)
         collector, earlier = result.current, (*earlier, result.experience.rollouts)

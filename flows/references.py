@@ -4,6 +4,7 @@ Below ``<project>/<robot>/``:
 
     start, demonstrations, norm-stats   of the last bootstrap
     current, candidate                  the policy in use; the newest policy
+    annotations                         corrections that the next rounds apply
     round-<k>-dataset                   rollouts of round k, set as soon as they are converted
     round-<k>-policy                    new policy of round k, set when the round is finished
 """
@@ -11,7 +12,14 @@ Below ``<project>/<robot>/``:
 from flows.results import BootstrapResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ArtifactNotFoundError, IncompatibleError
-from recap_core.lineage.artifacts import Artifact, Dataset, NormStats, PolicyCheckpoint, Recording
+from recap_core.lineage.artifacts import (
+    Annotations,
+    Artifact,
+    Dataset,
+    NormStats,
+    PolicyCheckpoint,
+    Recording,
+)
 from recap_core.lineage.store import Store
 
 
@@ -105,7 +113,12 @@ class ProjectRefs:
             demonstrations=self.get("demonstrations", Dataset),
             norm_stats=self.get("norm-stats", NormStats),
             earlier=tuple(dataset for dataset in earlier if dataset is not None),
+            annotations=self.annotations(),
         )
+
+    def annotations(self) -> Annotations | None:
+        """What ``recap annotate --project`` has said of the project's episodes so far."""
+        return self.find("annotations", Annotations)
 
     def _collector_of(self, round_index: int) -> PolicyCheckpoint | None:
         rollouts = self.find(f"round-{round_index}-dataset", Dataset)

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from recap_core.lineage.artifacts import (
+    Annotations,
     Dataset,
     DatasetCopy,
     Evaluation,
@@ -45,6 +46,8 @@ class RoundInputs(Result):
     """Of the demonstrations; a policy keeps the statistics it was trained with."""
     earlier: tuple[Dataset, ...] = ()
     """Rollouts of the rounds before, oldest first."""
+    annotations: Annotations | None = None
+    """Outcomes corrected and episodes excluded after the fact."""
 
 
 class Experience(Result):

@@ -32,7 +32,12 @@ def stage3(
             bootstrap(config)
         inputs = refs.round_inputs(refs.next_round())
     name = f"stage3-{len(inputs.earlier)}"
-    dataset = merge((inputs.demonstrations, *inputs.earlier), settings.merge, name=name)
+    dataset = merge(
+        (inputs.demonstrations, *inputs.earlier),
+        settings.merge,
+        annotations=inputs.annotations,
+        name=name,
+    )
     policy = train_policy(
         dataset, inputs.norm_stats, inputs.start, settings.stage3, runtime.train, name=name
     )

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from prefect import task
 
 from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
-from recap_core.lineage.artifacts import AnyDataset, Dataset, DatasetCopy, NormStats, Recording
+from recap_core.lineage.artifacts import (
+    Annotations,
+    AnyDataset,
+    Dataset,
+    DatasetCopy,
+    NormStats,
+    Recording,
+)
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
 from tasks.stage_key import StageKey
@@ -25,12 +32,23 @@ from tasks.summaries import summarized
     cache_policy=StageKey(stage="convert"),
     result_serializer="json",
 )
-def convert(recording: Recording, config: ConvertConfig, *, name: str) -> Dataset:
+def convert(
+    recording: Recording,
+    config: ConvertConfig,
+    *,
+    annotations: Annotations | None = None,
+    name: str,
+) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns."""
     from recap_core.stages.convert import convert_recording
 
     dataset = convert_recording(
-        recording, config, name=name, store=open_store(), progress=TaskProgress()
+        recording,
+        config,
+        annotations=annotations,
+        name=name,
+        store=open_store(),
+        progress=TaskProgress(),
     )
     return summarized(dataset)
 
@@ -44,12 +62,23 @@ def convert(recording: Recording, config: ConvertConfig, *, name: str) -> Datase
     cache_policy=StageKey(stage="merge"),
     result_serializer="json",
 )
-def merge(datasets: Sequence[Dataset], config: MergeConfig, *, name: str) -> Dataset:
+def merge(
+    datasets: Sequence[Dataset],
+    config: MergeConfig,
+    *,
+    annotations: Annotations | None = None,
+    name: str,
+) -> Dataset:
     """One dataset from several, their episodes in the given order."""
     from recap_core.stages.merge import merge_datasets
 
     dataset = merge_datasets(
-        datasets, config, name=name, store=open_store(), progress=TaskProgress()
+        datasets,
+        config,
+        annotations=annotations,
+        name=name,
+        store=open_store(),
+        progress=TaskProgress(),
     )
     return summarized(dataset)
 

@@ -7,6 +7,9 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.console import Console
 
+FILE_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe, which has no width of its own."""
+
 
 class Preset(StrEnum):
     """Project that settings start from."""
@@ -41,6 +44,9 @@ VerboseOption = Annotated[
 ]
 
 
+NameOption = Annotated[str | None, typer.Option(help="Name of the new artifact.")]
+
+
 class Output(NamedTuple):
     """How a command answers."""
 
@@ -50,4 +56,7 @@ class Output(NamedTuple):
     @property
     def console(self) -> Console:
         """Where people read: stdout, or stderr if stdout carries JSON."""
-        return Console(stderr=self.json, highlight=False)
+        console = Console(stderr=self.json, highlight=False)
+        if not console.is_terminal:
+            console.width = FILE_WIDTH
+        return console

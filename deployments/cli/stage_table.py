@@ -61,8 +61,8 @@ def stage_rows(
 
 def stage_table(rows: list[StageRow]) -> Table:
     """The rows for a terminal of 80 columns or more."""
-    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    for title in ("stage", "artifact", "time", "cached?", "frames", "labels, success [95 %]"):
+    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for title in ("stage", "artifact", "time", "cached", "frames", "labels, success [95 %]"):
         is_number = title in {"time", "frames"}
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
@@ -71,7 +71,7 @@ def stage_table(rows: list[StageRow]) -> Table:
             row.stage,
             row.artifact.name,
             f"[dim]({time})[/dim]" if row.is_cached else time,
-            "cached" if row.is_cached else "",
+            "yes" if row.is_cached else "",
             _frames(row.artifact),
             _result(row.artifact),
         )

@@ -1,6 +1,6 @@
 """Stage 1: conversion, merging and normalisation statistics."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ class ConvertConfig(Config):
 class MergeConfig(Config):
     """Several datasets into one, episodes renumbered, ``source`` and ``round`` kept."""
 
+    repeats: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """How often each dataset is taken, in their order (oversampling); empty: once each."""
+
 
 class NormStatsConfig(Config):
     """Mean, std and quantiles of state and actions, after the embodiment's delta transform."""
@@ -34,3 +37,11 @@ class NormStatsConfig(Config):
     action_horizon: int = Field(default=50, ge=1)
     """Actions per chunk of the policy: delta actions reach further over a longer horizon."""
     quantiles: Literal["openpi_histogram", "exact"] = "openpi_histogram"
+
+
+class LoadNormStatsConfig(Config):
+    """Statistics that were computed elsewhere."""
+
+    embodiment: EmbodimentConfig = EmbodimentConfig()
+    norm_stats: dict[str, dict[str, tuple[float, ...]]]
+    """The whole content of the file, so that other numbers are another artifact."""

@@ -25,30 +25,36 @@ class EpisodeSplit(NamedTuple):
 
 
 def split_episodes(
-    num_episodes: int, *, seed: int = 42, ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    num_episodes: int,
+    *,
+    seed: int = 42,
+    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    originals: Int[np.ndarray, " e"] | None = None,
 ) -> EpisodeSplit:
     """Split episodes 8:1:1, the same way for the same seed.
 
-    Train gets ``int(0.8 n)`` and validation ``int(0.1 n)`` episodes, test the rest.
+    Train gets ``int(0.8 n)`` and validation ``int(0.1 n)`` episodes, test the rest. Copies of an
+    episode go where it goes, and do not count: nothing is judged by what it was trained on.
 
     Args:
-        num_episodes: n.
+        num_episodes: Episodes, copies included.
         seed: Of the shuffle.
         ratios: Shares of train, validation and test.
+        originals: The first copy of every episode (:attr:`FrameTable.originals`); None: no copies.
 
     Raises:
         ValueError: If the ratios do not sum to 1.
     """
     if abs(sum(ratios) - 1) > 1e-6 or min(ratios) < 0:
         raise ValueError(f"split ratios must be shares that sum to 1, got {ratios}")
-    order = np.arange(num_episodes)
+    copies_of = np.arange(num_episodes) if originals is None else originals
+    order = np.unique(copies_of)
     np.random.RandomState(seed).shuffle(order)
     # 1e-9: 0.8 * 10 episodes is 8 of them also where the product falls short by rounding.
-    train = int(ratios[0] * num_episodes + 1e-9)
-    validation = train + int(ratios[1] * num_episodes + 1e-9)
-    return EpisodeSplit(
-        np.sort(order[:train]), np.sort(order[train:validation]), np.sort(order[validation:])
-    )
+    train = int(ratios[0] * len(order) + 1e-9)
+    validation = train + int(ratios[1] * len(order) + 1e-9)
+    parts = order[:train], order[train:validation], order[validation:]
+    return EpisodeSplit(*(np.flatnonzero(np.isin(copies_of, part)) for part in parts))
 
 
 class FrameSampler:

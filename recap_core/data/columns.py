@@ -84,22 +84,33 @@ def recap_columns(
     }
 
 
-def _refuse(name: str, bad: np.ndarray, values: np.ndarray, *, rule: str, where: str) -> None:
+def _refuse(  # noqa: PLR0913 - one fact each
+    name: str, bad: np.ndarray, values: np.ndarray, *, rule: str, where: str, first: int = 0
+) -> None:
     """Raise ColumnError for the first frame marked in ``bad``."""
     frames = np.flatnonzero(bad)
     if frames.size:
         value = values[frames[0]]
+        shown = value if np.ndim(value) == 0 else list(value)
         raise ColumnError(
-            f"{name}[{frames[0]}] of {where} is {value if np.ndim(value) == 0 else list(value)}, "
-            f"but {rule} ({frames.size} of {len(values)} frames are wrong). "
+            f"{name}[{first + frames[0]}] of {where} is {shown}, but {rule} "
+            f"({frames.size} of {len(values)} frames are wrong). "
             "Convert the recording again, or correct the source of this dataset."
         )
 
 
-def check_finite(name: str, values: np.ndarray, *, where: str) -> None:
-    """Raise ColumnError unless every number of a column is finite."""
+def check_finite(name: str, values: np.ndarray, *, where: str, first: int = 0) -> None:
+    """Raise ColumnError unless every number is finite.
+
+    Args:
+        name: Column, or file.
+        values: Its rows, or successive rows of it.
+        where: What to call the episode or dataset.
+        first: Number of the first row.
+    """
     bad = np.logical_not(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-    _refuse(name, bad, values, rule="every value must be a finite number", where=where)
+    rule = "every value must be a finite number"
+    _refuse(name, bad, values, rule=rule, where=where, first=first)
 
 
 def check_recap_columns(columns: Mapping[str, np.ndarray], *, where: str) -> None:

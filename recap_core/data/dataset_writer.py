@@ -149,6 +149,11 @@ class DatasetWriter:
                 writer.close()
         self._data = self._meta = None
 
+    @property
+    def num_episodes(self) -> int:
+        """Episodes written so far."""
+        return self._num_episodes
+
     def new_video_file(self, camera: str) -> tuple[Path, int, int]:
         """Path, chunk index and file index of a camera's next video file; its directory exists."""
         number = self._num_videos.get(camera, 0)

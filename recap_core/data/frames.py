@@ -83,6 +83,24 @@ class FrameTable:
         return tuple(self.meta.episodes.column("source").to_pylist())
 
     @cached_property
+    def originals(self) -> Int64[np.ndarray, " e"]:
+        """Of every episode the first one that is the same raw episode: itself, unless merged twice.
+
+        Episodes that do not say which raw episode they are count as different.
+        """
+        if "raw_episode" not in self.meta.episodes.column_names:
+            return np.arange(len(self.episode_lengths))
+        names = self.meta.episodes.column("raw_episode").to_pylist()
+        first: dict[tuple[str, str], int] = {}
+        return np.array(
+            [
+                first.setdefault((source, name), episode) if name else episode
+                for episode, (source, name) in enumerate(zip(self.sources, names, strict=True))
+            ],
+            dtype=np.int64,
+        )
+
+    @cached_property
     def success(self) -> Bool[np.ndarray, " e"]:
         """Outcome of every episode: whether its last frame is rewarded."""
         return self.column(REWARD)[self.episode_ends - 1] > 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recap_core.data.annotations import Corrections, key_of_row
 from recap_core.data.columns import Feature, index_features
 from recap_core.data.dataset_writer import (
     DatasetSummary,
@@ -18,7 +19,8 @@ from recap_core.data.dataset_writer import (
 from recap_core.data.feature_statistics import FeatureStatistics
 from recap_core.data.frames import column_to_numpy
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
-from recap_core.errors import DataError, IncompatibleError
+from recap_core.errors import ConfigError, DataError, IncompatibleError
+from recap_core.labels.targets import reference_labels
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.links import link_file
 from recap_core.progress import Progress, Silent
@@ -27,10 +29,13 @@ COMPARED = ("dtype", "shape", "names")
 COMPARED_VIDEO = ("video.codec", "video.pix_fmt")
 
 
-def merge_datasets(
+def merge_datasets(  # noqa: PLR0913 - options are keyword-only
     sources: Sequence[Path],
     output: Path,
     *,
+    names: Sequence[str] = (),
+    repeats: Sequence[int] = (),
+    corrections: Corrections | None = None,
     digests: DigestCache | None = None,
     progress: Progress | None = None,
 ) -> DatasetSummary:
@@ -38,36 +43,68 @@ def merge_datasets(
 
     Rows are rewritten with new ``index``, ``episode_index`` and ``task_index`` (tasks are matched
     by text); videos are shared by hard link; ``source`` and ``round`` of every episode are kept.
-    The same dataset may be given twice. On an error nothing is left in ``output``.
+    A corrected outcome rewrites ``reward``, ``reward_label`` and ``value_label`` of its episode by
+    the reference rule. On an error nothing is left in ``output``.
 
     Args:
         sources: Directories of v3.0 datasets; only read.
         output: Directory of the merged dataset; must not exist or be empty.
+        names: What to call each source where its episodes do not say where they come from; left
+            out, the names of the directories.
+        repeats: How often the episodes of each source are taken; left out, once.
+        corrections: Outcomes changed and episodes excluded after the fact; those of other
+            episodes are ignored.
         digests: The store's digest cache.
         progress: Who watches.
 
     Raises:
         IncompatibleError: If fps or a feature differs, naming it.
-        DataError: If a source is incomplete, or ``output`` is taken.
+        ConfigError: If names or repeats are not one per source.
+        DataError: If a source is incomplete, all episodes are excluded, or ``output`` is taken.
     """
-    if not sources:
-        raise DataError("no dataset was given to merge. Pass at least one.")
+    names, repeats = _one_per_source(sources, names, repeats)
     metas = [read_meta(source) for source in sources]
     for meta in metas[1:]:
         _check_like(meta, metas[0])
     features = {n: ft for n, ft in metas[0].features.items() if n not in index_features()}
-    total = sum(meta.num_episodes for meta in metas)
+    total = sum(meta.num_episodes * times for meta, times in zip(metas, repeats, strict=True))
     with (
         emptied_on_error(output),
         DatasetWriter(output, features, fps=metas[0].fps, robot_type=metas[0].robot_type) as writer,
         (progress or Silent()).bar("merge", total) as bar,
     ):
         done = 0
-        for meta in metas:
-            for _ in _add_dataset(writer, meta, digests):
-                done += 1
-                bar.update(done)
+        for meta, name, times in zip(metas, names, repeats, strict=True):
+            source = _Source(writer, meta, name, corrections or {}, digests)
+            for _ in range(times):
+                for _ in source.add_episodes():
+                    done += 1
+                    bar.update(done)
+        if not writer.num_episodes:
+            raise DataError(
+                f"annotations exclude all {total} episodes that were to be merged. "
+                "Keep at least one."
+            )
         return writer.finish()
+
+
+def _one_per_source(
+    sources: Sequence[Path], names: Sequence[str], repeats: Sequence[int]
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Names and repeats, the defaults filled in."""
+    if not sources:
+        raise DataError("no dataset was given to merge. Pass at least one.")
+    names = names or [source.name for source in sources]
+    repeats = repeats or [1] * len(sources)
+    for what, given in (("names", names), ("repeats", repeats)):
+        if len(given) != len(sources):
+            raise ConfigError(
+                f"{len(given)} {what} were given for {len(sources)} datasets to merge: "
+                f"{list(given)}. Give one for each dataset."
+            )
+    if min(repeats) < 1:
+        raise ConfigError(f"repeats are {list(repeats)}, but each must be 1 or more.")
+    return names, repeats
 
 
 def _check_like(meta: DatasetMeta, first: DatasetMeta) -> None:
@@ -100,46 +137,70 @@ def _differences(ours: Feature, theirs: Feature) -> Generator[tuple[str, Any, An
             yield key, info.get(key), other.get(key)
 
 
-def _add_dataset(
-    writer: DatasetWriter, meta: DatasetMeta, digests: DigestCache | None
-) -> Generator[None]:
-    """Append every episode of one dataset."""
-    placed: dict[tuple[str, int, int], tuple[int, int]] = {}
-    names = [n for n, ft in writer.features.items() if ft["dtype"] != "video"]
-    kept = [name for name in names if name not in index_features()]
-    rows = meta.episodes_with_statistics()
-    for episode, table in enumerate(episode_tables(meta, [*kept, "task_index"])):
-        row = rows.slice(episode, 1).to_pylist()[0]
+class _Source:
+    """One dataset on its way into the merged one."""
+
+    def __init__(
+        self,
+        writer: DatasetWriter,
+        meta: DatasetMeta,
+        name: str,
+        corrections: Corrections,
+        digests: DigestCache | None,
+    ) -> None:
+        self._writer = writer
+        self._meta = meta
+        self._name = name
+        self._corrections = corrections
+        self._digests = digests
+        self._placed: dict[tuple[str, int, int], tuple[int, int]] = {}
+        """Where the writer's copy of each video file is; repeats share it."""
+
+    def add_episodes(self) -> Generator[None]:
+        """Append every episode that is not excluded; yields after each, excluded or not."""
+        meta, writer = self._meta, self._writer
+        names = [n for n, ft in writer.features.items() if ft["dtype"] != "video"]
+        kept = [name for name in names if name not in index_features()]
+        rows = meta.episodes_with_statistics()
+        for episode, table in enumerate(episode_tables(meta, [*kept, "task_index"])):
+            row = rows.slice(episode, 1).to_pylist()[0]
+            key = key_of_row(row, episode=episode, dataset=self._name)
+            correction = self._corrections.get(key)
+            if correction is None or not correction.excluded:
+                columns = {name: column_to_numpy(table.column(name)) for name in kept}
+                if correction is not None and correction.outcome is not None:
+                    success = correction.outcome == "success"
+                    columns |= reference_labels(table.num_rows, success=success)._asdict()
+                writer.add_episode(
+                    columns,
+                    task=self._task(episode, table),
+                    origin=Origin(key.source, int(row.get("round") or 0), key.episode),
+                    videos={camera: self._span(camera, row) for camera in meta.cameras},
+                    image_statistics={
+                        camera: _image_statistics(row, camera, meta) for camera in meta.cameras
+                    },
+                )
+            yield
+
+    def _task(self, episode: int, table: pa.Table) -> str:
         tasks = np.unique(table.column("task_index").to_numpy())
         if len(tasks) != 1:
             raise DataError(
-                f"episode {episode} of {meta.root} has {len(tasks)} tasks; one is supported. "
-                "Split the episode, or give it one task."
+                f"episode {episode} of {self._meta.root} has {len(tasks)} tasks; one is "
+                "supported. Split the episode, or give it one task."
             )
-        spans = {}
-        for camera in meta.cameras:
-            span = VideoSpan(*(row[f"videos/{camera}/{name}"] for name in VideoSpan._fields))
-            key = (camera, span.chunk_index, span.file_index)
-            if key not in placed:
-                target, *place = writer.new_video_file(camera)
-                link_file(meta.video_path(*key), target, digests=digests)
-                placed[key] = (place[0], place[1])
-            chunk_index, file_index = placed[key]
-            spans[camera] = span._replace(chunk_index=chunk_index, file_index=file_index)
-        writer.add_episode(
-            {name: column_to_numpy(table.column(name)) for name in kept},
-            task=meta.tasks[int(tasks[0])],
-            origin=Origin(
-                row.get("source") or meta.root.name,
-                int(row.get("round") or 0),
-                row.get("raw_episode") or "",
-            ),
-            videos=spans,
-            image_statistics={
-                camera: _image_statistics(row, camera, meta) for camera in meta.cameras
-            },
-        )
-        yield
+        return self._meta.tasks[int(tasks[0])]
+
+    def _span(self, camera: str, row: Mapping[str, Any]) -> VideoSpan:
+        """Where the episode's frames are in the merged dataset; its video file is linked once."""
+        span = VideoSpan(*(row[f"videos/{camera}/{name}"] for name in VideoSpan._fields))
+        key = (camera, span.chunk_index, span.file_index)
+        if key not in self._placed:
+            target, *place = self._writer.new_video_file(camera)
+            link_file(self._meta.video_path(*key), target, digests=self._digests)
+            self._placed[key] = (place[0], place[1])
+        chunk_index, file_index = self._placed[key]
+        return span._replace(chunk_index=chunk_index, file_index=file_index)
 
 
 def _image_statistics(row: Mapping[str, Any], camera: str, meta: DatasetMeta) -> FeatureStatistics:

@@ -1,7 +1,7 @@
 """Normalisation statistics of state and actions, from parquet alone, in openpi's file format."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.data.batches import chunk_indices
 from recap_core.data.columns import check_finite
-from recap_core.data.frames import FrameTable, read_frames
+from recap_core.data.frame_windows import FrameWindow, frame_windows
+from recap_core.data.layout import DatasetMeta, read_meta
 from recap_core.data.running_stats import FeatureNorm, RunningStats, count_between
 from recap_core.errors import ColumnError, DataError
 
@@ -33,31 +34,40 @@ def _delta_dims(run_lengths: tuple[int, ...], num_dims: int) -> Bool[np.ndarray,
     return np.pad(flags, (0, num_dims - len(flags)))
 
 
-def state_of(table: FrameTable, features: tuple[str, ...]) -> Float[np.ndarray, "n s"]:
+def _state_blocks(meta: DatasetMeta, config: NormStatsConfig) -> Iterator[Float[np.ndarray, "m s"]]:
+    """State of successive frames."""
+    names = config.embodiment.state
+    for window in frame_windows(meta, names, num_frames=FRAMES_PER_BLOCK):
+        yield _state(window, names, meta)[window.frames - window.first]
+
+
+def _state(
+    window: FrameWindow, names: Sequence[str], meta: DatasetMeta
+) -> Float[np.ndarray, "n s"]:
     """The features that make up the state, side by side."""
-    columns = [table.column(name) for name in features]
-    for name, column in zip(features, columns, strict=True):
-        check_finite(name, column, where=str(table.meta.root))
+    for name in names:
+        check_finite(name, window.columns[name], where=str(meta.root), first=window.first)
+    columns = [window.columns[name] for name in names]
     return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
 
 
 def _action_blocks(
-    table: FrameTable, config: NormStatsConfig
+    meta: DatasetMeta, config: NormStatsConfig
 ) -> Iterator[Float[np.ndarray, "m a"]]:
     """Action vectors of the chunks of successive frames, relative where the mask says so."""
     embodiment = config.embodiment
-    actions = table.column(embodiment.action)
-    check_finite(embodiment.action, actions, where=str(table.meta.root))
-    is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
-    state = state_of(table, embodiment.state)
-    ends, by_dim = table.episode_ends, np.ascontiguousarray(actions.T)
-    for start in range(0, len(actions), FRAMES_PER_BLOCK):
-        frames = np.arange(start, min(start + FRAMES_PER_BLOCK, len(actions)))
-        wanted, _ = chunk_indices(ends, frames, horizon=config.action_horizon)
+    ends = np.cumsum(meta.episode_lengths)
+    names = list(dict.fromkeys([*embodiment.state, embodiment.action]))
+    for window in frame_windows(meta, names, num_frames=FRAMES_PER_BLOCK):
+        actions, first = window.columns[embodiment.action], window.first
+        check_finite(embodiment.action, actions, where=str(meta.root), first=first)
+        is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
+        state = _state(window, embodiment.state, meta)[window.frames - first]
+        wanted, _ = chunk_indices(ends, window.frames, horizon=config.action_horizon)
         # One dimension after the other in memory: that is how they are sorted and counted.
-        block = np.stack([column[wanted] for column in by_dim])
+        block = np.stack([column[wanted - first] for column in np.ascontiguousarray(actions.T)])
         for dim in np.flatnonzero(is_delta):
-            block[dim] -= state[frames, dim, None]
+            block[dim] -= state[:, dim, None]
         yield block.reshape(len(block), -1).T
 
 
@@ -137,22 +147,15 @@ def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:
         DataError: If the dataset is incomplete or has fewer than two frames.
         ColumnError: If a column is missing, not finite, or does not fit the mask.
     """
-    embodiment = config.embodiment
-    table = read_frames(root, [*embodiment.state, embodiment.action])
-    state = state_of(table, embodiment.state)
-
-    def state_blocks() -> Iterator[Float[np.ndarray, "m s"]]:
-        for start in range(0, len(state), FRAMES_PER_BLOCK):
-            yield state[start : start + FRAMES_PER_BLOCK]
-
+    meta = read_meta(root)
     if config.quantiles == "exact":
         return {
-            "state": _exact([state_blocks() for _ in range(3)]),
-            "actions": _exact([_action_blocks(table, config) for _ in range(3)]),
+            "state": _exact([_state_blocks(meta, config) for _ in range(3)]),
+            "actions": _exact([_action_blocks(meta, config) for _ in range(3)]),
         }
     return {
-        "state": _histogram(state_blocks()),
-        "actions": _histogram(_action_blocks(table, config)),
+        "state": _histogram(_state_blocks(meta, config)),
+        "actions": _histogram(_action_blocks(meta, config)),
     }
 
 
@@ -181,6 +184,62 @@ def load_norm_stats(path: Path) -> NormStatistics:
         raise DataError(
             f"norm stats {path} cannot be read ({error!r}). Compute them again."
         ) from error
+
+
+SMALL_RANGE = 1e-3
+"""A dimension that moves less than this between its 1st and 99th percentile, in the feature's own
+unit (rad, m, or gripper opening), is noise that normalisation would blow up."""
+
+
+def narrow_dimensions(
+    stats: NormStatistics, names: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """What to warn of before a policy is trained with statistics: dimensions that hardly move.
+
+    Quantile normalisation divides by ``q99 - q01 + 1e-6`` and a z-score by ``std + 1e-6``: on such
+    a dimension sensor noise, or a frame out of the ordinary, becomes a value far outside [-1, 1].
+
+    Args:
+        stats: ``state`` and ``actions``.
+        names: Names of their dimensions, for the message.
+
+    Returns:
+        One sentence per dimension.
+    """
+    warnings = []
+    for feature, norm in stats.items():
+        ranges = norm.q99 - norm.q01
+        for dim in np.flatnonzero(~(ranges > SMALL_RANGE)):
+            known = (names or {}).get(feature, ())
+            name = f" ({known[dim]})" if dim < len(known) else ""
+            warnings.append(
+                f"{feature}[{dim}]{name} hardly moves: q99 - q01 is {ranges[dim]:.3g}, below "
+                f"{SMALL_RANGE:g}, and its std is {norm.std[dim]:.3g}. Check the sensor, or leave "
+                "the dimension out; normalised values of it are noise."
+            )
+    return warnings
+
+
+def check_dimensions(stats: NormStatistics, dims: Mapping[str, int], *, where: str) -> None:
+    """Raise ColumnError unless statistics have ``state`` and ``actions`` of these dimensions.
+
+    Args:
+        stats: Statistics from a file.
+        dims: Dimensions of the dataset's state and actions.
+        where: What to call the file.
+    """
+    for feature, wanted in dims.items():
+        if feature not in stats:
+            raise ColumnError(
+                f"{where} has no statistics of {feature!r}, only of {sorted(stats)}. "
+                "Compute them from this dataset."
+            )
+        found = len(stats[feature].mean)
+        if found != wanted:
+            raise ColumnError(
+                f"{where} has {found} dimensions of {feature}, but the dataset has {wanted}. "
+                "Use the statistics of this robot, or compute them from this dataset."
+            )
 
 
 def norm_fields() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from recap_core.data.columns import ADV_IND, Feature, recap_features
 from recap_core.data.dataset_writer import emptied_on_error
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
 from recap_core.errors import ColumnError, DataError
-from recap_core.labels.adv_ind import decode_adv_ind, encode_adv_ind
+from recap_core.labels.adv_ind import NAMES, encode_adv_ind
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.links import link_tree
 
@@ -42,10 +42,14 @@ def write_adv_ind(
     """
     meta = read_meta(source)
     codes = adv_ind if adv_ind.dtype.kind in "iu" else encode_adv_ind(adv_ind)
-    names = decode_adv_ind(codes)
-    if len(names) != meta.num_frames:
+    if not np.isin(codes, range(len(NAMES))).all():
         raise ColumnError(
-            f"{len(names)} labels were given, but {source} has {meta.num_frames} frames. "
+            f"labels are codes from 0 to {len(NAMES) - 1} ({', '.join(NAMES)}), but codes from "
+            f"{codes.min()} to {codes.max()} were given. Label the dataset again."
+        )
+    if len(codes) != meta.num_frames:
+        raise ColumnError(
+            f"{len(codes)} labels were given, but {source} has {meta.num_frames} frames. "
             "Label this dataset, not another one."
         )
     adds_feature = ADV_IND not in meta.features
@@ -65,11 +69,11 @@ def write_adv_ind(
         for path in meta.data_files:
             target = output / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            start += _rewrite(path, target, names[start:])
+            start += _rewrite(path, target, codes[start:])
             new_bytes += target.stat().st_size
-        if start != len(names):
+        if start != len(codes):
             raise DataError(
-                f"the data files of {source} hold {start} rows, but info.json says {len(names)}. "
+                f"the data files of {source} hold {start} rows, but info.json says {len(codes)}. "
                 "The dataset is incomplete; write it again."
             )
     return new_bytes
@@ -91,25 +95,25 @@ def _with_field(schema: pa.Schema) -> pa.Schema:
     return schema.append(pa.field(ADV_IND, pa.string())).with_metadata(metadata)
 
 
-def _rewrite(source: Path, target: Path, names: np.ndarray) -> int:
-    """Copy one data file with the first labels of ``names``; returns its number of rows."""
+def _rewrite(source: Path, target: Path, codes: np.ndarray) -> int:
+    """Copy one data file with the first labels of ``codes``; returns its number of rows."""
     file = open_parquet(source)
     schema = _with_field(file.schema_arrow)
     position = schema.get_field_index(ADV_IND)
-    field = schema.field(position)
+    field, names = schema.field(position), pa.array(NAMES, pa.string())
     start = 0
     with pq.ParquetWriter(target, schema, compression="snappy") as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
-            labels = names[start : start + table.num_rows]
-            if len(labels) < table.num_rows:
+            own = pa.array(codes[start : start + table.num_rows])
+            if len(own) < table.num_rows:
                 raise DataError(
                     f"{source} holds more rows than info.json says. Write the dataset again."
                 )
             start += table.num_rows
+            labels = pa.DictionaryArray.from_arrays(own, names).cast(field.type)
             columns = list(table.columns)
-            column = pa.chunked_array([pa.array(labels.tolist(), pa.string())]).cast(field.type)
-            columns[position : position + 1] = [column]
+            columns[position : position + 1] = [labels]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=table.num_rows)
     return start
 

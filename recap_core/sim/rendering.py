@@ -1,5 +1,6 @@
 """Camera images without a display."""
 
+import re
 import subprocess
 import sys
 
@@ -49,7 +50,8 @@ def probe_rendering(*, timeout_s: float = PROBE_TIMEOUT_S) -> None:
         ) from error
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines()
-        reason = next((line for line in lines if "Error" in line), lines[-1] if lines else "")
+        raised = (line for line in lines if re.match(r"[\w.]*Error\b", line))
+        reason = next(raised, lines[-1] if lines else "")
         raise RenderingError(
             f"No GL context can be made (a test process ended with {result.returncode}: "
             f"{reason.strip() or 'no message'}), so cameras cannot be rendered. {ADVICE}"

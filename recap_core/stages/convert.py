@@ -2,21 +2,25 @@
 
 from recap_core.config.dataset import ConvertConfig
 from recap_core.errors import ConfigError
-from recap_core.lineage.artifacts import Dataset, Recording
+from recap_core.lineage.artifacts import Annotations, Dataset, Recording
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
+from recap_core.stages.annotate import read_corrections
 from recap_core.stages.registry import CONVERT
 
 
-def convert_recording(
+def convert_recording(  # noqa: PLR0913 - all but the first two by name
     recording: Recording,
     config: ConvertConfig,
     *,
+    annotations: Annotations | None = None,
     name: str,
     store: Store,
     progress: Progress | None = None,
 ) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns.
+
+    Annotated episodes are left out, or get their corrected outcome.
 
     Raises:
         DataError: If an episode breaks a rule of the raw format; nothing is published.
@@ -32,6 +36,8 @@ def convert_recording(
     def build(area: Build) -> Built:
         from recap_core.data.convert import convert_recording as convert
 
+        corrections = {} if annotations is None else read_corrections(annotations, store)
+        own = {key.episode: c for key, c in corrections.items() if key.source == recording.id}
         summary = convert(
             store.path(recording),
             area.output,
@@ -39,7 +45,10 @@ def convert_recording(
             round_index=recording.round_index,
             source=recording.id,
             progress=progress or Silent(),
+            outcomes={name: c.outcome == "success" for name, c in own.items() if c.outcome},
+            excluded={name for name, c in own.items() if c.excluded},
         )
         return Built(summary._asdict())
 
-    return store.produce(CONVERT, config, {"recording": recording}, name=name, build=build)
+    inputs = {"recording": recording, "annotations": annotations}
+    return store.produce(CONVERT, config, inputs, name=name, build=build)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from recap_core.config.base import Config
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import (
+    Annotations,
     Artifact,
     Dataset,
     DatasetCopy,
@@ -27,9 +28,11 @@ from recap_core.lineage.artifacts import (
 from recap_core.lineage.keys import Inputs, Stage
 
 COLLECT = Stage("collect", 1, Recording)
+ANNOTATE = Stage("annotate", 1, Annotations)
 CONVERT = Stage("convert", 1, Dataset)
 MERGE = Stage("merge", 1, Dataset)
 NORM_STATS = Stage("norm_stats", 1, NormStats)
+LOAD_NORM_STATS = Stage("load_norm_stats", 1, NormStats)
 TRAIN_POLICY = Stage("train_policy", 1, PolicyCheckpoint)
 TRAIN_VALUE = Stage("train_value", 1, ValueCheckpoint)
 INFER_VALUES = Stage("infer_values", 1, Values)
@@ -42,7 +45,7 @@ REPORT = Stage("report", 1, Report)
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
-        COLLECT, CONVERT, MERGE, NORM_STATS, TRAIN_POLICY, TRAIN_VALUE,
+        COLLECT, ANNOTATE, CONVERT, MERGE, NORM_STATS, LOAD_NORM_STATS, TRAIN_POLICY, TRAIN_VALUE,
         INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
     )
 }  # fmt: skip

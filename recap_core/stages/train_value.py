@@ -66,7 +66,7 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         table = read_frames(store.path(dataset))
         statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         transform = value_transform(config.value, statistics)
-        seen, unseen = _split(len(table.episode_lengths), config.health)
+        seen, unseen = _split(table, config.health)
         images = _images(table, config.value, area.work)
         batches = ValueBatches(table, transform, config, episodes=seen, images=images)
         work = area.work / "training"
@@ -119,13 +119,17 @@ def _optimize(
 
 
 def _split(
-    num_episodes: int, config: HealthConfig
+    table: "FrameTable", config: HealthConfig
 ) -> tuple[Int64[np.ndarray, " i"], Int64[np.ndarray, " j"]]:
     """Episodes to train on, and those to judge with."""
     from recap_core.data.batches import split_episodes
 
     share = config.held_out_share
-    split = split_episodes(num_episodes, ratios=(1 - 2 * share, share, share))
+    split = split_episodes(
+        len(table.episode_lengths),
+        ratios=(1 - 2 * share, share, share),
+        originals=table.originals,
+    )
     # Nothing is chosen by the validation episodes, so they too are unseen.
     return split.train, np.concatenate([split.validation, split.test])
 

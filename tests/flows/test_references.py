@@ -10,6 +10,7 @@ from flows.results import BootstrapResult, Judgement
 from recap_core.config.presets import tiny_project
 from recap_core.errors import ArtifactNotFoundError, IncompatibleError
 from recap_core.lineage.artifacts import (
+    Annotations,
     Dataset,
     Evaluation,
     NormStats,
@@ -31,6 +32,7 @@ DETAILS = {
     PolicyCheckpoint: {"num_steps": 1, "num_params": 1},
     Dataset: DATASET,
     NormStats: {"num_frames": 3},
+    Annotations: {"num_changed": 1, "num_excluded": 0},
     Recording: {
         "num_episodes": 1,
         "num_frames": 3,
@@ -56,7 +58,7 @@ def refs(store: Store) -> ProjectRefs:
     return ProjectRefs(store, tiny_project())
 
 
-def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording)](
+def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording, Annotations)](
     store: Store, kind: type[A], name: str, **inputs: PolicyCheckpoint | Recording
 ) -> A:
     """A tiny artifact of some kind."""
@@ -113,6 +115,17 @@ def test_the_first_round_starts_from_the_bootstrap(store: Store, refs: ProjectRe
     assert refs.next_round() == 1
     assert (inputs.start, inputs.collector) == (result.policy, result.policy)
     assert inputs.earlier == ()
+
+
+def test_a_round_applies_the_annotations_of_its_project(store: Store, refs: ProjectRefs) -> None:
+    """None until somebody corrects an episode; then those of that moment."""
+    bootstrapped(store, refs)
+    assert refs.round_inputs(1).annotations is None
+
+    annotations = publish(store, Annotations, "corrections")
+    refs.set("annotations", annotations)
+
+    assert refs.round_inputs(1).annotations == annotations
 
 
 def test_a_repeated_bootstrap_leaves_the_current_policy_alone(

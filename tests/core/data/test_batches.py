@@ -129,6 +129,17 @@ def test_few_episodes_may_leave_no_validation() -> None:
     assert [len(part) for part in split_episodes(9)] == [7, 0, 2]
 
 
+def test_copies_of_an_episode_stay_together() -> None:
+    """Six episodes, three of them twice: nothing is tested on a copy of what was trained on."""
+    originals = np.array([0, 1, 2, 3, 4, 5, 0, 1, 2])
+
+    split = split_episodes(9, ratios=(0.5, 0.0, 0.5), originals=originals)
+
+    assert sorted(np.concatenate(split).tolist()) == list(range(9))
+    assert not set(originals[split.train]) & set(originals[split.test])
+    assert len(set(originals[split.train])) == 3
+
+
 def test_ratios_must_be_shares() -> None:
     """0.8 + 0.1 + 0.2 is more than everything."""
     with pytest.raises(ValueError, match="sum to 1"):

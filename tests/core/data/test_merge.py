@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from recap_core.config.dataset import ConvertConfig
+from recap_core.data.annotations import Correction, EpisodeKey
 from recap_core.data.frames import read_frames
 from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.data.video import iter_camera_blocks
-from recap_core.errors import DataError, IncompatibleError
+from recap_core.errors import ConfigError, DataError, IncompatibleError
 
 DATA = "data/chunk-000/file-000.parquet"
 
@@ -173,3 +174,57 @@ def test_nothing_to_merge() -> None:
     """At least one dataset."""
     with pytest.raises(DataError, match="no dataset was given"):
         merge_datasets([], Path("merged"))
+
+
+def test_repeats_share_their_videos(demonstrations: Path, dataset: Path, tmp_path: Path) -> None:
+    """Twice the demonstrations, once the rollouts: episodes repeat, video files do not."""
+    summary = merge_datasets([demonstrations, dataset], tmp_path / "merged", repeats=[2, 1])
+
+    merged = read_frames(tmp_path / "merged")
+    assert summary.num_episodes == 8
+    assert merged.originals.tolist() == [0, 1, 0, 1, 4, 5, 6, 7]
+    assert len(list((tmp_path / "merged").rglob("*.mp4"))) == 18
+    camera = "observation.images.head_camera"
+    (block,) = iter_camera_blocks(tmp_path / "merged", [camera], episodes=[1, 3])
+    np.testing.assert_array_equal(block.images[camera][:7], block.images[camera][7:])
+
+
+def test_repeats_must_fit(dataset: Path, tmp_path: Path) -> None:
+    """One whole number of 1 or more per dataset."""
+    with pytest.raises(ConfigError, match=r"2 repeats were given for 1 datasets"):
+        merge_datasets([dataset], tmp_path / "merged", repeats=[1, 2])
+    with pytest.raises(ConfigError, match="must be 1 or more"):
+        merge_datasets([dataset], tmp_path / "merged", repeats=[0])
+    assert not (tmp_path / "merged").exists()
+
+
+def test_corrections_are_applied(dataset: Path, tmp_path: Path) -> None:
+    """A failure that was a success gets a success's columns; an excluded episode is gone."""
+    name = "episode_20240101_120000_000{}".format
+    corrections = {
+        EpisodeKey("synthetic", name(2)): Correction("success", excluded=False, note="it held"),
+        EpisodeKey("synthetic", name(1)): Correction(None, excluded=True, note="cable came off"),
+        EpisodeKey("another", name(0)): Correction(None, excluded=True, note=""),
+    }
+
+    merge_datasets([dataset], tmp_path / "merged", corrections=corrections)
+
+    before, after = read_frames(dataset), read_frames(tmp_path / "merged")
+    assert after.episode_lengths.tolist() == [12, 10, 9]
+    assert before.success.tolist() == [True, True, False, False]
+    assert after.success.tolist() == [True, True, False]
+    ramp = -(9 - np.arange(10)) / 10
+    np.testing.assert_allclose(after.column("value_label")[12:22], ramp, atol=1e-7)
+    np.testing.assert_array_equal(after.column("adv_ind")[12:22], before.column("adv_ind")[27:37])
+
+
+def test_excluding_everything_is_refused(dataset: Path, tmp_path: Path) -> None:
+    """Somebody excluded one episode too many."""
+    names = read_frames(dataset).meta.episodes.column("raw_episode").to_pylist()
+    corrections = {
+        EpisodeKey("synthetic", name): Correction(None, excluded=True, note="") for name in names
+    }
+
+    with pytest.raises(DataError, match="exclude all 4 episodes"):
+        merge_datasets([dataset], tmp_path / "merged", corrections=corrections)
+    assert not (tmp_path / "merged").exists()

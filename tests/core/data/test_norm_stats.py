@@ -12,7 +12,14 @@ import pytest
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.data.frames import read_frames
-from recap_core.data.norm_stats import compute_norm_stats, load_norm_stats, write_norm_stats
+from recap_core.data.norm_stats import (
+    check_dimensions,
+    compute_norm_stats,
+    load_norm_stats,
+    narrow_dimensions,
+    write_norm_stats,
+)
+from recap_core.data.running_stats import FeatureNorm
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.errors import ColumnError, DataError
 
@@ -128,6 +135,35 @@ def test_a_value_that_is_not_a_number_is_refused(dataset: Path, tmp_path: Path) 
 
     with pytest.raises(ColumnError, match=r"action\[17\] of .* \(1 of 46 frames"):
         compute_norm_stats(root, NormStatsConfig())
+
+
+def test_dimensions_that_hardly_move_are_named() -> None:
+    """A stuck gripper and a dimension that is NaN are warned of; one that moves is not."""
+    stats = {
+        "state": FeatureNorm(
+            mean=np.zeros(3),
+            std=np.array([0.3, 1e-5, 0.2]),
+            q01=np.array([-1.0, 0.5, np.nan]),
+            q99=np.array([1.0, 0.5004, 1.0]),
+        )
+    }
+
+    warnings = narrow_dimensions(stats, {"state": ["left_joint_0", "left_gripper_0"]})
+
+    assert len(warnings) == 2
+    assert warnings[0].startswith("state[1] (left_gripper_0) hardly moves: q99 - q01 is 0.0004")
+    assert warnings[1].startswith("state[2] hardly moves: q99 - q01 is nan")
+
+
+def test_statistics_of_another_robot_are_refused(dataset: Path) -> None:
+    """By the feature and both numbers of dimensions."""
+    stats = compute_norm_stats(dataset, NormStatsConfig())
+
+    check_dimensions(stats, {"state": 14, "actions": 14}, where="file")
+    with pytest.raises(ColumnError, match="file has 14 dimensions of state, but the dataset has 7"):
+        check_dimensions(stats, {"state": 7}, where="file")
+    with pytest.raises(ColumnError, match="no statistics of 'actions'"):
+        check_dimensions({"state": stats["state"]}, {"actions": 14}, where="file")
 
 
 @pytest.mark.parametrize("quantiles", ["exact", "openpi_histogram"])

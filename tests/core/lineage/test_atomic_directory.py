@@ -26,6 +26,7 @@ def test_the_directory_appears_at_the_end_and_nothing_else(tmp_path: Path) -> No
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the body raises passes through, and the parent is as empty as before."""
+
     def fail_halfway(draft: Path) -> None:
         (draft / "file").write_text("half")
         raise KeyError

@@ -1,0 +1,49 @@
+"""Artifacts named on the command line, and how results are told."""
+
+import json as json_format
+import sys
+from collections.abc import Sequence
+
+from recap_core.config.environment import recap_home
+from recap_core.errors import IncompatibleError
+from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.store import Store
+
+
+def open_store() -> Store:
+    """The store in ``RECAP_HOME``."""
+    return Store(recap_home())
+
+
+def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *, wanted: str) -> A:
+    """The artifact that a person named.
+
+    Args:
+        store: Where it is.
+        reference: Id, unique prefix, ``<name>-<id8>`` or ref.
+        kind: What it must be.
+        wanted: What such an artifact is called in an error: ``a dataset``.
+
+    Raises:
+        ArtifactNotFoundError: If there is none.
+        IncompatibleError: If it is of another kind.
+    """
+    artifact = store.get(reference)
+    if not isinstance(artifact, kind):
+        raise IncompatibleError(
+            f"{reference} is {artifact.kind} {artifact.name}-{artifact.id[:8]}, but {wanted} "
+            "was expected. See what there is with: recap lineage graph"
+        )
+    return artifact
+
+
+def tell(artifact: Artifact, store: Store, *, json: bool, lines: Sequence[str] = ()) -> None:
+    """Print a new artifact: JSON for programs, else its name, some facts, and where it is."""
+    path = store.path(artifact)
+    if json:
+        facts = {**artifact.model_dump(mode="json"), "path": str(path)}
+        facts["metrics"] = store.manifest(artifact).metrics
+        sys.stdout.write(json_format.dumps(facts, indent=2) + "\n")
+        return
+    title = f"{artifact.kind.replace('_', ' ')} {artifact.name}-{artifact.id[:8]}"
+    sys.stdout.write("\n".join([title, *(f"  {line}" for line in lines), f"  {path}", ""]))
