@@ -19,6 +19,7 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
+from deployments.cli.view_command import view
 
 app = typer.Typer(
     name="recap",
@@ -40,6 +41,10 @@ app.command(
 app.command(rich_help_panel=_DATA, epilog=f"Example: recap stats {_ROUND} --delta-mask 6,-1,6,-1")(
     dataset_commands.stats
 )
+app.command(
+    rich_help_panel=_DATA,
+    epilog=f"Example: recap view {_ROUND} --episodes 0-19 --html round-1.html",
+)(view)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 app.add_typer(labels, name="labels")

@@ -11,16 +11,15 @@ from recap_core.config.stages import ReportConfig, TrainValueConfig
 from recap_core.data.frames import FrameTable, read_frames
 from recap_core.data.label_table import LABELS_FILE, LabelTable, read_label_table
 from recap_core.data.video import decode_frames
-from recap_core.labels.adv_ind import NAMES
 from recap_core.lineage.artifacts import AnyDataset, Labels, Values
 from recap_core.lineage.store import Store
 from recap_core.reports.content import LabelShare, Note, Thumbnail, ValueCurve
 from recap_core.stages.label import RULE_FILE
+from recap_core.stages.label_counts import label_shares
 from recap_core.training.value_batches import value_targets
 from recap_core.valuation.values import read_values
 
 NUM_THUMBNAILS = 8
-NEGATIVE, POSITIVE = NAMES.index("negative"), NAMES.index("positive")
 
 
 class EpisodeParts(NamedTuple):
@@ -74,7 +73,8 @@ def label_parts(
     )
     episodes = chosen_episodes(table, config.num_value_curves)
     curves = tuple(_curve(labelled, dataset, int(episode)) for episode in episodes)
-    return EpisodeParts(curves, rule_in_words(label_config), _shares(labelled), tuple(notes))
+    shares = label_shares(table, labelled.labels.adv_ind, labelled.thresholds)
+    return EpisodeParts(curves, rule_in_words(label_config), shares, tuple(notes))
 
 
 def chosen_episodes(table: FrameTable, num_episodes: int) -> list[int]:
@@ -144,31 +144,3 @@ def _thumbnails(
         Thumbnail(frame=int(frame), image=image, camera=name)
         for frame, image in zip(picks, images, strict=True)
     )
-
-
-def _shares(labelled: _Labelled) -> tuple[LabelShare, ...]:
-    table, codes = labelled.table, labelled.labels.adv_ind
-    is_corrected = table.is_intervention & ~table.is_demonstration
-    is_autonomous = ~table.is_intervention
-
-    def count(mask: np.ndarray) -> int:
-        return int(mask.sum())
-
-    shares = []
-    for index, task in enumerate(table.tasks):
-        mine = table.task_index == index
-        positive = count(mine & is_autonomous & (codes == POSITIVE))
-        negative = count(mine & is_autonomous & (codes == NEGATIVE))
-        shares.append(
-            LabelShare(
-                task=task,
-                positive=positive,
-                negative=negative,
-                none=count(mine & is_autonomous) - positive - negative,
-                intervention=count(mine & is_corrected),
-                demonstration=count(mine & table.is_demonstration),
-                threshold=labelled.thresholds[task],
-                autonomous_positive_share=positive / max(positive + negative, 1),
-            )
-        )
-    return tuple(shares)

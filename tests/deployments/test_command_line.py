@@ -58,11 +58,13 @@ def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "loop", "iterate", "up", "lineage"):
+    for command in ("demo", "loop", "iterate", "up", "lineage", "view"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "loop", "iterate", "up", "annotate", "merge", "stats"])
+@pytest.mark.parametrize(
+    "command", ["demo", "loop", "iterate", "up", "annotate", "merge", "stats", "view"]
+)
 def test_every_command_has_an_example(command: str, tmp_path: Path) -> None:
     """Help ends with a line that can be copied."""
     done = recap(command, "--help", home=tmp_path)
