@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import dataset_commands
-from deployments.cli.labels_commands import labels
+from deployments.cli.data_commands import add_data_commands
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -19,7 +18,6 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
-from deployments.cli.view_command import view
 
 app = typer.Typer(
     name="recap",
@@ -29,25 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_DATA = "Data, stage by stage"
-_ROUND = "demo/sim-aloha/round-1-dataset"
-app.command(
-    rich_help_panel=_DATA, epilog=f"Example: recap annotate {_ROUND} -e 17 --outcome failure"
-)(dataset_commands.annotate)
-app.command(
-    rich_help_panel=_DATA,
-    epilog=f"Example: recap merge demo/sim-aloha/demonstrations {_ROUND} --repeat 2 --repeat 1",
-)(dataset_commands.merge)
-app.command(rich_help_panel=_DATA, epilog=f"Example: recap stats {_ROUND} --delta-mask 6,-1,6,-1")(
-    dataset_commands.stats
-)
-app.command(
-    rich_help_panel=_DATA,
-    epilog=f"Example: recap view {_ROUND} --episodes 0-19 --html round-1.html",
-)(view)
+add_data_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
-app.add_typer(labels, name="labels")
 
 
 @app.command(epilog="Example: recap demo --seed 1")

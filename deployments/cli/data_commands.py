@@ -1,0 +1,28 @@
+"""Commands for recordings, datasets and labels, in the order in which data goes through them."""
+
+from collections.abc import Callable
+
+import typer
+
+from deployments.cli import dataset_commands
+from deployments.cli.labels_commands import labels
+from deployments.cli.view_command import view
+
+PANEL = "Data, stage by stage"
+ROUND = "demo/sim-aloha/round-1-dataset"
+
+
+def add_data_commands(app: typer.Typer) -> None:
+    """Add them to the ``recap`` command, each with an example that can be copied."""
+
+    def add(name: str, function: Callable[..., None], example: str) -> None:
+        app.command(name, rich_help_panel=PANEL, epilog=f"Example: recap {name} {example}")(
+            function
+        )
+
+    add("annotate", dataset_commands.annotate, f"{ROUND} -e 17 --outcome failure")
+    demonstrations = "demo/sim-aloha/demonstrations"
+    add("merge", dataset_commands.merge, f"{demonstrations} {ROUND} --repeat 2 --repeat 1")
+    add("stats", dataset_commands.stats, f"{ROUND} --delta-mask 6,-1,6,-1")
+    add("view", view, f"{ROUND} --episodes 0-19 --html round-1.html")
+    app.add_typer(labels, name="labels", rich_help_panel=PANEL)
