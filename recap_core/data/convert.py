@@ -42,6 +42,7 @@ from recap_core.data.resample import (
     interpolate,
     measured_fps,
     needs_resampling,
+    plausible_fps,
     time_grid,
 )
 from recap_core.data.video_files import (
@@ -86,7 +87,7 @@ def _plan(
             skipped.append(f"{path.name}: a failure")
         else:
             kept.append(path)
-            rates.append(measured_fps(times))
+            rates.append(plausible_fps(times, episode=path.name))
     for reason in skipped:
         logger.warning("leaving out %s", reason)
     if not kept:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
+from recap_core.data.arrow_types import require_columns
 from recap_core.data.columns import INTERVENTION, PAUSED, PHASE, REWARD
-from recap_core.data.layout import DatasetMeta, open_parquet, read_meta, require_features
-from recap_core.errors import ColumnError, DataError
+from recap_core.data.layout import (
+    DatasetMeta,
+    open_parquet,
+    read_meta,
+    reading_parquet,
+    require_features,
+)
+from recap_core.errors import ColumnError
 
 
 class FrameTable:
@@ -22,6 +30,7 @@ class FrameTable:
     def __init__(self, meta: DatasetMeta) -> None:
         self.meta = meta
         self._columns: dict[str, np.ndarray] = {}
+        self._is_ordered = False
 
     @property
     def fps(self) -> int:
@@ -130,8 +139,28 @@ class FrameTable:
             ColumnError: If the dataset has no such column, it is a video, or rows are missing.
         """
         if name not in self._columns:
-            self._columns[name] = _read_column(self.meta, name)
+            values = _read_column(self.meta, name)
+            self._require_order()
+            self._columns[name] = values
         return self._columns[name]
+
+    def _require_order(self) -> None:
+        """Raise ColumnError unless row ``i`` is frame ``i``, of the episode it should be of."""
+        if self._is_ordered:
+            return
+        for name, expected in (
+            ("index", np.arange(self.num_frames)),
+            ("episode_index", self.episode_index),
+        ):
+            values = _read_column(self.meta, name)
+            wrong = np.flatnonzero(values != expected)
+            if wrong.size:
+                raise ColumnError(
+                    f"{name} of row {wrong[0]} of {self.meta.root} is {values[wrong[0]]}, but must "
+                    f"be {expected[wrong[0]]} ({wrong.size} of {len(values)} rows are wrong): "
+                    "frames are missing, doubled or out of order. Write the dataset again."
+                )
+        self._is_ordered = True
 
 
 def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
@@ -141,15 +170,10 @@ def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
     parts = []
     for path in meta.data_files:
         file = open_parquet(path)
-        if name not in file.schema_arrow.names:
-            raise ColumnError(f"{path} has no column {name}, but info.json does. Write it again.")
-        try:
+        require_columns(file.schema_arrow, [name], meta.features, path=path)
+        with reading_parquet(path):
             table = file.read(columns=[name])
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"parquet file {path} cannot be read ({error}). Write the dataset again."
-            ) from error
-        parts.append(column_to_numpy(table.column(name)))
+        parts.append(column_to_numpy(table.column(name), name=f"column {name} of {path}"))
     values = np.concatenate(parts) if parts else np.zeros(0)
     expected = int(meta.episode_lengths.sum())
     if len(values) != expected:
@@ -160,21 +184,31 @@ def _read_column(meta: DatasetMeta, name: str) -> np.ndarray:
     return values
 
 
-def column_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+def column_to_numpy(column: pa.ChunkedArray, *, name: str = "a column") -> np.ndarray:
     """A parquet column as an array: [n], or [n, d] for vectors; text has fixed width.
 
+    Args:
+        column: Numbers, text, or vectors of one length.
+        name: What to call it in an error.
+
     Raises:
-        ColumnError: If cells are empty.
+        ColumnError: If cells are empty, or vectors of different lengths.
     """
     if column.null_count:
-        raise ColumnError(f"a column holds {column.null_count} empty cells. Write it again.")
+        raise ColumnError(f"{name} holds {column.null_count} empty cells. Write it again.")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = column.combine_chunks().dictionary_encode()
         words = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
         return words[encoded.indices.to_numpy()]
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        matrix = flat.reshape(len(column), -1)
+        sizes = pc.call_function("list_value_length", [column]).unique().to_pylist()
+        if len(sizes) > 1:
+            raise ColumnError(f"{name} holds vectors of {sorted(sizes)} numbers. Write it again.")
+        flat = column.combine_chunks().flatten()
+        if flat.null_count:
+            raise ColumnError(f"{name} holds {flat.null_count} empty numbers. Write it again.")
+        width = sizes[0] if sizes else getattr(column.type, "list_size", 1)
+        matrix = flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
         # A feature of shape (1,) may be stored as a list of one; it is a scalar all the same.
         return matrix[:, 0] if matrix.shape[1] == 1 else matrix
     return column.to_numpy()

@@ -1,6 +1,8 @@
 """Where things are in a LeRobot v3.0 dataset, and what its metadata says."""
 
 import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from recap_core.data.arrow_types import value_type
 from recap_core.data.columns import Feature
+from recap_core.data.info import check_info, read_info
+from recap_core.data.meta_tables import check_episodes, task_texts
 from recap_core.errors import ColumnError, DataError
 
 VERSION: Final = "v3.0"
@@ -63,14 +68,19 @@ class DatasetMeta:
         for path in paths:
             file = open_parquet(path)
             names = [name for name in file.schema_arrow.names if statistics or name[:6] != "stats/"]
-            tables.append(file.read(columns=names))
-        table = pa.concat_tables(tables, promote_options="default")
+            with reading_parquet(path):
+                tables.append(file.read(columns=names))
+        with reading_parquet(self.root / "meta" / "episodes"):
+            table = pa.concat_tables(tables, promote_options="default")
         if table.num_rows != self.num_episodes:
             raise DataError(
                 f"{self.root} has {table.num_rows} rows in meta/episodes, but info.json says "
                 f"{self.num_episodes} episodes. The dataset is incomplete; write it again."
             )
-        return table.sort_by("episode_index")
+        if "episode_index" in table.column_names:
+            table = table.sort_by("episode_index")
+        check_episodes(table, root=self.root, cameras=self.cameras)
+        return table
 
     def episodes_with_statistics(self) -> pa.Table:
         """``meta/episodes`` with the statistics of every episode."""
@@ -110,45 +120,57 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     Raises:
         DataError: If it is missing, truncated, or no parquet file.
     """
-    try:
+    with reading_parquet(path):
         return pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
+
+
+@contextmanager
+def reading_parquet(path: Path) -> Generator[None]:
+    """Turn what Arrow says of a damaged file into a DataError that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"parquet file {path} cannot be read ({error}). Write the dataset again."
         ) from error
+
+
+def read_row_group(
+    file: pq.ParquetFile, group: int, columns: Sequence[str] | None, *, path: Path
+) -> pa.Table:
+    """One row group of a data file.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    with reading_parquet(path):
+        return file.read_row_group(group, columns=None if columns is None else list(columns))
 
 
 def read_meta(root: Path) -> DatasetMeta:
     """Read ``info.json`` and the tasks of a dataset.
 
     Raises:
-        DataError: If there is none, or it is of another version.
+        DataError: If there is none, it is of another version, or says what cannot be.
+        ColumnError: If a feature is not described as it must be.
     """
-    path = root / "meta" / "info.json"
-    try:
-        info = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{root} is no LeRobot dataset: meta/info.json cannot be read ({error}). "
-            "Check the path."
-        ) from error
+    info = read_info(root)
     if info.get("codebase_version") != VERSION:
         raise DataError(
             f"{root} is a dataset of version {info.get('codebase_version')!r}, but {VERSION} is "
             "needed. Convert it first."
         )
-    for key in ("fps", "features", "total_episodes", "total_frames"):
-        if key not in info:
-            raise DataError(f"meta/info.json of {root} has no {key!r}. Write the dataset again.")
-    table = open_parquet(root / "meta" / "tasks.parquet").read()
-    order = np.argsort(table.column("task_index").to_numpy())
-    texts = table.column("task" if "task" in table.column_names else "__index_level_0__")
+    check_info(info, root)
+    path = root / "meta" / "tasks.parquet"
+    file = open_parquet(path)
+    with reading_parquet(path):
+        table = file.read()
     return DatasetMeta(
         root=root,
         fps=int(info["fps"]),
         features=info["features"],
         robot_type=info.get("robot_type"),
-        tasks=tuple(texts.take(order).to_pylist()),
+        tasks=task_texts(table, root),
         info=info,
     )
 
@@ -174,7 +196,7 @@ def arrow_schema(features: dict[str, Feature]) -> pa.Schema:
         if feature["dtype"] == "video":
             continue
         shape, dtype = list(feature["shape"]), feature["dtype"]
-        value = pa.type_for_alias(dtype)
+        value = value_type(name, dtype)
         if shape == [1]:
             fields.append(pa.field(name, value))
             described[name] = {"dtype": dtype, "_type": "Value"}

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from recap_core.data.annotations import Corrections, key_of_row
+from recap_core.data.arrow_types import require_columns
 from recap_core.data.columns import Feature, index_features
 from recap_core.data.dataset_writer import (
     DatasetSummary,
@@ -18,7 +19,7 @@ from recap_core.data.dataset_writer import (
 )
 from recap_core.data.feature_statistics import FeatureStatistics
 from recap_core.data.frames import column_to_numpy
-from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
+from recap_core.data.layout import DatasetMeta, open_parquet, read_meta, read_row_group
 from recap_core.errors import ConfigError, DataError, IncompatibleError
 from recap_core.labels.targets import reference_labels
 from recap_core.lineage.digest_cache import DigestCache
@@ -26,6 +27,8 @@ from recap_core.lineage.links import link_file
 from recap_core.progress import Progress, Silent
 
 COMPARED = ("dtype", "shape", "names")
+_PLACED = ("task_index", "index", "episode_index")
+"""Columns that say where a row belongs."""
 COMPARED_VIDEO = ("video.codec", "video.pix_fmt")
 
 
@@ -162,12 +165,16 @@ class _Source:
         names = [n for n, ft in writer.features.items() if ft["dtype"] != "video"]
         kept = [name for name in names if name not in index_features()]
         rows = meta.episodes_with_statistics()
-        for episode, table in enumerate(episode_tables(meta, [*kept, "task_index"])):
+        for episode, table in enumerate(episode_tables(meta, [*kept, *_PLACED])):
+            _require_place(table, meta, episode)
             row = rows.slice(episode, 1).to_pylist()[0]
             key = key_of_row(row, episode=episode, dataset=self._name)
             correction = self._corrections.get(key)
             if correction is None or not correction.excluded:
-                columns = {name: column_to_numpy(table.column(name)) for name in kept}
+                columns = {
+                    name: column_to_numpy(table.column(name), name=f"{name} of {meta.root}")
+                    for name in kept
+                }
                 if correction is not None and correction.outcome is not None:
                     success = correction.outcome == "success"
                     columns |= reference_labels(table.num_rows, success=success)._asdict()
@@ -189,6 +196,11 @@ class _Source:
                 f"episode {episode} of {self._meta.root} has {len(tasks)} tasks; one is "
                 "supported. Split the episode, or give it one task."
             )
+        if not 0 <= tasks[0] < len(self._meta.tasks):
+            raise DataError(
+                f"task_index of episode {episode} of {self._meta.root} is {tasks[0]}, but "
+                f"meta/tasks.parquet has {len(self._meta.tasks)} tasks. Write the dataset again."
+            )
         return self._meta.tasks[int(tasks[0])]
 
     def _span(self, camera: str, row: Mapping[str, Any]) -> VideoSpan:
@@ -197,10 +209,36 @@ class _Source:
         key = (camera, span.chunk_index, span.file_index)
         if key not in self._placed:
             target, *place = self._writer.new_video_file(camera)
-            link_file(self._meta.video_path(*key), target, digests=self._digests)
+            video = _require_video(self._meta.video_path(*key))
+            link_file(video, target, digests=self._digests)
             self._placed[key] = (place[0], place[1])
         chunk_index, file_index = self._placed[key]
         return span._replace(chunk_index=chunk_index, file_index=file_index)
+
+
+def _require_place(table: pa.Table, meta: DatasetMeta, episode: int) -> None:
+    """Raise DataError unless the rows of an episode are the ones that should be there, in order."""
+    start = int(meta.episode_lengths[:episode].sum())
+    for name, expected in (
+        ("index", np.arange(start, start + table.num_rows)),
+        ("episode_index", np.full(table.num_rows, episode)),
+    ):
+        values = column_to_numpy(table.column(name), name=f"{name} of {meta.root}")
+        wrong = np.flatnonzero(values != expected)
+        if wrong.size:
+            raise DataError(
+                f"{name} of row {start + wrong[0]} of {meta.root} is {values[wrong[0]]}, but must "
+                f"be {expected[wrong[0]]}: frames are missing, doubled or out of order. "
+                "Write the dataset again."
+            )
+
+
+def _require_video(path: Path) -> Path:
+    """The path of a video, if it is a file of its own with something in it."""
+    if path.is_symlink() or not path.is_file() or not path.stat().st_size:
+        kind = "a symbolic link" if path.is_symlink() else "missing, empty, or no file"
+        raise DataError(f"video {path} is {kind}. Restore it, or write the dataset again.")
+    return path
 
 
 def _image_statistics(row: Mapping[str, Any], camera: str, meta: DatasetMeta) -> FeatureStatistics:
@@ -210,10 +248,19 @@ def _image_statistics(row: Mapping[str, Any], camera: str, meta: DatasetMeta) ->
         for name, value in row.items()
         if name.startswith(prefix)
     }
-    if not found:
+    missing = [name for name in ("min", "max", "mean", "std", "count") if name not in found]
+    if missing:
         raise DataError(
-            f"meta/episodes of {meta.root} has no statistics of {camera}. Write the dataset again."
+            f"meta/episodes of {meta.root} has no statistics of {camera} ({', '.join(missing)}). "
+            "Write the dataset again."
         )
+    for name, value in found.items():
+        shape = (1,) if name == "count" else (3, 1, 1)
+        if value.shape != shape or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+            raise DataError(
+                f"{prefix}{name} in meta/episodes of {meta.root} is {value.tolist()}, but must be "
+                f"finite numbers of shape {shape}. Write the dataset again."
+            )
     return found
 
 
@@ -228,8 +275,9 @@ def episode_tables(meta: DatasetMeta, names: Sequence[str]) -> Generator[pa.Tabl
     num_pending, wanted = 0, next(lengths, None)
     for path in meta.data_files:
         file = open_parquet(path)
+        require_columns(file.schema_arrow, names, meta.features, path=path)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=list(names))
+            table = read_row_group(file, group, names, path=path)
             while wanted is not None and num_pending + table.num_rows >= wanted:
                 cut = wanted - num_pending
                 yield pa.concat_tables([*pending, table.slice(0, cut)]).combine_chunks()

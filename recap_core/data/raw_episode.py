@@ -6,7 +6,9 @@ value, the rule and what to do next.
 
 import json
 import logging
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from recap_core.data.columns import AUTONOMOUS, CORRECTING, PHASES, check_finite
+from recap_core.data.info import check_file_name
 from recap_core.errors import DataError, EpisodeError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,11 @@ IN_PROGRESS: Final = "RECORDING_IN_PROGRESS"
 """Marker of an episode that is being written."""
 MAX_CUT: Final = 1
 """Rows by which a file may miss or exceed the timestamps, as a recorder stopped mid-tick leaves."""
+_UNREADABLE: Final = (
+    ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError,
+    struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What NumPy and zipfile raise for files that are cut, damaged, encrypted or hold objects."""
 
 
 @dataclass(frozen=True)
@@ -90,35 +98,52 @@ def episode_directories(recording: Path) -> list[Path]:
     return found
 
 
-def _load(episode: Path, file: str) -> Any:  # noqa: ANN401 - an array or an archive of arrays
+def _load(episode: Path, file: str) -> np.ndarray:
+    """The array in an ``.npy`` file."""
     path = episode / file
     if not path.exists():
         raise _broken(episode, file, "is missing")
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        values = np.load(path, allow_pickle=False)
+    except _UNREADABLE as error:
         raise _broken(episode, file, f"cannot be read ({error})") from error
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise _broken(episode, file, "is an archive, but must be one array")
+    return values
 
 
 def _member(episode: Path, file: str, name: str) -> np.ndarray:
-    archive = _load(episode, file)
+    """One array of an ``.npz`` file."""
+    path = episode / file
+    if not path.exists():
+        raise _broken(episode, file, "is missing")
     try:
-        return archive[name]
-    except KeyError:
-        raise _broken(episode, file, f"has no array {name!r}, only {sorted(archive)}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if f"{name}.npy" not in names:
+            arrays = sorted(member.removesuffix(".npy") for member in names)
+            raise _broken(episode, file, f"has no array {name!r}, only {arrays}")
+        with np.load(path, allow_pickle=False) as arrays:
+            values = arrays[name]
+    except _UNREADABLE as error:
         raise _broken(episode, file, f"cannot be read ({error})") from error
+    if not isinstance(values, np.ndarray):
+        raise _broken(episode, file, f"holds something else than an array as {name!r}")
+    return values
 
 
 def _rows(episode: Path, file: str, values: np.ndarray, num_rows: int) -> np.ndarray:
     """``values`` as a float32 matrix of ``num_rows`` rows, or an error."""
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+    if values.ndim != 2 or values.dtype.kind not in "iuf" or not values.shape[1]:
         rule = "must be a matrix of numbers, one row per tick"
         raise _broken(episode, file, f"is {values.dtype} {values.shape}, but {rule}")
     if not num_rows <= len(values) <= num_rows + MAX_CUT:
         raise _broken(episode, file, f"has {len(values)} rows, but timestamps.npy has {num_rows}")
-    check_finite(file, values, where=f"episode {episode.name}")
-    return values[:num_rows].astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        rows = values[:num_rows].astype(np.float32)
+    check_finite(file, rows, where=f"episode {episode.name}")
+    return rows
 
 
 def read_timestamps(episode: Path) -> Float64[np.ndarray, " t"]:
@@ -132,15 +157,16 @@ def read_timestamps(episode: Path) -> Float64[np.ndarray, " t"]:
 
 
 def _check_times(episode: Path, file: str, times: np.ndarray) -> Float64[np.ndarray, " t"]:
-    if times.ndim != 1 or not np.issubdtype(times.dtype, np.number):
+    if times.ndim != 1 or times.dtype.kind not in "iuf":
         raise _broken(episode, file, f"is {times.dtype} {times.shape}, but must be seconds (N,)")
+    times = times.astype(np.float64)
     if not np.isfinite(times).all():
         raise _broken(episode, file, "holds a time that is not finite")
     steps = np.diff(times)
     if (steps <= 0).any():
         at = int(np.argmax(steps <= 0))
         raise _broken(episode, file, f"does not rise between rows {at} and {at + 1}")
-    return times.astype(np.float64)
+    return times
 
 
 def read_metadata(episode: Path) -> dict[str, Any]:
@@ -150,15 +176,38 @@ def read_metadata(episode: Path) -> dict[str, Any]:
         EpisodeError: If it cannot be read, or a key is missing.
     """
     try:
-        metadata = json.loads((episode / "metadata.json").read_text())
-    except (OSError, ValueError) as error:
+        metadata = json.loads((episode / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise _broken(episode, "metadata.json", f"cannot be read ({error})") from error
+    if not isinstance(metadata, dict):
+        raise _broken(episode, "metadata.json", f"holds a {type(metadata).__name__}, not an object")
     for key in ("task_instruction", "arms", "cameras"):
         if key not in metadata:
             raise _broken(episode, "metadata.json", f"has no {key!r}")
-    if not str(metadata["task_instruction"]).strip():
-        raise _broken(episode, "metadata.json", "has an empty 'task_instruction'")
+    _check_task(episode, metadata["task_instruction"])
+    for key in ("arms", "cameras"):
+        names = metadata[key]
+        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
+            problem = f"has {key!r} {names!r}, but needs a list of different names"
+            raise _broken(episode, "metadata.json", problem)
+        for name in names:
+            check_file_name(name, what=f"one of the {key} of episode {episode.name}")
     return metadata
+
+
+def _check_task(episode: Path, task: object) -> None:
+    """Raise EpisodeError unless a task is text that can be stored."""
+    if not isinstance(task, str):
+        raise _broken(
+            episode, "metadata.json", f"has 'task_instruction' {task!r}, which is no text"
+        )
+    if not task.strip():
+        raise _broken(episode, "metadata.json", "has an empty 'task_instruction'")
+    try:
+        task.encode()
+    except UnicodeEncodeError as error:
+        problem = f"has a 'task_instruction' that is no Unicode text ({error})"
+        raise _broken(episode, "metadata.json", problem) from error
 
 
 def read_outcome(episode: Path) -> bool:
@@ -178,6 +227,8 @@ def _read_phase(episode: Path, num_rows: int) -> np.ndarray:
     phase = None
     if (episode / "phase.npy").exists():
         phase = _load(episode, "phase.npy")
+        if phase.ndim != 1:
+            raise _broken(episode, "phase.npy", f"has shape {phase.shape}, but must be (N,)")
         if len(phase) >= num_rows:
             unknown = sorted(set(np.unique(phase).tolist()) - set(PHASES))
             if unknown:
@@ -186,6 +237,9 @@ def _read_phase(episode: Path, num_rows: int) -> np.ndarray:
             return phase[:num_rows].astype("U16")
     if (episode / "interventions.npy").exists():
         flags = _load(episode, "interventions.npy")
+        if flags.ndim != 1 or flags.dtype.kind not in "biu":
+            problem = f"is {flags.dtype} {flags.shape}, but must be flags (N,)"
+            raise _broken(episode, "interventions.npy", problem)
         if len(flags) < num_rows:
             raise _broken(episode, "interventions.npy", f"has {len(flags)} of {num_rows} rows")
         return np.where(flags[:num_rows].astype(bool), CORRECTING, AUTONOMOUS).astype("U16")

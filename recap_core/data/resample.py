@@ -3,6 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from recap_core.data.info import MAX_FPS
+from recap_core.errors import EpisodeError
+
 MAX_RATE_ERROR = 0.01
 """Relative difference of rates up to which frames are taken as they are."""
 
@@ -10,6 +13,22 @@ MAX_RATE_ERROR = 0.01
 def measured_fps(timestamps: Float64[np.ndarray, " t"]) -> float:
     """``(N - 1) / (t_last - t_first)``, frames per second; needs two rising timestamps."""
     return float((len(timestamps) - 1) / (timestamps[-1] - timestamps[0]))
+
+
+def plausible_fps(timestamps: Float64[np.ndarray, " t"], *, episode: str) -> float:
+    """:func:`measured_fps` of an episode, if a robot can be that fast.
+
+    Raises:
+        EpisodeError: If the rate is above :data:`recap_core.data.info.MAX_FPS`.
+    """
+    with np.errstate(over="ignore", divide="ignore"):
+        rate = measured_fps(timestamps)
+    if not rate <= MAX_FPS:
+        raise EpisodeError(
+            f"episode {episode}: timestamps.npy says {rate:.4g} frames per second, more than "
+            f"{MAX_FPS}. It must hold seconds; correct it, or exclude the episode."
+        )
+    return rate
 
 
 def needs_resampling(source_fps: float, target_fps: int) -> bool:

@@ -13,13 +13,15 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from recap_core.data.columns import Feature
 from recap_core.errors import EpisodeError
 
 X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "0"}
 """One thread and no B-frames: the same frames give the same bytes on any machine."""
+_READER_OPTIONS = {"format_whitelist": "mov,mp4,matroska,webm,avi", "protocol_whitelist": "file"}
+"""No playlists: a file that calls itself a video must not make the reader open others."""
 KEYFRAME_INTERVAL = 2
 """Every second frame can be reached directly."""
 
@@ -43,7 +45,7 @@ class VideoInfo(NamedTuple):
 
 def _open(path: Path) -> InputContainer:
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options=_READER_OPTIONS)
     except (FFmpegError, OSError) as error:
         raise EpisodeError(
             f"video {path} cannot be opened ({error}): it is truncated or no video. "
@@ -87,6 +89,18 @@ def _packets(container: InputContainer, path: Path) -> list[av.Packet]:
         return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
     except FFmpegError as error:
         raise _broken(path, error) from error
+
+
+def packet_times(path: Path) -> Float64[np.ndarray, " p"]:
+    """Presentation time of every packet of a video, seconds, rising; nothing is decoded.
+
+    Raises:
+        EpisodeError: If it cannot be opened or read to the end.
+    """
+    with closing(_open(path)) as container:
+        base = container.streams.video[0].time_base or Fraction(1)
+        times = [float((packet.pts or 0) * base) for packet in _packets(container, path)]
+    return np.sort(np.array(times, dtype=np.float64))
 
 
 def read_frames_in_order(path: Path, *, start_s: float = 0.0) -> Generator[av.VideoFrame]:
@@ -174,6 +188,11 @@ def encode_video(
         stream = None
         for image in frames:
             if stream is None:
+                if image.shape[0] % 2 or image.shape[1] % 2:
+                    raise EpisodeError(
+                        f"frames for {target.name} have {image.shape[1]}x{image.shape[0]} pixels, "
+                        "but both sides must be even. Record or crop them to even sizes."
+                    )
                 stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = "yuv420p"

@@ -101,7 +101,7 @@ def test_a_truncated_video_is_refused(tmp_path: Path, keep: float) -> None:
 
 def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
     """Sound only is no camera."""
-    path = tmp_path / "sound.wav"
+    path = tmp_path / "sound.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), "s16", "mono")

@@ -1,0 +1,65 @@
+"""Which Arrow types the features of a dataset may have in its data files."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from recap_core.data.columns import Feature
+from recap_core.errors import ColumnError
+
+
+def value_type(name: str, dtype: str) -> pa.DataType:
+    """Arrow type of one number or text of a feature.
+
+    Raises:
+        ColumnError: If there is no such type, as for images that are not videos.
+    """
+    try:
+        return pa.type_for_alias(dtype)
+    except ValueError:
+        raise ColumnError(
+            f"feature {name} has dtype {dtype!r}, which is neither a number, text nor a video. "
+            "Leave it out, or store images as video."
+        ) from None
+
+
+def column_problem(name: str, column: pa.DataType, feature: Feature) -> str | None:
+    """How a column's type differs from what its feature says; None if it does not.
+
+    A scalar may be stored as a list of one; a vector as a list of fixed or open length (rows of
+    another length are found when they are read).
+    """
+    try:
+        value = value_type(name, feature["dtype"])
+    except ColumnError as error:
+        return str(error)
+    shape = list(feature["shape"])
+    inner, size = column, None
+    if _is_list(column):
+        inner, size = column.value_type, getattr(column, "list_size", None)
+    is_right = inner == value or (pa.types.is_string(value) and pa.types.is_large_string(inner))
+    if shape not in ([1], []):
+        is_right &= len(shape) == 1 and _is_list(column) and size in (None, shape[0])
+    elif _is_list(column):
+        is_right &= size in (None, 1)
+    if is_right:
+        return None
+    return f"is {column}, but info.json says {feature['dtype']} of shape {shape}"
+
+
+def _is_list(column: pa.DataType) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(column) for is_kind in kinds)
+
+
+def require_columns(
+    schema: pa.Schema, names: Iterable[str], features: Mapping[str, Feature], *, path: Path
+) -> None:
+    """Raise ColumnError unless a data file has these columns, each of the type of its feature."""
+    for name in names:
+        if schema.names.count(name) != 1:
+            raise ColumnError(f"{path} has no column {name}, but info.json does. Write it again.")
+        problem = column_problem(name, schema.field(name).type, features[name])
+        if problem:
+            raise ColumnError(f"column {name} of {path} {problem}. Write the dataset again.")
