@@ -1,0 +1,106 @@
+"""``recap doctor data`` as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli.doctor_command import doctor
+from recap_core.data.dataset_writer import DatasetSummary
+from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
+from recap_core.errors import ArtifactError, RecapError
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import MERGE, NORM_STATS, NoSettings
+
+EPISODES = [
+    SyntheticEpisode(length=20, interventions=tuple(range(5)), success=i < 2) for i in range(4)
+]
+
+
+def write_dataset(root: Path) -> DatasetSummary:
+    return write_synthetic_dataset(root, EPISODES, SyntheticRobot(cameras=()))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "dataset")
+    return tmp_path / "dataset"
+
+
+def test_a_healthy_dataset(dataset: Path) -> None:
+    """What was looked at, one calm line, exit code 0."""
+    done = CliRunner().invoke(doctor, ["data", str(dataset)])
+
+    assert done.exit_code == 0
+    assert "LeRobot dataset of 4 episodes, 80 frames at 10 fps, 0 cameras, 1 task" in done.stdout
+    assert done.stdout.splitlines()[-1] == "All is well: nothing to report."
+
+
+def test_a_broken_dataset(dataset: Path) -> None:
+    """A table with what, where and what to do; a verdict; exit code 1."""
+    (dataset / "data/chunk-000/copy.parquet").write_bytes(b"")
+    (dataset / "data/notes.txt").write_text("[bold]not markup[/bold]")
+
+    done = CliRunner().invoke(doctor, ["data", str(dataset)], env={"COLUMNS": "120"})
+
+    assert done.exit_code == 1
+    text = " ".join(done.stdout.split())
+    assert text.index("error") < text.index("warning")
+    assert "data/chunk-000/copy.parquet" in text
+    assert "→ move it out of data/" in text
+    assert text.endswith("Do not train on this: 2 errors, 1 warning.")
+
+
+def test_json_for_programs(dataset: Path) -> None:
+    """Every finding with its fields, and the counts."""
+    (dataset / "data/notes.txt").write_text("")
+
+    done = CliRunner().invoke(doctor, ["data", str(dataset), "--json", "--decode", "none"])
+
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["is_valid"], answer["num_warnings"]) == (0, True, 1)
+    (finding,) = answer["findings"]
+    assert finding["where"]["file"] == "data/notes.txt"
+    assert {"severity", "check", "value", "rule", "fix", "num_places"} <= set(finding)
+
+
+def test_an_artifact_by_name(recap_home: Path) -> None:
+    """A dataset in the store is found like anywhere else; other kinds are refused."""
+
+    def build(area: Build) -> Built:
+        return Built(write_dataset(area.output)._asdict())
+
+    def numbers(area: Build) -> Built:
+        (area.output / "numbers.txt").write_text("1")
+        return Built({"num_frames": 1})
+
+    store = Store(recap_home)
+    stored = store.produce(MERGE, NoSettings(), {}, name="merged", build=build)
+    stats = store.produce(NORM_STATS, NoSettings(), {}, name="stats", build=numbers)
+
+    done = CliRunner().invoke(doctor, ["data", stored.id[:8]])
+    assert done.exit_code == 0
+    assert "All is well" in done.stdout
+    refused = CliRunner().invoke(doctor, ["data", stats.id[:8]])
+    assert isinstance(refused.exception, RecapError)
+    unknown = CliRunner().invoke(doctor, ["data", "nothing"])
+    assert isinstance(unknown.exception, ArtifactError)
+
+
+def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:
+    """Through the real command: an error, the next step, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments.cli.main", "doctor", "data", "nowhere"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RECAP_HOME": str(tmp_path)},
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: nowhere is neither a directory nor an artifact")
+    assert len(done.stderr.splitlines()) == 1
