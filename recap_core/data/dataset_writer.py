@@ -6,7 +6,7 @@ writer hands out. ``meta/info.json`` is written last, so an unfinished dataset i
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from types import TracebackType
@@ -29,6 +29,7 @@ from recap_core.data.layout import (
     VERSION,
     VIDEO_PATH,
     arrow_schema,
+    new_parquet,
 )
 from recap_core.errors import ColumnError, DataError
 
@@ -129,6 +130,7 @@ class DatasetWriter:
         self._num_data_files = 0
         self._data: pq.ParquetWriter | None = None
         self._meta: pq.ParquetWriter | None = None
+        self._data_file, self._meta_file = ExitStack(), ExitStack()
         self._rows: list[dict[str, Any]] = []
         self._statistics: list[dict[str, FeatureStatistics]] = []
 
@@ -144,9 +146,8 @@ class DatasetWriter:
         self._close()
 
     def _close(self) -> None:
-        for writer in (self._data, self._meta):
-            if writer is not None:
-                writer.close()
+        with self._meta_file:  # closed even if the data file cannot be
+            self._data_file.close()
         self._data = self._meta = None
 
     @property
@@ -232,13 +233,13 @@ class DatasetWriter:
                 file_index=(self._num_data_files - 1) % FILES_PER_CHUNK,
             )
             if path.stat().st_size > self._max_data_file_bytes:
-                self._data.close()
+                self._data_file.close()
                 self._data = None
         if self._data is None:
             chunk_index, file_index = divmod(self._num_data_files, FILES_PER_CHUNK)
             path = self.root / DATA_PATH.format(chunk_index=chunk_index, file_index=file_index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._data = pq.ParquetWriter(path, self._schema, compression="snappy")
+            self._data = self._data_file.enter_context(new_parquet(path, self._schema))
             self._num_data_files += 1
         self._data.write_table(table)
         return divmod(self._num_data_files - 1, FILES_PER_CHUNK)
@@ -273,7 +274,7 @@ class DatasetWriter:
         if self._meta is None:
             path = self.root / EPISODES_PATH.format(chunk_index=0, file_index=0)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._meta = pq.ParquetWriter(path, table.schema, compression="snappy")
+            self._meta = self._meta_file.enter_context(new_parquet(path, table.schema))
         self._meta.write_table(table)
         self._rows.clear()
         # Aggregated statistics of aggregated statistics are the same, so memory stays bounded.

@@ -135,6 +135,22 @@ def reading_parquet(path: Path) -> Generator[None]:
         ) from error
 
 
+@contextmanager
+def new_parquet(path: Path, schema: pa.Schema) -> Generator[pq.ParquetWriter]:
+    """A parquet file to fill, closed whatever happens.
+
+    PyArrow leaves a file open whose last write fails, and tries again when it is collected: on a
+    full disk, that would keep the space of a file that is long removed.
+    """
+    with pa.OSFile(str(path), "wb") as sink:
+        writer = pq.ParquetWriter(sink, schema, compression="snappy")
+        try:
+            yield writer
+            writer.close()
+        finally:
+            writer.is_open = False
+
+
 def read_row_group(
     file: pq.ParquetFile, group: int, columns: Sequence[str] | None, *, path: Path
 ) -> pa.Table:

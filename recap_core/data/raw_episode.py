@@ -85,7 +85,11 @@ def episode_directories(recording: Path) -> list[Path]:
         raise DataError(f"there is no recording at {recording}. Check the path.")
     found = []
     for path in sorted(recording.glob("episode_*")):
-        if (path / IN_PROGRESS).exists():
+        try:
+            is_unfinished = (path / IN_PROGRESS).exists()
+        except PermissionError as error:
+            raise _broken(path, "the directory", f"cannot be read ({error})") from error
+        if is_unfinished:
             logger.warning("leaving out %s: it is still being recorded", path.name)
         elif not (path / "metadata.json").exists():
             logger.warning("leaving out %s: it has no metadata.json", path.name)

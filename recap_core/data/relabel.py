@@ -18,6 +18,7 @@ from recap_core.data.dataset_writer import emptied_on_error
 from recap_core.data.frames import column_to_numpy
 from recap_core.data.layout import (
     DatasetMeta,
+    new_parquet,
     open_parquet,
     read_meta,
     read_row_group,
@@ -128,7 +129,7 @@ def _rewrite(
     position = schema.get_field_index(ADV_IND)
     field, names = schema.field(position), pa.array(NAMES, pa.string())
     first = start
-    with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+    with new_parquet(target, schema) as writer:
         for group in range(file.num_row_groups):
             table = read_row_group(file, group, None, path=source)
             own = pa.array(codes[start : start + table.num_rows])

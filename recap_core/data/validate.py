@@ -97,12 +97,12 @@ def validate_recording(
     config = config or ValidateConfig()
     _require_directory(recording)
     findings = Findings()
-    _add(findings, raw_checks.check_unfinished(recording))
     try:
         paths = episode_directories(recording)
     except DataError as error:
         findings.add(from_error(error, check="recording"))
         return findings.sorted()
+    _add(findings, raw_checks.check_unfinished(recording))
     checks, tasks = _shared_checks(config, None), {}
     with (progress or Silent()).bar("check episodes", len(paths)) as bar:
         for number, path in enumerate(paths):

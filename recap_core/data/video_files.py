@@ -3,15 +3,15 @@
 Videos in a dataset are H.264, yuv420p, one constant frame rate, first frame at time 0.
 """
 
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from jaxtyping import Float64, UInt8
 
@@ -149,7 +149,7 @@ def copy_packets(source: Path, target: Path, *, fps: int) -> int:
         order = sorted(range(len(packets)), key=lambda i: packets[i].pts or 0)
         rank = {packet: position for position, packet in enumerate(order)}
         delay = max((i - rank[i] for i in range(len(packets))), default=0)
-        with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as copy:
+        with _new_video(target) as copy:
             output = copy.add_stream_from_template(stream)
             output.time_base = Fraction(1, fps)
             for i, packet in enumerate(packets):
@@ -160,9 +160,26 @@ def copy_packets(source: Path, target: Path, *, fps: int) -> int:
         return len(packets)
 
 
-def _muxer_options() -> dict[str, str]:
+@contextmanager
+def _new_video(target: Path) -> Generator[OutputContainer]:
+    """An mp4 container to fill.
+
+    The files are opened here, not by PyAV, which leaves its own open if the last write fails: on a
+    full disk, that would keep the space of a file that is long removed.
+    """
+
+    def reopen(url: str, flags: int, options: Mapping[str, str]) -> BinaryIO:
+        """The same file again, to be read while the index is moved to the front."""
+        del url, flags, options
+        return target.open("rb", buffering=0)
+
     # bitexact: no version strings, so the same packets give the same bytes.
-    return {"movflags": "+faststart", "fflags": "+bitexact"}
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with (
+        target.open("w+b", buffering=0) as file,
+        closing(av.open(file, "w", format="mp4", options=options, io_open=reopen)) as container,
+    ):
+        yield container
 
 
 def encode_video(
@@ -184,7 +201,7 @@ def encode_video(
         Frames encoded.
     """
     num_frames = 0
-    with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as container:
+    with _new_video(target) as container:
         stream = None
         for image in frames:
             if stream is None:

@@ -42,11 +42,11 @@ def atomic_directory(target: Path) -> Generator[Path]:
                 _put_in_place(draft, target)
             finally:
                 remove_plain_tree(draft)
-    except PermissionError as error:
-        raise DataError(
-            f"{target} cannot be written ({error}). Choose a directory that you may write to."
-        ) from error
     except OSError as error:
+        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise DataError(
+                f"{target} cannot be written ({error}). Choose a directory that you may write to."
+            ) from error
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise ArtifactError(

@@ -210,18 +210,24 @@ def clear_drafts(key: str, shelf: Shelf) -> None:
 
 
 @contextmanager
-def naming_full_disks(home: Path, *, subject: str) -> Generator[None]:
-    """Turn "no space left" and "quota exceeded" into an ArtifactError that says what to do."""
+def naming_disk_errors(home: Path, *, subject: str) -> Generator[None]:
+    """Turn a disk that is full or may not be written into an ArtifactError that says what to do."""
     try:
         yield
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            number = cause.errno if isinstance(cause, OSError) else None
+            if number in {errno.ENOSPC, errno.EDQUOT}:
                 raise ArtifactError(
                     f"no space left while {subject} wrote to {home} ({cause}). Nothing was "
                     "published and the unfinished output was removed; free space, for instance "
                     "with 'recap gc', and run it again."
+                ) from error
+            if cause is error and number in {errno.EROFS, errno.EACCES, errno.EPERM}:
+                raise ArtifactError(
+                    f"{home} cannot be written by {subject} ({cause}). Set RECAP_HOME to a "
+                    "directory that you may write to, or correct the permissions."
                 ) from error
             cause = cause.__cause__ or cause.__context__
         raise

@@ -33,7 +33,7 @@ from recap_core.lineage.publish import (
     clear_drafts,
     finish,
     move_aside,
-    naming_full_disks,
+    naming_disk_errors,
     publish,
     seal,
     sweep,
@@ -157,7 +157,7 @@ class Store:
             return found
         job = _Job(stage, config, inputs, name, key, self._code)
         with (
-            naming_full_disks(self.home, subject=job.subject),
+            naming_disk_errors(self.home, subject=job.subject),
             claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
         ):
             artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
