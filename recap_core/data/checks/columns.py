@@ -1,10 +1,10 @@
 """What every number and label of an episode must be (SPEC §3.1, §3.5, §9.4)."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 
-from recap_core.data.checks.episode import Episode, first_of, nothing
+from recap_core.data.checks.episode import Episode, first_of
 from recap_core.data.checks.finding import Finding
 from recap_core.data.columns import (
     ADV_IND,
@@ -36,9 +36,9 @@ class NumberCheck:
                 fix = "exclude the episode with an annotation and convert again"
                 yield from _wrong(episode, name, bad, rule, check="numbers", fix=fix)
 
-    def finish(self) -> Generator[Finding]:
+    def finish(self) -> Iterable[Finding]:
         """Nothing more."""
-        return nothing()
+        return ()
 
 
 class RecapColumnCheck:
@@ -65,9 +65,9 @@ class RecapColumnCheck:
         yield from _targets(episode)
         yield from _agreement(episode)
 
-    def finish(self) -> Generator[Finding]:
+    def finish(self) -> Iterable[Finding]:
         """Nothing more."""
-        return nothing()
+        return ()
 
 
 def _targets(episode: Episode) -> Generator[Finding]:

@@ -1,6 +1,6 @@
 """One episode as the checks see it, whether it comes from a dataset or a recording."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -58,8 +58,3 @@ def first_of(bad: np.ndarray) -> tuple[int, int]:
     """Position of the first marked frame, and how many are marked; at least one is."""
     frames = np.flatnonzero(bad)
     return int(frames[0]), len(frames)
-
-
-def nothing() -> Generator[Finding]:
-    """No finding."""
-    yield from ()

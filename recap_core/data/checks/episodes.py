@@ -1,12 +1,12 @@
 """Episodes against each other: twice the same, or much longer or shorter than the rest."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 import xxhash
 
 from recap_core.config.validation import ValidateConfig
-from recap_core.data.checks.episode import Episode, nothing
+from recap_core.data.checks.episode import Episode
 from recap_core.data.checks.finding import Finding, Place
 from recap_core.data.columns import ACTION, STATE
 
@@ -42,9 +42,9 @@ class DuplicateCheck:
             fix="nothing, if it is meant" if is_repeated else "exclude one with an annotation",
         )
 
-    def finish(self) -> Generator[Finding]:
+    def finish(self) -> Iterable[Finding]:
         """Nothing more."""
-        return nothing()
+        return ()
 
 
 class LengthCheck:

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from recap_core.data.checks.episode import Episode, first_of, nothing
+from recap_core.data.checks.episode import Episode, first_of
 from recap_core.data.checks.finding import Finding
 from recap_core.data.layout import DatasetMeta
 from recap_core.errors import DataError
@@ -103,7 +103,6 @@ def _promised_lengths(meta: DatasetMeta) -> list[int]:
 
 def _wrong(episode: Episode, name: str, bad: np.ndarray, rule: str) -> Generator[Finding]:
     if not bad.any():
-        yield from nothing()
         return
     frame, count = first_of(bad)
     yield Finding(

@@ -23,7 +23,7 @@ def check_prompts(tasks: Sequence[str]) -> Generator[Finding]:
                 where=Place(feature=f"task {index}"),
                 value=repr(task if len(task) <= 60 else f"{task[:60]}..."),
                 rule=rule,
-                fix="convert again with a task of your own (--task)",
+                fix="convert again with another task text",
             )
         plain = " ".join(task.split()).casefold().rstrip(".!")
         if plain in seen:

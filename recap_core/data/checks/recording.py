@@ -118,7 +118,7 @@ def _clock(path: Path, raw: RawEpisode, config: ValidateConfig) -> Generator[Fin
                 where=Place(episode=raw.name),
                 value=f"{measured:.2f} frames per second; the recorder was set to {nominal:g}",
                 rule=f"the rate drifts by more than {config.rate_error:.0%}",
-                fix="convert with the measured rate or --fps, and look for load on the recorder",
+                fix="set target_fps to resample, and look for load on the recorder",
             )
     steps = np.diff(raw.timestamps)
     usual = float(np.median(steps))

@@ -61,10 +61,12 @@ def _tables(path: Path, meta: DatasetMeta, report: Report) -> Generator[pa.Table
     if "episode_index" not in names:
         return  # reported; without it nobody knows where an episode ends
     with reading_parquet(path):
-        for batch in file.iter_batches(ROWS_PER_READ, columns=names):
-            if batch.column(names.index("episode_index")).null_count:
-                raise DataError(f"episode_index of {path} has empty cells. Write it again.")
-            yield pa.table(batch)
+        # One row group after the other: reading ahead over all of them holds the whole file.
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(ROWS_PER_READ, row_groups=[group], columns=names):
+                if batch.column("episode_index").null_count:
+                    raise DataError(f"episode_index of {path} has empty cells. Write it again.")
+                yield pa.table(batch)
 
 
 def _runs(ids: np.ndarray) -> Generator[slice]:
