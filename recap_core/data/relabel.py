@@ -60,10 +60,9 @@ def write_adv_ind(
             f"labels are codes from 0 to {len(NAMES) - 1} ({', '.join(NAMES)}), but codes from "
             f"{codes.min()} to {codes.max()} were given. Label the dataset again."
         )
-    num_frames = int(meta.episode_lengths.sum())
-    if len(codes) != num_frames:
+    if len(codes) != meta.episode_lengths.sum():
         raise ColumnError(
-            f"{len(codes)} labels were given, but {source} has {num_frames} frames. "
+            f"{len(codes)} labels were given, but {source} has {meta.num_frames} frames. "
             "Label this dataset, not another one."
         )
     # Codes with the words beside them: the text of a whole dataset would take much memory.

@@ -35,7 +35,7 @@ class DuplicateCheck:
             severity="note" if is_repeated else "warning",
             check="duplicates",
             where=episode.place(),
-            value=f"the same states and actions as {name}",
+            value=f"the same states and actions as {Place(episode=name)}",
             rule="an episode that a merge repeats counts more often, on purpose"
             if is_repeated
             else "an episode is recorded once: copies weigh it more and leak into held-out data",
