@@ -10,9 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recap_core.data.arrow_types import require_columns
 from recap_core.data.columns import Feature
 from recap_core.data.feature_statistics import aggregate_statistics, vector_statistics
-from recap_core.data.layout import DatasetMeta, open_parquet
+from recap_core.data.frames import column_to_numpy
+from recap_core.data.layout import (
+    DatasetMeta,
+    new_parquet,
+    open_parquet,
+    read_row_group,
+    require_features,
+)
 from recap_core.errors import ColumnError, DataError
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.files import walk
@@ -56,6 +64,7 @@ def rewrite_columns(  # noqa: PLR0913 - options are keyword-only
         ColumnError: If values do not fit the type of an existing column.
         DataError: If the source holds more or fewer rows than it promises.
     """
+    require_features(meta, ["index"])
     added = {name: ft for name, ft in features.items() if name not in meta.features}
     changes = {**(info or {}), **({"features": {**meta.features, **added}} if added else {})}
     skipped = {*left_out, *((INFO,) if changes else ())}
@@ -82,7 +91,8 @@ def rewrite_columns(  # noqa: PLR0913 - options are keyword-only
         target = output / path.relative_to(meta.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         left = {name: values.slice(start) for name, values in columns.items()}
-        start += _rewrite(path, target, left, features)
+        require_columns(open_parquet(path).schema_arrow, ["index"], meta.features, path=path)
+        start += _rewrite(path, target, left, features, first=start)
         new_bytes += target.stat().st_size
     if start != meta.num_frames:
         raise DataError(
@@ -124,14 +134,21 @@ def _rewrite(
     target: Path,
     columns: Mapping[str, pa.Array],
     features: Mapping[str, Feature],
+    *,
+    first: int,
 ) -> int:
-    """Copy one data file with the first values of ``columns``; returns its number of rows."""
+    """Copy one data file, whose first row is frame ``first``, with the first values of ``columns``.
+
+    Returns:
+        Its number of rows.
+    """
     file = open_parquet(source)
     schema = _with_fields(file.schema_arrow, features)
     start = 0
-    with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+    with new_parquet(target, schema) as writer:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
+            table = read_row_group(file, group, None, path=source)
+            _require_order(table, first + start, source)
             arrays = dict(zip(table.column_names, table.columns, strict=True))
             for name, values in columns.items():
                 rows = values.slice(start, table.num_rows)
@@ -142,8 +159,18 @@ def _rewrite(
                 arrays[name] = _cast(rows, schema.field(name), source)
             start += table.num_rows
             ordered = pa.table([arrays[name] for name in schema.names], schema=schema)
-            writer.write_table(ordered, row_group_size=table.num_rows)
+            writer.write_table(ordered, row_group_size=max(table.num_rows, 1))
     return start
+
+
+def _require_order(table: pa.Table, start: int, source: Path) -> None:
+    """Raise DataError unless rows are the frames from ``start`` on, which get their values."""
+    index = column_to_numpy(table.column("index"), name=f"column index of {source}")
+    if not np.array_equal(index, np.arange(start, start + table.num_rows)):
+        raise DataError(
+            f"index in {source} does not count on from {start}: values would go to other frames. "
+            "Write the dataset again."
+        )
 
 
 def _cast(values: pa.Array, field: pa.Field, source: Path) -> pa.Array:

@@ -281,7 +281,7 @@ DATA_CASES = [
     Case("index-from-five", column(DATA, "index", lambda old: [i + 5 for i in old]), "index", ROWS),
     Case("rows-swapped", rows(DATA, lambda n: [1, 0, *range(2, n)]), "index", ROWS),
     Case("frame-twice", rows(DATA, lambda n: [0, 0, *range(2, n)]), "index", ROWS),
-    Case("row-too-many", rows(DATA, lambda n: [*range(n), n - 1]), "11|more rows", ROWS),
+    Case("row-too-many", rows(DATA, lambda n: [*range(n), n - 1]), "11|more rows|index", ROWS),
     Case("row-missing", rows(DATA, lambda n: list(range(n - 1))), "11", ROWS),
     Case("no-rows", rows(DATA, lambda _: []), "11", ROWS),
     Case(
@@ -295,7 +295,7 @@ DATA_CASES = [
     ),
     Case("task-negative", column(DATA, "task_index", lambda o: [-1] * len(o)), "task", (merge,)),
     Case("task-changes", column(DATA, "task_index", put({2: 1})), "has 2 tasks", (merge,)),
-    Case("stray-parquet", copy(DATA, "data/chunk-000/old.parquet"), "22|more rows|11", ROWS),
+    Case("stray-parquet", copy(DATA, "data/chunk-000/old.parquet"), "22|more rows|11|index", ROWS),
     Case("data-link", symlink(DATA), "is a symbolic link", (relabel,)),
     Case("video-link", symlink(VIDEO), "is a symbolic link", (merge, relabel)),
     Case("video-missing", remove(VIDEO), "file-000.mp4", (merge, look)),
