@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -99,9 +99,31 @@ class DatasetMeta:
     def video_path(self, camera: str, chunk_index: int, file_index: int) -> Path:
         """One video file."""
         template = self.info.get("video_path") or VIDEO_PATH
-        return self.root / template.format(
-            video_key=camera, chunk_index=chunk_index, file_index=file_index
+        return path_inside(
+            self.root, template, video_key=camera, chunk_index=chunk_index, file_index=file_index
         )
+
+
+def path_inside(root: Path, template: str, **fields: str | int) -> Path:
+    """Path of a file of a dataset, from a template and names that the dataset itself supplies.
+
+    Raises:
+        DataError: If the template asks for other fields, or the path leaves the dataset.
+    """
+    try:
+        relative = template.format(**fields)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"path template {template!r} of {root} cannot be filled in ({error!r}); it may use "
+            f"{', '.join(fields)}. Correct meta/info.json."
+        ) from error
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{root} names the file {relative}, which is outside of the dataset. Correct the path "
+            "templates and the feature names in meta/info.json."
+        )
+    return root / path
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
