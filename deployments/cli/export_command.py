@@ -53,16 +53,19 @@ def dataset_directory(reference: str) -> Path:
 
     Raises:
         ConfigError: If the artifact is of another kind.
+        DataError: If there is no such directory.
         ArtifactError: If there is no such artifact, or it is damaged.
     """
     from recap_core.config.environment import recap_home
-    from recap_core.errors import ConfigError
+    from recap_core.errors import ConfigError, DataError
     from recap_core.lineage.artifacts import AnyDataset
     from recap_core.lineage.store import Store
 
-    path = Path(reference)
+    path = Path(reference).expanduser()
     if path.is_dir():
         return path.absolute()
+    if path.is_absolute() or reference.startswith("."):
+        raise DataError(f"there is no directory {path}. Check the path.")
     store = Store(recap_home())
     artifact = store.get(reference)
     if not isinstance(artifact, AnyDataset):

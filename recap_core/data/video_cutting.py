@@ -137,8 +137,9 @@ def _episodes(
         found[number].append(_Packet(packet, position, frame_index))
         num_found[number] += 1
         if num_found[number] == span.num_frames:
-            if len({packet.frame_index for packet in found[number]}) < span.num_frames:
-                break  # two at one time, none at another
+            num_different = len({packet.frame_index for packet in found[number]})
+            if num_different < span.num_frames:  # two at one time, none at another
+                raise _wrong_frames(source, span, num_different)
             yield span, found[number]
             found[number] = []
     for span, count in zip(spans, num_found, strict=True):
@@ -190,7 +191,7 @@ def _write_packets(packets: Sequence[_Packet], target: Path, *, fps: int) -> Non
     delay = max(i - packet.frame_index for i, packet in enumerate(packets))
     template, frame_s = cast("VideoStream", packets[0].packet.stream), Fraction(1, fps)
     with closing(av.open(str(target), "w", format="mp4", options=muxer_options())) as container:
-        stream = container.add_stream_from_template(template)
+        stream = container.add_stream_from_template(template, opaque=True)
         stream.time_base = frame_s
         for i, (packet, _, frame_index) in enumerate(packets):
             packet.stream = stream
