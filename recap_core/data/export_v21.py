@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,8 +163,8 @@ def _finish_videos(
 ) -> int:
     """Wait for all videos; returns how many had to be encoded again."""
     num_encoded = 0
-    for job in as_completed(videos):
-        path, num_spans = videos[job]
+    # In order, so that of several faults the same one is reported every time.
+    for job, (path, num_spans) in videos.items():
         encoded = job.result()
         if encoded:
             _log.info(

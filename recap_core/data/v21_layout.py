@@ -191,7 +191,7 @@ def _check_info(root: Path, info: dict[str, Any]) -> None:
     """Raise DataError unless what is read from ``info.json`` is there and of the right type."""
     for key in ("fps", "total_episodes", "total_frames", "chunks_size"):
         value = info.get(key, EPISODES_PER_CHUNK if key == "chunks_size" else None)
-        if not isinstance(value, int | float) or value != int(value) or value < 1:
+        if not (isinstance(value, int | float) and value >= 1 and value % 1 == 0):
             raise DataError(
                 f"{key} in meta/info.json of {root} is {value!r}; it must be a whole number "
                 "of at least 1. Write the dataset again."

@@ -4,11 +4,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from recap_core.data.columns import ACTION, IMAGE_PREFIX, STATE, vector_feature
 from recap_core.data.dataset_writer import DatasetWriter, Origin, VideoSpan
@@ -56,7 +57,8 @@ def picture(episode: int, t: int, camera: int) -> np.ndarray:
 def encode(path: Path, lengths: Sequence[int], encoding: Encoding, *, camera: int = 0) -> None:
     """Encode episodes one after the other into one mp4."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream(encoding.codec, rate=FPS, options=encoding.options)
+        added = container.add_stream(encoding.codec, rate=FPS, options=encoding.options)
+        stream = cast("VideoStream", added)
         stream.height = stream.width = 32
         stream.pix_fmt = "yuv420p"
         if "x264-params" not in encoding.options:

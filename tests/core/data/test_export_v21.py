@@ -183,25 +183,33 @@ def test_equal_datasets_give_equal_bytes(exported: Path, dataset: Path, tmp_path
 
 def test_more_than_a_thousand_episodes_take_several_chunks(tmp_path: Path) -> None:
     """Chunks count episodes, not files."""
-    with DatasetWriter(tmp_path / "v30", {ACTION: vector_feature(["x"])}, fps=10) as writer:
-        for number in range(1001):
-            writer.add_episode(
-                {ACTION: np.full(1, number, dtype=np.float32)},
-                task="wait",
-                origin=Origin("here", 0, ""),
-                videos={},
-                image_statistics={},
-            )
+    root, count = tmp_path / "v30", np.arange(1001)
+    with DatasetWriter(root, {ACTION: vector_feature(["x", "y"])}, fps=10) as writer:
+        writer.add_episode(
+            {ACTION: np.stack([count, -count], axis=1).astype(np.float32)},
+            task="wait",
+            origin=Origin("here", 0, ""),
+            videos={},
+            image_statistics={},
+        )
         writer.finish()
+    # One episode of 1001 frames becomes 1001 episodes of one frame.
+    table = pq.read_table(root / DATA)
+    for name, values in {"episode_index": count, "frame_index": 0 * count}.items():
+        table = with_values(table, name, lambda _, values=values: values)
+    pq.write_table(with_values(table, "timestamp", np.zeros_like), root / DATA)
+    episodes = {"episode_index": count, "tasks": [["wait"]] * 1001, "length": 0 * count + 1}
+    pq.write_table(pa.table(episodes), root / EPISODES)
+    edit_info(lambda info: info.update(total_episodes=1001))(root)
 
-    export_v21(tmp_path / "v30", tmp_path / "v21")
+    export_v21(root, tmp_path / "v21")
 
     info = json.loads((tmp_path / "v21/meta/info.json").read_text())
     assert (info["total_chunks"], info["total_videos"], info["video_path"]) == (2, 0, None)
     assert len(list((tmp_path / "v21/data/chunk-000").iterdir())) == 1000
     (last,) = (tmp_path / "v21/data/chunk-001").iterdir()
     assert last.name == "episode_001000.parquet"
-    assert pq.read_table(last).column("index").to_pylist() == [1000]
+    assert pq.read_table(last).column(ACTION).to_pylist() == [[1000.0, -1000.0]]
 
 
 def test_statistics_that_are_missing_are_taken(
