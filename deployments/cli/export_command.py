@@ -52,27 +52,21 @@ def dataset_directory(reference: str) -> Path:
     """Directory of a dataset of the store, after checking its content, or of any other dataset.
 
     Raises:
-        ConfigError: If the artifact is of another kind.
+        IncompatibleError: If the artifact is of another kind.
         DataError: If there is no such directory.
         ArtifactError: If there is no such artifact, or it is damaged.
     """
-    from recap_core.config.environment import recap_home
-    from recap_core.errors import ConfigError, DataError
+    from deployments.cli.artifact_arguments import artifact_of_kind, open_store
+    from recap_core.errors import DataError
     from recap_core.lineage.artifacts import AnyDataset
-    from recap_core.lineage.store import Store
 
     path = Path(reference).expanduser()
     if path.is_dir():
         return path.absolute()
     if path.is_absolute() or reference.startswith("."):
         raise DataError(f"there is no directory {path}. Check the path.")
-    store = Store(recap_home())
-    artifact = store.get(reference)
-    if not isinstance(artifact, AnyDataset):
-        raise ConfigError(
-            f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is no dataset. "
-            "List the datasets of the store with: recap lineage graph"
-        )
+    store = open_store()
+    artifact = artifact_of_kind(store, reference, AnyDataset, wanted="a dataset")
     store.verify(artifact)
     return store.path(artifact)
 

@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(home: Path, tmp_path: Path) -> N
     ("dataset", "directory", "message"),
     [
         ("stats", "out", "no artifact 'stats'"),
-        ("STATS", "out", "norm_stats stats-.* is no dataset"),
+        ("STATS", "out", "is norm_stats stats-.*, but a dataset was expected"),
         ("demo/sim-aloha/dataset", "SOURCE/out", "is inside of the dataset"),
         ("demo/sim-aloha/dataset", ".", "is not empty"),
     ],
