@@ -18,6 +18,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from recap_core.data.index_columns import TOLERANCE_S
 from recap_core.data.video_files import (
     broken_video,
     encode_lossless,
@@ -26,9 +27,6 @@ from recap_core.data.video_files import (
     read_frames_in_order,
 )
 from recap_core.errors import EpisodeError
-
-TOLERANCE_S = 1e-4
-"""LeRobot's tolerance between a frame's time and its row's."""
 
 
 class Span(NamedTuple):

@@ -234,7 +234,7 @@ def image_statistics(path: Path, *, start_s: float, num_frames: int) -> FeatureS
 
     Args:
         path: Video that holds the episode.
-        start_s: Time of its first frame, true to half a frame, seconds.
+        start_s: Time of its first frame or up to one frame before, seconds.
         num_frames: Its frames.
 
     Raises:

@@ -275,6 +275,12 @@ def shorten_video(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-400])
 
 
+def spoil_parquet(root: Path) -> None:
+    content = bytearray((root / DATA).read_bytes())
+    content[200:1200] = bytes(1000)
+    (root / DATA).write_bytes(content)
+
+
 MALFORMED = {
     "no video": (
         lambda root: (root / f"videos/{HEAD}/chunk-000/file-001.mp4").unlink(),
@@ -282,6 +288,7 @@ MALFORMED = {
     ),
     "short video": (shorten_video, "file-002.mp4 .*damaged|file-002.mp4 holds"),
     "no data": (lambda root: shutil.rmtree(root / "data"), "do not hold the 46 rows"),
+    "damaged data": (spoil_parquet, "file-000.parquet cannot be read"),
     "fewer rows": (edit_table(DATA, lambda t: t.slice(0, 45)), "do not hold the 46 rows"),
     "rows swapped": (
         edit_table(DATA, lambda t: t.take([1, 0, *range(2, 46)])),

@@ -217,6 +217,12 @@ def swap_video(root: Path) -> None:
     shutil.copy(root / VIDEO.replace("000001", "000002"), root / VIDEO)
 
 
+def spoil_parquet(root: Path) -> None:
+    content = bytearray((root / DATA).read_bytes())
+    content[50:350] = bytes(300)
+    (root / DATA).write_bytes(content)
+
+
 def half_a_video(root: Path) -> None:
     encode(root / VIDEO, [4], ONE_KEYFRAME)
     os.truncate(root / VIDEO, (root / VIDEO).stat().st_size // 2)
@@ -270,6 +276,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "length is text": (edit_json("episodes.jsonl", lambda row: row.update(length="5")), "'5'"),
     "frames disagree": (info(total_frames=16), "holds 15 frames, but info.json says 16"),
     "no parquet": (lambda root: (root / DATA).unlink(), "episode_000001.parquet cannot be read"),
+    "damaged parquet": (spoil_parquet, "episode_000001.parquet cannot be read"),
     "cut parquet": (lambda root: os.truncate(root / DATA, 900), "cannot be read"),
     "fewer rows": (edit_rows(lambda t: t.slice(1)), "holds 3 rows, but .* says 4"),
     "duplicate frame": (edit_rows(lambda t: t.take([0, 1, 1, 3])), "frame_index in row 2"),
