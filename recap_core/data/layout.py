@@ -163,7 +163,13 @@ def read_meta(root: Path) -> DatasetMeta:
         if key not in info:
             raise DataError(f"meta/info.json of {root} has no {key!r}. Write the dataset again.")
     table = open_parquet(root / "meta" / "tasks.parquet").read()
-    order = np.argsort(table.column("task_index").to_numpy())
+    task_index = table.column("task_index").to_numpy()
+    order = np.argsort(task_index)
+    if not np.array_equal(task_index[order], np.arange(len(order))):
+        raise DataError(
+            f"meta/tasks.parquet of {root} numbers its tasks {task_index.tolist()}; they must run "
+            "from 0 without gap or repetition. Write the dataset again."
+        )
     texts = table.column("task" if "task" in table.column_names else "__index_level_0__")
     return DatasetMeta(
         root=root,

@@ -306,6 +306,10 @@ MALFORMED = {
         edit_table(DATA, lambda t: t.drop_columns(["timestamp"])),
         "episode 0 of .* lacks timestamp",
     ),
+    "a gap in tasks": (
+        edit_table("meta/tasks.parquet", lambda t: with_values(t, "task_index", lambda v: 2 * v)),
+        r"numbers its tasks \[0, 2\]",
+    ),
     "episode repeated": (
         edit_table(EPISODES, lambda t: with_values(t, "episode_index", lambda v: np.minimum(v, 2))),
         r"numbers its episodes \[0, 1, 2, 2\]",
