@@ -6,6 +6,7 @@ import typer
 
 from deployments.cli import dataset_commands
 from deployments.cli.export_command import export
+from deployments.cli.import_command import import_dataset
 from deployments.cli.labels_commands import labels
 from deployments.cli.view_command import view
 
@@ -21,6 +22,7 @@ def add_data_commands(app: typer.Typer) -> None:
             function
         )
 
+    add("import", import_dataset, "./my_rollouts --outcomes marks.csv")
     add("annotate", dataset_commands.annotate, f"{ROUND} -e 17 --outcome failure")
     demonstrations = "demo/sim-aloha/demonstrations"
     add("merge", dataset_commands.merge, f"{demonstrations} {ROUND} --repeat 2 --repeat 1")

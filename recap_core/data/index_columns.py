@@ -35,14 +35,20 @@ def check_index_columns(
     for name in index_features():
         if name not in table.column_names or table.column(name).null_count:
             raise ColumnError(f"{where} lacks {name}, or has empty cells in it. Write it again.")
+        kind = table.column(name).type
+        if not (pa.types.is_integer(kind) or (name == "timestamp" and pa.types.is_floating(kind))):
+            raise ColumnError(f"{name} of {where} holds {kind}, not numbers. Write it again.")
     for name, wanted in expected.items():
         values = table.column(name).to_numpy()
         tolerance = TOLERANCE_S if name == "timestamp" else 0
         wrong = np.flatnonzero(~(np.abs(values - wanted) <= tolerance))
         if wrong.size:
-            row = wrong[0]
+            row, reason = wrong[0], "frames are missing, repeated or out of order"
+            span_s = float(values[-1] - values[0])
+            if name == "timestamp" and span_s > 0:
+                reason = f"the rows run at {(len(values) - 1) / span_s:.4g} Hz, not at {fps} fps"
             raise ColumnError(
                 f"{name} in row {row} of {where} is {values[row]:.9g}, but must be "
-                f"{wanted[row]:.9g} ({wrong.size} of {table.num_rows} rows are wrong): frames are "
-                "missing, repeated or out of order. Write the dataset again."
+                f"{wanted[row]:.9g} ({wrong.size} of {table.num_rows} rows are wrong): {reason}. "
+                "Write the dataset again."
             )

@@ -58,9 +58,10 @@ def open_video(path: Path) -> InputContainer:
             f"video {path} cannot be opened ({error}): it is truncated or no video. "
             "Exclude the episode with an annotation, or restore the file."
         ) from error
-    if not container.streams.video:
+    # An unknown codec leaves a stream without a context.
+    if not container.streams.video or not container.streams.video[0].codec_context:
         container.close()
-        raise EpisodeError(f"{path} has no video stream. Restore the file.")
+        raise EpisodeError(f"{path} has no video stream of a known codec. Restore the file.")
     return container
 
 
