@@ -166,6 +166,7 @@ class _Source:
         kept = [name for name in names if name not in index_features()]
         rows = meta.episodes_with_statistics()
         for episode, table in enumerate(episode_tables(meta, [*kept, *_PLACED])):
+            require_columns(table.schema, [*kept, *_PLACED], meta.features, path=meta.root)
             _require_place(table, meta, episode)
             row = rows.slice(episode, 1).to_pylist()[0]
             key = key_of_row(row, episode=episode, dataset=self._name)
@@ -275,7 +276,6 @@ def episode_tables(meta: DatasetMeta, names: Sequence[str]) -> Generator[pa.Tabl
     num_pending, wanted = 0, next(lengths, None)
     for path in meta.data_files:
         file = open_parquet(path)
-        require_columns(file.schema_arrow, names, meta.features, path=path)
         for group in range(file.num_row_groups):
             table = read_row_group(file, group, names, path=path)
             while wanted is not None and num_pending + table.num_rows >= wanted:

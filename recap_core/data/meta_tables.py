@@ -28,8 +28,8 @@ def task_texts(table: pa.Table, root: Path) -> tuple[str, ...]:
         )
     if not np.array_equal(np.sort(index), np.arange(len(index))):
         raise DataError(
-            f"task_index in {where} is {index.tolist()[:8]}, but must count 0, 1, 2, ... "
-            "Write the dataset again."
+            f"{where} numbers its tasks {index.tolist()[:8]}, but task_index must count 0, 1, 2, "
+            "... Write the dataset again."
         )
     return tuple(column.take(np.argsort(index)).to_pylist())
 
@@ -79,11 +79,8 @@ def _refuse(bad: np.ndarray, name: str, values: np.ndarray, rule: str, where: st
 
 
 def _column(table: pa.Table, name: str, where: str) -> pa.ChunkedArray:
-    if table.column_names.count(name) != 1:
-        raise DataError(
-            f"{where} has {table.column_names.count(name)} columns {name}, but needs one. "
-            "Write the dataset again."
-        )
+    if name not in table.column_names:
+        raise DataError(f"{where} has no column {name}. Write the dataset again.")
     return table.column(name)
 
 
