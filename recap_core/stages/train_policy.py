@@ -68,15 +68,14 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
         statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         params = _first_params(start, config, statistics, store)
         model = Policy(config.policy.model)
-        runs = runtime or TrainRuntime()
-        images = _images(table, config, store, runs, progress)
+        images = _images(table, config, store, runtime, progress)
         work = area.work / "training"
         state = train(
             policy_loss(model, config.train.loss_weight, augment=config.train.augment),
             params,
             _batches(table, statistics, config, images),
             config.train,
-            runs,
+            runtime or TrainRuntime(),
             work=work,
             trainable=trainable_mask(config.policy.model, params),
             progress=progress,
@@ -174,7 +173,7 @@ def _images(
     table: "FrameTable",
     config: TrainPolicyConfig,
     store: Store,
-    runtime: TrainRuntime,
+    runtime: TrainRuntime | None,
     progress: Progress | None,
 ) -> "ImageSource | None":
     model, views = config.policy.model, config.policy.embodiment.views
@@ -186,7 +185,7 @@ def _images(
         config.train,
         image_px=model.image_px,
         store=store,
-        runtime=runtime,
+        runtime=runtime or TrainRuntime(),
         progress=progress,
     )
 

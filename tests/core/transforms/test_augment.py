@@ -1,6 +1,7 @@
 """Random changes of training images."""
 
 import colorsys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from recap_core.config.training import AugmentConfig
 from recap_core.transforms.augment import augment_images, moved_image, recolored_image
 
+GOLDEN = Path(__file__).parents[2] / "golden/openpi/augment.npz"
 AUGMENT = jax.jit(augment_images, static_argnums=2)
 MOVE, RECOLOR = jax.jit(moved_image), jax.jit(recolored_image)
 
@@ -43,6 +45,17 @@ def recolored(
 ) -> np.ndarray:
     amounts = map(jnp.asarray, (brightness, contrast, hue))
     return np.asarray(RECOLOR(jnp.asarray(image), *amounts))
+
+
+def test_images_are_those_that_openpi_trains_on() -> None:
+    """The same keys make the same crops, turns and colours as augmax 0.4.1 under openpi."""
+    golden = np.load(GOLDEN, allow_pickle=False)
+    pixels = jnp.asarray(golden["image_uint8"], jnp.float32) / 255 * 2 - 1
+
+    changed = augmented({"base_0_rgb": pixels, "left_wrist_0_rgb": pixels})
+
+    np.testing.assert_allclose(changed["base_0_rgb"], golden["base"], atol=2e-4)
+    np.testing.assert_allclose(changed["left_wrist_0_rgb"], golden["wrist"], atol=2e-4)
 
 
 def test_the_key_alone_decides() -> None:
