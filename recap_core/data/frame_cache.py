@@ -35,7 +35,7 @@ from recap_core.errors import DataError
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.digests import content_digests
 from recap_core.lineage.files import sync
-from recap_core.lineage.locks import claim
+from recap_core.lineage.locks import claim, try_claim
 from recap_core.progress import Progress, Silent
 
 _log = logging.getLogger(__name__)
@@ -136,6 +136,7 @@ class FrameCache:
                 f"{self.budget_bytes / 1e9:.1f} GB. Free some disk space or raise image_cache_gb, "
                 "set sampling.order to blocks, or lower model.image_px."
             )
+        self._remove_drafts()
         self._make_room(frames, image_px)
         opened: dict[Path, CachedVideo] = {}
         threads = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
@@ -177,8 +178,6 @@ class FrameCache:
             found = self._trusted(path, image_px)  # another process may have been faster
             if found is not None:
                 return found
-            for leftover in self.directory.glob(f".{path.name}.*"):
-                leftover.unlink()  # of a killed process: nobody else writes this file now
             return self._decode(video, path, image_px)
 
     def _decode(self, video: Path, path: Path, image_px: int) -> CachedVideo:
@@ -238,6 +237,15 @@ class FrameCache:
             if (after.st_ino, after.st_mtime_ns) == (status.st_ino, status.st_mtime_ns):
                 self._checked.put([(after, digest.hex())])
         return CachedVideo(path, image_px, times_s)
+
+    def _remove_drafts(self) -> None:
+        """Remove what killed processes left half-written."""
+        for draft in self.directory.glob(f".*{_SUFFIX}.*"):
+            final = self.directory / draft.stem[1:]
+            held = try_claim(final.with_suffix(".lock"))
+            if held is not None:  # else it is being written now
+                draft.unlink(missing_ok=True)
+                held.release()
 
     def _make_room(self, frames: Mapping[Path, int], image_px: int) -> None:
         """Remove the files used longest ago until what is missing fits into the budget."""

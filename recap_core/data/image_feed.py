@@ -65,9 +65,9 @@ def image_source(  # noqa: PLR0913 - options are keyword-only
         EpisodeError: If a video is missing, damaged or too short.
     """
     require_features(meta, list(cameras))
-    num_images = meta.num_frames * len(cameras)
-    if mode == "auto" and is_in_blocks and not cache.fits(num_images, image_px=image_px):
-        mode = "decode"
+    if mode == "auto" and is_in_blocks:
+        num_images = sum(_frames_per_video(meta, cameras).values())
+        mode = "cache" if cache.fits(num_images, image_px=image_px) else "decode"
     if mode == "decode":
         return DecodedImages(meta, cameras, image_px=image_px)
     return CachedImages(meta, cameras, image_px=image_px, cache=cache, progress=progress)
@@ -103,14 +103,10 @@ class CachedImages:
         self._image_px = image_px
         self._ends = np.cumsum(meta.episode_lengths)
         self._starts = self._ends - meta.episode_lengths
-        spans = {camera: _episode_videos(meta, camera) for camera in cameras}
         self._videos = cache.prepare(
-            _frames_per_video(meta, spans), image_px=image_px, progress=progress
+            _frames_per_video(meta, cameras), image_px=image_px, progress=progress
         )
-        self._places = {
-            camera: _Place([path for path, _ in span], _first_frames(meta, span, self._videos))
-            for camera, span in spans.items()
-        }
+        self._places = {camera: _place(meta, camera, self._videos) for camera in cameras}
 
     def feed(self, order: FrameOrder, rows: slice) -> ImageFeed:
         """The images of ``order.indices(step)[rows]`` for every step."""
@@ -151,27 +147,23 @@ def _episode_videos(meta: DatasetMeta, camera: str) -> list[tuple[Path, float]]:
     ]
 
 
-def _frames_per_video(
-    meta: DatasetMeta, spans: dict[str, list[tuple[Path, float]]]
-) -> dict[Path, int]:
+def _frames_per_video(meta: DatasetMeta, cameras: Sequence[str]) -> dict[Path, int]:
     """Frames that a video holds, as far as the episodes tell; repeated episodes count once."""
     lengths: dict[tuple[Path, float], int] = {}
-    for span in spans.values():
-        lengths |= dict(zip(span, meta.episode_lengths.tolist(), strict=True))
+    for camera in cameras:
+        spans = _episode_videos(meta, camera)
+        lengths |= dict(zip(spans, meta.episode_lengths.tolist(), strict=True))
     videos: dict[Path, int] = {}
     for (path, _), length in lengths.items():
         videos[path] = videos.get(path, 0) + length
     return videos
 
 
-def _first_frames(
-    meta: DatasetMeta, span: list[tuple[Path, float]], videos: dict[Path, CachedVideo]
-) -> Int64[np.ndarray, " e"]:
-    first = np.zeros(len(span), dtype=np.int64)
-    for episode, ((path, start_s), length) in enumerate(
-        zip(span, meta.episode_lengths.tolist(), strict=True)
-    ):
-        times_s = videos[path].times_s
+def _place(meta: DatasetMeta, camera: str, videos: dict[Path, CachedVideo]) -> _Place:
+    spans = _episode_videos(meta, camera)
+    first = np.zeros(len(spans), dtype=np.int64)
+    for episode, (path, start_s) in enumerate(spans):
+        times_s, length = videos[path].times_s, int(meta.episode_lengths[episode])
         first[episode] = np.searchsorted(times_s, start_s - TIME_TOLERANCE_S)
         num_images = len(times_s) - int(first[episode])
         if num_images < length:
@@ -179,7 +171,7 @@ def _first_frames(
                 f"{path} ends after {num_images} of the {length} frames of episode {episode}. "
                 "The video is truncated; write the dataset again."
             )
-    return first
+    return _Place([path for path, _ in spans], first)
 
 
 class DecodedImages:

@@ -13,6 +13,7 @@ import pytest
 from recap_core.data.frame_cache import FrameCache
 from recap_core.data.video_files import encode_video
 from recap_core.errors import DataError, EpisodeError
+from recap_core.lineage.locks import claim
 
 PX = 16
 NUM_FRAMES = 6
@@ -113,16 +114,20 @@ def test_a_damaged_file_is_decoded_again(
 
 
 def test_what_a_killed_process_left_is_removed(videos: list[Path], tmp_path: Path) -> None:
-    """A half-written draft is neither read nor kept."""
+    """A half-written draft is neither read nor kept, unless its writer is alive."""
     cache = FrameCache(tmp_path / "cache")
-    name = cache.open(videos[0], image_px=PX).path.name
-    (cache.directory / name).unlink()
-    draft = cache.directory / f".{name}.0123456789ab"
-    draft.write_bytes(b"half")
+    cache.directory.mkdir()
+    drafts = [cache.directory / f".{name}.frames.0123456789ab" for name in "ab"]
+    for draft in drafts:
+        draft.write_bytes(b"half")
 
+    with claim(cache.directory / "b.lock", timeout_s=0, subject="a live writer"):
+        cache.prepare({videos[0]: 6}, image_px=PX)
+        assert [draft.exists() for draft in drafts] == [False, True]
+
+    cache.prepare({videos[0]: 6}, image_px=PX)
+    assert not drafts[1].exists()
     assert frames(cache, videos[0]).shape == (6, PX, PX, 3)
-    assert set(cache.directory.glob(".*")) == set()
-    assert set(files(cache)) == {name}
 
 
 def _open_with_others(

@@ -12,20 +12,20 @@ from recap_core.config.training import AugmentConfig
 from recap_core.transforms.augment import augment_images, moved_image, recolored_image
 
 GOLDEN = Path(__file__).parents[2] / "golden/openpi/augment.npz"
+VIEWS = BASE, LEFT, RIGHT = "base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb"
 AUGMENT = jax.jit(augment_images, static_argnums=2)
 MOVE, RECOLOR = jax.jit(moved_image), jax.jit(recolored_image)
 
 
-def picture(seed: int = 0, num: int = 4, px: int = 12) -> jax.Array:
-    """Images of a batch, in [-1, 1]."""
-    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (num, px, px, 3)), jnp.float32)
+def picture(seed: int = 0, px: int = 20) -> jax.Array:
+    """Six images, in [-1, 1]."""
+    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (6, px, px, 3)), jnp.float32)
 
 
-def augmented(
-    images: dict[str, jax.Array], seed: int = 0, **changes: float
-) -> dict[str, np.ndarray]:
-    config = AugmentConfig.model_validate(changes)
-    return {v: np.asarray(a) for v, a in AUGMENT(jax.random.key(seed), images, config).items()}
+def augmented(pixels: jax.Array, seed: int = 0, **changes: float) -> dict[str, np.ndarray]:
+    """The same images in all views, augmented."""
+    config, views = AugmentConfig.model_validate(changes), dict.fromkeys(VIEWS, pixels)
+    return {v: np.asarray(a) for v, a in AUGMENT(jax.random.key(seed), views, config).items()}
 
 
 def moved(
@@ -52,62 +52,63 @@ def test_images_are_those_that_openpi_trains_on() -> None:
     golden = np.load(GOLDEN, allow_pickle=False)
     pixels = jnp.asarray(golden["image_uint8"], jnp.float32) / 255 * 2 - 1
 
-    changed = augmented({"base_0_rgb": pixels, "left_wrist_0_rgb": pixels})
+    changed = augmented(pixels)
 
-    np.testing.assert_allclose(changed["base_0_rgb"], golden["base"], atol=2e-4)
-    np.testing.assert_allclose(changed["left_wrist_0_rgb"], golden["wrist"], atol=2e-4)
+    np.testing.assert_allclose(changed[BASE], golden["base"], atol=2e-4)
+    np.testing.assert_allclose(changed[LEFT], golden["wrist"], atol=2e-4)
 
 
 def test_the_key_alone_decides() -> None:
     """The same key gives the same images, bit for bit; another key gives others."""
-    images = {"base_0_rgb": picture(), "left_wrist_0_rgb": picture(1)}
+    first, again, other = (augmented(picture(), seed) for seed in (3, 3, 4))
 
-    first, again, other = augmented(images, 3), augmented(images, 3), augmented(images, 4)
-
-    for view in images:
+    for view in VIEWS:
         np.testing.assert_array_equal(first[view], again[view])
         assert not np.allclose(first[view], other[view], atol=1e-2)
 
 
 def test_nothing_asked_nothing_changed() -> None:
     """Without crop, rotation and colour the images come back."""
-    images = {"base_0_rgb": picture(), "right_wrist_0_rgb": picture(1)}
-
-    same = augmented(images, crop=1, rotate_deg=0, color_share=0)
-
-    for view, pixels in images.items():
-        np.testing.assert_allclose(same[view], pixels, atol=1e-6)
+    for pixels in augmented(picture(), crop=1, rotate_deg=0, color_share=0).values():
+        np.testing.assert_allclose(pixels, picture(), atol=1e-6)
 
 
 def test_only_views_off_the_wrist_are_moved() -> None:
     """Crop and rotation alone leave wrist cameras as they are."""
-    images = {"base_0_rgb": picture(), "left_wrist_0_rgb": picture()}
+    changed = augmented(picture(), color_share=0)
 
-    changed = augmented(images, color_share=0)
-
-    np.testing.assert_allclose(changed["left_wrist_0_rgb"], picture(), atol=1e-6)
-    assert not np.allclose(changed["base_0_rgb"], picture(), atol=1e-2)
+    np.testing.assert_allclose(changed[LEFT], picture(), atol=1e-6)
+    assert not np.allclose(changed[BASE], picture(), atol=1e-2)
 
 
 def test_both_wrists_change_colour_alike_and_samples_do_not() -> None:
     """One key per sample for all cameras."""
-    same = jnp.repeat(picture(num=1), 8, axis=0)
+    same = jnp.repeat(picture()[:1], 6, axis=0)
 
-    changed = augmented({"left_wrist_0_rgb": same, "right_wrist_0_rgb": same}, color_share=1)
+    changed = augmented(same, color_share=1)
 
-    left, right = changed.values()
-    np.testing.assert_array_equal(left, right)
-    assert len({sample.tobytes() for sample in left}) == 8
+    np.testing.assert_array_equal(changed[LEFT], changed[RIGHT])
+    assert len({sample.tobytes() for sample in changed[LEFT]}) == 6
 
 
 def test_about_half_of_the_samples_change_colour() -> None:
     """The default share, give or take four standard errors."""
-    pixels = picture(num=400, px=2)
+    pixels = picture()
 
-    changed = augmented({"left_wrist_0_rgb": pixels})["left_wrist_0_rgb"]
+    batches = [augmented(pixels, seed)[LEFT] for seed in range(70)]
 
-    is_changed = (np.abs(changed - np.asarray(pixels)) > 1e-4).any((1, 2, 3))
-    assert is_changed.mean() == pytest.approx(0.5, abs=4 * 0.5 / 20)
+    is_changed = (np.abs(np.stack(batches) - np.asarray(pixels)) > 1e-4).any((2, 3, 4))
+    assert is_changed.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(420))
+
+
+def test_crops_stay_inside_the_image() -> None:
+    """A white picture stays white; only the outermost pixels may mix with the black outside."""
+    white = jnp.ones((6, 20, 20, 3))
+
+    for seed in range(10):
+        cropped = augmented(white, seed, rotate_deg=0, color_share=0)[BASE]
+        np.testing.assert_allclose(cropped[:, 1:-1, 1:-1], 1.0, atol=1e-5)
+        assert cropped.min() > 0
 
 
 def test_a_shifted_window_by_hand() -> None:
@@ -137,16 +138,6 @@ def test_a_quarter_turn_by_hand() -> None:
     turned = moved(image, angle=np.pi / 2)
 
     np.testing.assert_allclose(turned, np.rot90(image), atol=1e-4)
-
-
-def test_crops_stay_inside_the_image() -> None:
-    """A white picture stays white; only the outermost pixels may mix with the black outside."""
-    white = {"base_0_rgb": jnp.ones((64, 12, 12, 3))}
-
-    cropped = augmented(white, rotate_deg=0, color_share=0, crop=0.8)["base_0_rgb"]
-
-    np.testing.assert_allclose(cropped[:, 1:-1, 1:-1], 1.0, atol=1e-5)
-    assert cropped.min() > 0.5
 
 
 def test_a_turned_image_has_black_corners_and_an_unchanged_middle() -> None:
