@@ -16,7 +16,7 @@ from recap_core.data.batches import FrameOrder
 from recap_core.data.block_order import Block, BlockOrder
 from recap_core.data.frame_cache import CachedVideo, FrameCache
 from recap_core.data.layout import DatasetMeta, require_features
-from recap_core.data.video import decode_frames, iter_camera_blocks
+from recap_core.data.video import decode_frames
 from recap_core.data.video_files import TIME_TOLERANCE_S
 from recap_core.errors import EpisodeError
 from recap_core.progress import Progress
@@ -188,27 +188,11 @@ class DecodedImages:
         Blocks are decoded in order and ahead; frames in random order one by one, which is slow.
         """
         if isinstance(order, BlockOrder):
-            return _BlockFeed(self._decoded, order, rows)
-        return lambda step: decode_frames(
-            self._meta, self._cameras, order.indices(step)[rows], image_px=self._image_px
-        )
+            return _BlockFeed(self._at, order, rows)
+        return lambda step: self._at(order.indices(step)[rows])
 
-    def _decoded(self, frames: Int64[np.ndarray, " f"]) -> Images:
-        """Images of rising frames, their episodes decoded from start to end."""
-        episodes = np.searchsorted(np.cumsum(self._meta.episode_lengths), frames, side="right")
-        shape = (len(frames), self._image_px, self._image_px, 3)
-        images = {camera: np.empty(shape, np.uint8) for camera in self._cameras}
-        for block in iter_camera_blocks(
-            self._meta,
-            self._cameras,
-            image_px=self._image_px,
-            episodes=np.unique(episodes).tolist(),
-        ):
-            is_wanted = np.isin(block.indices, frames)
-            rows = np.searchsorted(frames, block.indices[is_wanted])
-            for camera, decoded in block.images.items():
-                images[camera][rows] = decoded[is_wanted]
-        return images
+    def _at(self, frames: Int64[np.ndarray, " b"]) -> Images:
+        return decode_frames(self._meta, self._cameras, frames, image_px=self._image_px)
 
 
 class _BlockFeed:
@@ -235,7 +219,9 @@ class _BlockFeed:
             for camera, decoded in self._blocks[block].result().items():
                 if camera not in images:
                     images[camera] = np.empty((len(frames), *decoded.shape[1:]), np.uint8)
-                images[camera][chosen] = decoded[rows]
+                # Image by image: indexing with arrays on both sides would copy twice.
+                for target, row in zip(chosen.tolist(), rows.tolist(), strict=True):
+                    images[camera][target] = decoded[row]
         return images
 
     def _hold(self, blocks: Sequence[Block]) -> None:
