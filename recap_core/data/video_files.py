@@ -24,6 +24,8 @@ from recap_core.errors import EpisodeError
 X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "0"}
 """One thread and no B-frames: the same frames give the same bytes on any machine."""
 LOSSLESS_OPTIONS = {"preset": "veryfast", "qp": "0", "threads": "1", "bf": "0"}
+TIME_TOLERANCE_S = 1e-4
+"""LeRobot's tolerance between a frame's time and its row's."""
 KEYFRAME_INTERVAL = 2
 """Every second frame can be reached directly."""
 
@@ -113,11 +115,16 @@ def read_frames_in_order(path: Path, *, start_s: float = 0.0) -> Generator[av.Vi
             if start_s > 0 and stream.time_base is not None:
                 container.seek(round(start_s / stream.time_base), stream=stream)
             for frame in container.decode(stream):
-                # 1e-4 s: LeRobot's tolerance between a frame's time and its row's.
-                if frame.time is not None and frame.time >= start_s - 1e-4:
+                if frame.time is not None and frame.time >= start_s - TIME_TOLERANCE_S:
                     yield frame
         except FFmpegError as error:
             raise broken_video(path, error) from error
+
+
+def frame_time_s(frame: av.VideoFrame) -> float:
+    """When a decoded frame is shown, seconds from the start of its video."""
+    assert frame.time is not None  # noqa: S101 - read_frames_in_order leaves such frames out
+    return float(frame.time)
 
 
 def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
