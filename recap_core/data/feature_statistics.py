@@ -30,7 +30,8 @@ def vector_statistics(
     ranked = np.sort(values, axis=0)
     for name, share in QUANTILES.items():
         # 1e-9: 0.99 * 100 values is 99 of them, not 99.00000000000001.
-        statistics[name] = ranked[max(int(np.ceil(share * len(values) - 1e-9)) - 1, 0)]
+        # A copy: a view would keep all sorted values in memory for as long as the statistics.
+        statistics[name] = ranked[max(int(np.ceil(share * len(values) - 1e-9)) - 1, 0)].copy()
     return statistics
 
 
