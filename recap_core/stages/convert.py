@@ -1,6 +1,6 @@
 """Stage 1: raw episodes to a LeRobot dataset with the five RECAP columns."""
 
-from recap_core.config.dataset import ConvertConfig
+from recap_core.config.dataset import ConvertConfig, ConvertRuntime
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import Annotations, Dataset, Recording
 from recap_core.lineage.store import Build, Built, Store
@@ -16,6 +16,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
     annotations: Annotations | None = None,
     name: str,
     store: Store,
+    runtime: ConvertRuntime | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns.
@@ -47,6 +48,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
             progress=progress or Silent(),
             outcomes={name: c.outcome == "success" for name, c in own.items() if c.outcome},
             excluded={name for name, c in own.items() if c.excluded},
+            max_workers=(runtime or ConvertRuntime()).max_workers,
         )
         return Built(summary._asdict())
 

@@ -29,7 +29,8 @@ from recap_core.lineage.keys import Inputs, Stage
 
 COLLECT = Stage("collect", 1, Recording)
 ANNOTATE = Stage("annotate", 1, Annotations)
-CONVERT = Stage("convert", 1, Dataset)
+INGEST = Stage("ingest", 1, Recording)
+CONVERT = Stage("convert", 2, Dataset)
 MERGE = Stage("merge", 1, Dataset)
 NORM_STATS = Stage("norm_stats", 1, NormStats)
 LOAD_NORM_STATS = Stage("load_norm_stats", 1, NormStats)
@@ -46,8 +47,8 @@ IMPORT_LABELS = Stage("import_labels", 1, Labels)
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
-        COLLECT, ANNOTATE, CONVERT, MERGE, NORM_STATS, LOAD_NORM_STATS, TRAIN_POLICY, TRAIN_VALUE,
-        INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
+        COLLECT, INGEST, ANNOTATE, CONVERT, MERGE, NORM_STATS, LOAD_NORM_STATS,
+        TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
         IMPORT_LABELS,
     )
 }  # fmt: skip
