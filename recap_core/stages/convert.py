@@ -36,6 +36,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
 
     def build(area: Build) -> Built:
         from recap_core.data.convert import convert_recording as convert
+        from recap_core.data.overview import read_overview
 
         corrections = {} if annotations is None else read_corrections(annotations, store)
         own = {key.episode: c for key, c in corrections.items() if key.source == recording.id}
@@ -50,7 +51,12 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
             excluded={name for name, c in own.items() if c.excluded},
             max_workers=(runtime or ConvertRuntime()).max_workers,
         )
-        return Built(summary._asdict())
+        overview = read_overview(area.output)
+        shares = {
+            "success_share": overview.success_share,
+            "intervention_share": overview.intervention_share,
+        }
+        return Built(summary._asdict(), shares)
 
     inputs = {"recording": recording, "annotations": annotations}
     return store.produce(CONVERT, config, inputs, name=name, build=build)
