@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ def convert_recording(  # noqa: PLR0913 - options are keyword-only
     """
     outcomes = outcomes or {}
     rates = _kept_episodes(recording, config, outcomes, excluded)
-    plan = _plan(rates, config)
+    workers = min(max_workers or os.cpu_count() or 1, len(rates))
+    plan = replace(_plan(rates, config), is_alone=workers == 1)
     features = open_episode(next(iter(rates)), plan, outcomes=outcomes).features
     cameras = [name for name, feature in features.items() if feature["dtype"] == "video"]
     robot_type = config.robot.robot_type
@@ -166,7 +168,6 @@ def convert_recording(  # noqa: PLR0913 - options are keyword-only
         (progress or Silent()).bar("convert", len(rates)) as bar,
     ):
         jobs = ((path, {c: writer.new_video_file(c) for c in cameras}) for path in rates)
-        workers = max_workers or os.cpu_count() or 1
         with closing(_in_order(convert, jobs, max_workers=workers)) as converted:
             for number, (episode, files) in enumerate(converted, start=1):
                 end_s = episode.num_frames / plan.fps

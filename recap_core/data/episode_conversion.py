@@ -56,6 +56,8 @@ class Plan:
     """Of the dataset, frames per second."""
     has_correction_index: bool
     """Whether every episode was recorded with it."""
+    is_alone: bool = False
+    """Whether one episode is worked on at a time, so that its videos may use all CPUs."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def convert_episode(
             targets[IMAGE_PREFIX + name],
             choice=choice,
             is_copyable=info.is_copyable,
-            fps=plan.fps,
+            plan=plan,
             num_frames=len(resampled.timestamps),
         )
     columns = {STATE: resampled.state, ACTION: resampled.action}
@@ -230,11 +232,11 @@ def _frame_choice(
 
 
 def _chosen_frames(
-    path: Path, choice: Int[np.ndarray, " g"]
+    path: Path, choice: Int[np.ndarray, " g"], *, is_threaded: bool
 ) -> Generator[UInt8[np.ndarray, "height width 3"]]:
     """Frames of a video in the order of ``choice``, which rises but may repeat and skip."""
     repeats = np.bincount(choice)
-    for index, frame in enumerate(read_frames_in_order(path, is_threaded=False)):
+    for index, frame in enumerate(read_frames_in_order(path, is_threaded=is_threaded)):
         if index >= len(repeats):
             return
         if repeats[index]:
@@ -249,7 +251,7 @@ def _convert_video(  # noqa: PLR0913 - options are keyword-only
     *,
     choice: Int[np.ndarray, " g"] | None,
     is_copyable: bool,
-    fps: int,
+    plan: Plan,
     num_frames: int,
 ) -> FeatureStatistics:
     """Write one camera of one episode and take its statistics from what was written.
@@ -258,13 +260,14 @@ def _convert_video(  # noqa: PLR0913 - options are keyword-only
     rate or another codec make a new encoding necessary.
     """
     if choice is None and is_copyable:
-        copy_packets(source, target, fps=fps)
+        copy_packets(source, target, fps=plan.fps)
     else:
         choice = np.arange(num_frames) if choice is None else choice
-        encode_video(_chosen_frames(source, choice), target, fps=fps)
+        frames = _chosen_frames(source, choice, is_threaded=plan.is_alone)
+        encode_video(frames, target, fps=plan.fps)
     wanted = set(sampled_frames(num_frames).tolist())
     statistics, decoded = ImageStatistics(), 0
-    for index, frame in enumerate(read_frames_in_order(target, is_threaded=False)):
+    for index, frame in enumerate(read_frames_in_order(target, is_threaded=plan.is_alone)):
         decoded += 1
         if index in wanted:
             statistics.add(rgb(frame))

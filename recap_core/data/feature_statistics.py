@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from PIL import Image
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
@@ -55,8 +56,7 @@ class ImageStatistics:
         if max(height, width) >= 300:
             step = int((max(height, width)) / 150)
             image = image[::step, ::step]
-        for channel in range(3):
-            self._counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+        self._counts += np.array(Image.fromarray(image).histogram()).reshape(3, 256)
         self._num_images += 1
 
     def result(self) -> FeatureStatistics:
