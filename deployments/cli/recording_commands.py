@@ -66,7 +66,7 @@ def convert(  # noqa: PLR0913 - one parameter per option
     task: Annotated[str | None, typer.Option(help="Task text instead of the recorded one.")] = None,
     include_arms: Annotated[
         list[str] | None,
-        typer.Option(help="Arm to take; may be repeated. Default: the followers."),
+        typer.Option(help="left,right: arms to take, in this order. Default: the followers."),
     ] = None,
     robot: Annotated[
         Path | None, typer.Option(help="YAML that says which arrays are state and action.")
@@ -82,7 +82,7 @@ def convert(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from recap_core.config.dataset import ConvertRuntime
     from recap_core.data.overview import read_overview, sanity_warnings
-    from recap_core.lineage.artifacts import Annotations, Recording
+    from recap_core.lineage.artifacts import Annotations
     from recap_core.progress import Terminal
     from recap_core.stages.convert import convert_recording
 
@@ -91,7 +91,7 @@ def convert(  # noqa: PLR0913 - one parameter per option
         "target_fps": target_fps,
         "success_only": success_only,
         "task": task,
-        "include_arms": include_arms or None,
+        "include_arms": [arm for given in include_arms or () for arm in given.split(",")] or None,
     }
     config = _config(settings, robot)
     store = open_store()
@@ -99,7 +99,7 @@ def convert(  # noqa: PLR0913 - one parameter per option
         mode = Mode.demonstration if demo else None
         found = _ingest(Path(recording), store, mode=mode, round_index=None, name=name)
     else:
-        found = artifact_of_kind(store, recording, Recording, wanted="a recording")
+        found = _published(recording, store)
     applied = annotations and artifact_of_kind(
         store, annotations, Annotations, wanted="an annotations artifact"
     )
@@ -123,6 +123,19 @@ def convert(  # noqa: PLR0913 - one parameter per option
         )
     for warning in unusual:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _published(reference: str, store: "Store") -> "Recording":
+    from deployments.cli.artifact_arguments import artifact_of_kind
+    from recap_core.errors import ArtifactError, ArtifactNotFoundError
+    from recap_core.lineage.artifacts import Recording
+
+    try:
+        return artifact_of_kind(store, reference, Recording, wanted="a recording")
+    except ArtifactError as error:
+        if "/" not in reference:
+            raise
+        raise ArtifactNotFoundError(f"{reference} is no directory, and {error}") from error
 
 
 def _show_warnings() -> None:

@@ -121,12 +121,14 @@ def check_like_first(episode: OpenEpisode, expected: Mapping[str, Feature]) -> N
     """Raise EpisodeError unless an episode has the cameras and vectors of the first one."""
     for name in sorted(set(episode.features) | set(expected)):
         ours, first = episode.features.get(name), expected.get(name)
-        if ours is None or first is None or ours["shape"] != first["shape"]:
-            raise EpisodeError(
-                f"episode {episode.raw.name} has {name} {ours and ours['shape']}, but the first "
-                f"episode has {first and first['shape']}. One dataset comes from one robot: "
-                "convert them separately, or exclude the episode with an annotation."
-            )
+        for key in ("shape", "names"):
+            found, wanted = ours and ours[key], first and first[key]
+            if found != wanted:
+                raise EpisodeError(
+                    f"episode {episode.raw.name} has {name} {found}, but the first episode has "
+                    f"{wanted}. One dataset comes from one robot: convert them separately, or "
+                    "exclude the episode with an annotation."
+                )
 
 
 def convert_episode(

@@ -104,11 +104,14 @@ def _broken(episode: Path, file: str, problem: str) -> EpisodeError:
     )
 
 
-def episode_directories(recording: Path) -> list[Path]:
+def episode_directories(recording: Path, *, warn: bool = True) -> list[Path]:
     """The finished episodes of a recording, in order of their names.
 
-    Directories that are being written, or that a recorder has given up, are left alone with a
-    warning.
+    Directories that are being written, or that a recorder has given up, are left alone.
+
+    Args:
+        recording: The directory that holds them.
+        warn: Whether to log a warning for each that is left out.
 
     Raises:
         DataError: If there is no such directory, or no finished episode in it.
@@ -117,13 +120,12 @@ def episode_directories(recording: Path) -> list[Path]:
         raise DataError(f"there is no recording at {recording}. Check the path.")
     found = []
     for path in sorted(path for path in recording.glob("episode_*") if path.is_dir()):
-        match episode_state(path):
-            case "finished":
-                found.append(path)
-            case "recording":
-                logger.warning("leaving out %s: it is still being recorded", path.name)
-            case "interrupted":
-                logger.warning("leaving out %s: it has no %s", path.name, METADATA)
+        state = episode_state(path)
+        if state == "finished":
+            found.append(path)
+        elif warn:
+            reasons = {"recording": "is still being recorded", "interrupted": f"has no {METADATA}"}
+            logger.warning("leaving out %s: it %s", path.name, reasons[state])
     if not found:
         raise DataError(
             f"{recording} holds no finished episode (episode_*/metadata.json). Record at least "

@@ -70,7 +70,7 @@ def session_digest(session: Path, cache: DigestCache | None) -> str:
         ArtifactError: If an episode holds symbolic links or special files.
     """
     digest = xxhash.xxh3_128()
-    for episode in episode_directories(session):
+    for episode in episode_directories(session, warn=False):
         own = tree_digest(episode, cache, include=is_kept)
         digest.update(f"{episode.name}\0{own}\n".encode())
     if (session / SUMMARY).is_file():
@@ -78,24 +78,31 @@ def session_digest(session: Path, cache: DigestCache | None) -> str:
     return digest.hexdigest()
 
 
-def read_session(session: Path) -> SessionFacts:
-    """Count what a session holds; an episode that cannot be read is named, and left out.
+def read_session(session: Path, *, warn: bool = True) -> SessionFacts:
+    """Count what a session holds; an episode that cannot be read is left out.
+
+    Args:
+        session: The directory that holds the episodes.
+        warn: Whether to log a warning about what is left out, and about several tasks.
 
     Raises:
         DataError: If there is no finished episode that can be read.
     """
     found: list[_EpisodeFacts] = []
-    for path in episode_directories(session):
+    problems: list[DataError] = []
+    for path in episode_directories(session, warn=warn):
         try:
             found.append(_read_episode(path))
         except DataError as error:
-            logger.warning("not counted: %s", error)
+            problems.append(error)
     if not found:
         raise DataError(
-            f"no episode of {session} can be read: see the warnings above. Repair or record again."
+            f"none of the {len(problems)} episodes of {session} can be read; first: {problems[0]}"
         )
     tasks = Counter(str(episode.metadata["task_instruction"]).strip() for episode in found)
-    if len(tasks) > 1:
+    for problem in problems if warn else ():
+        logger.warning("not counted: %s", problem)
+    if warn and len(tasks) > 1:
         logger.warning("%s holds %d tasks: %s", session.name, len(tasks), "; ".join(tasks))
     return SessionFacts(
         num_episodes=len(found),

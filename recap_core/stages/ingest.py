@@ -62,7 +62,7 @@ def ingest_recording(session: Path, config: IngestConfig, *, name: str, store: S
         from recap_core.data.raw_episode import episode_directories
         from recap_core.data.session import SUMMARY, is_kept, read_session, session_digest
 
-        for episode in episode_directories(session):
+        for episode in episode_directories(session, warn=False):
             target = area.output / episode.name
             link_tree(episode, target, digests=store.digests, include=is_kept)
         if (session / SUMMARY).is_file():
@@ -72,7 +72,7 @@ def ingest_recording(session: Path, config: IngestConfig, *, name: str, store: S
                 f"{session} is not what it was when it was looked at: it has changed meanwhile. "
                 "Wait until its recorder has ended, and ingest it again."
             )
-        facts = read_session(area.output)
+        facts = read_session(area.output, warn=False)
         is_demonstration = config.mode == "demonstration"
         corrected = facts.num_frames if is_demonstration else facts.num_intervention_frames
         details = {

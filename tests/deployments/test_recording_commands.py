@@ -11,7 +11,7 @@ from deployments.cli.main import app
 from deployments.cli.recording_commands import artifact_name
 from recap_core.data.frames import read_frames
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
-from recap_core.errors import ConfigError, DataError, RecapError
+from recap_core.errors import ArtifactNotFoundError, ConfigError, DataError, RecapError
 
 NO_CAMERA = SyntheticRobot(cameras=())
 
@@ -104,10 +104,13 @@ def test_another_robot_comes_as_a_file(session: Path, tmp_path: Path) -> None:
 
 
 def test_arms_are_chosen_one_by_one(session: Path) -> None:
-    """One arm has 7 dimensions."""
-    dataset = answer("convert", str(session), "--include-arms", "right")
+    """One arm has 7 dimensions; two come in the order given."""
+    one = answer("convert", str(session), "--include-arms", "right")
+    two = answer("convert", str(session), "--include-arms", "right,left")
 
-    assert read_frames(Path(dataset["path"])).meta.features["action"]["shape"] == [7]
+    assert read_frames(Path(one["path"])).meta.features["action"]["shape"] == [7]
+    names = read_frames(Path(two["path"])).meta.features["action"]["names"]
+    assert (names[0], names[13]) == ("right_joint_0", "left_gripper_0")
 
 
 def test_wrong_arguments_are_one_clear_error(session: Path, tmp_path: Path) -> None:
@@ -120,6 +123,9 @@ def test_wrong_arguments_are_one_clear_error(session: Path, tmp_path: Path) -> N
     )
     assert f"{spelt}: unknown setting 'robot_typ'; did you mean 'robot_type'?" in refused(
         ConfigError, "convert", str(session), "--robot", str(spelt)
+    )
+    assert "nowhere/at/all is no directory, and" in refused(
+        ArtifactNotFoundError, "convert", "nowhere/at/all"
     )
     assert "holds no finished episode" in refused(DataError, "ingest", str(tmp_path))
     rollouts = answer("ingest", str(session))["id"]

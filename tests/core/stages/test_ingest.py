@@ -110,7 +110,7 @@ def test_an_episode_in_progress_is_left_alone(
     assert [path.name for path in store.path(recording).glob("episode_*")] == [
         min(session.iterdir()).name
     ]
-    assert f"{live.name}: it is still being recorded" in caplog.text
+    assert caplog.text.count(f"{live.name}: it is still being recorded") == 1
     assert {path: path.stat() for path in live.iterdir()} == before
 
 
@@ -136,7 +136,17 @@ def test_an_episode_that_cannot_be_read_is_kept_but_not_counted(
 
     assert (recording.num_episodes, recording.num_frames) == (1, 9)
     assert (store.path(recording) / broken.name).is_dir()
-    assert f"not counted: episode {broken.name}: timestamps.npy cannot be read" in caplog.text
+    warning = f"not counted: episode {broken.name}: timestamps.npy cannot be read"
+    assert caplog.text.count(warning) == 1
+
+
+def test_a_session_of_broken_episodes_is_refused(session: Path, store: Store) -> None:
+    """There is nothing to say of it, so there is no recording."""
+    for path in session.glob("*/timestamps.npy"):
+        path.unlink()
+
+    with pytest.raises(DataError, match=r"none of the 2 episodes .*timestamps.npy is missing"):
+        ingest(session, store)
 
 
 def test_files_of_somebody_else_are_copied(
