@@ -113,6 +113,22 @@ def _in_order[R](
         pool.shutdown(cancel_futures=True)
 
 
+def _add(
+    writer: DatasetWriter, episode: ConvertedEpisode, files: _VideoFiles, origin: Origin
+) -> None:
+    end_s = episode.num_frames / writer.fps
+    writer.add_episode(
+        episode.columns,
+        task=episode.task,
+        origin=origin,
+        videos={
+            camera: VideoSpan(chunk_index, file_index, 0.0, end_s)
+            for camera, (_, chunk_index, file_index) in files.items()
+        },
+        image_statistics=episode.image_statistics,
+    )
+
+
 def convert_recording(  # noqa: PLR0913 - options are keyword-only
     recording: Path,
     output: Path,
@@ -154,7 +170,6 @@ def convert_recording(  # noqa: PLR0913 - options are keyword-only
     plan = replace(_plan(rates, config), is_alone=workers == 1)
     features = open_episode(next(iter(rates)), plan, outcomes=outcomes).features
     cameras = [name for name, feature in features.items() if feature["dtype"] == "video"]
-    robot_type = config.robot.robot_type
 
     def convert(path: Path, files: _VideoFiles) -> tuple[ConvertedEpisode, _VideoFiles]:
         episode = open_episode(path, plan, outcomes=outcomes)
@@ -164,22 +179,12 @@ def convert_recording(  # noqa: PLR0913 - options are keyword-only
 
     with (
         emptied_on_error(output),
-        DatasetWriter(output, features, fps=plan.fps, robot_type=robot_type) as writer,
+        DatasetWriter(output, features, fps=plan.fps, robot_type=config.robot.robot_type) as writer,
         (progress or Silent()).bar("convert", len(rates)) as bar,
     ):
         jobs = ((path, {c: writer.new_video_file(c) for c in cameras}) for path in rates)
         with closing(_in_order(convert, jobs, max_workers=workers)) as converted:
             for number, (episode, files) in enumerate(converted, start=1):
-                end_s = episode.num_frames / plan.fps
-                writer.add_episode(
-                    episode.columns,
-                    task=episode.task,
-                    origin=Origin(source, round_index, episode.name),
-                    videos={
-                        camera: VideoSpan(chunk_index, file_index, 0.0, end_s)
-                        for camera, (_, chunk_index, file_index) in files.items()
-                    },
-                    image_statistics=episode.image_statistics,
-                )
+                _add(writer, episode, files, Origin(source, round_index, episode.name))
                 bar.update(number, episode.name)
         return writer.finish()

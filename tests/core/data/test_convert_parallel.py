@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from recap_core.data.convert import convert_recording
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
 from recap_core.data.video_files import encode_video
 from recap_core.errors import EpisodeError
+from recap_core.progress import Bar
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -40,6 +43,44 @@ def test_the_number_of_workers_changes_no_byte(
         )
 
     assert digests(tmp_path / "1") == digests(tmp_path / "4")
+
+
+class Watcher:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, str]] = []
+
+    @contextmanager
+    def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """A bar that remembers."""
+        told = self.told
+
+        class Told:
+            def update(self, done: int, note: str = "") -> None:
+                """Remember."""
+                told.append((total, done, note))
+
+        assert (label, done) == ("convert", 0)
+        yield Told()
+
+
+def test_progress_counts_episodes_in_order(recording: Path, tmp_path: Path) -> None:
+    """Whoever finishes first, they are written and told one after the other."""
+    watcher = Watcher()
+
+    convert_recording(
+        recording,
+        tmp_path / "out",
+        ConvertConfig(),
+        round_index=1,
+        source="monday",
+        progress=watcher,
+        max_workers=4,
+    )
+
+    names = sorted(path.name for path in recording.iterdir())
+    assert watcher.told == [(4, number, name) for number, name in enumerate(names, start=1)]
 
 
 def test_the_first_broken_episode_is_named_and_nothing_stays(tmp_path: Path) -> None:

@@ -242,3 +242,24 @@ def test_a_broken_episode_can_be_excluded(four_arms: Path, tmp_path: Path) -> No
 
     assert summary.num_episodes == 1
     assert not read_frames(tmp_path / "out").success.any()
+
+
+@pytest.mark.parametrize(("rate_hz", "num_frames"), [(10.09, 12), (9.92, 12), (10.2, 11)])
+def test_a_recorder_within_one_percent_of_the_target_is_not_resampled(
+    tmp_path: Path, rate_hz: float, num_frames: int
+) -> None:
+    """Rows and packets are then the recorded ones; beyond, floor(11 / rate * 10) + 1 rows."""
+    recording = write_synthetic_recording(
+        tmp_path / "raw", [SyntheticEpisode(length=12)], ONE_CAMERA
+    )
+    (episode,) = recording.iterdir()
+    for path in episode.glob("*timestamps.npy"):
+        np.save(path, 1_700_000_000 + np.arange(12) / rate_hz)
+
+    table = converted(recording, tmp_path / "out", target_fps=10)
+
+    assert table.num_frames == num_frames
+    is_recorded = np.array_equal(
+        table.column("observation.state"), synthetic_state(0, 12, 14)[:num_frames]
+    )
+    assert is_recorded == (num_frames == 12)
