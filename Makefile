@@ -49,7 +49,7 @@ bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	    -o addopts="--import-mode=importlib"
 
 stress: $(READY) ## kill drills: every writer of datasets, every stage of the demo (long)
-	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py
+	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py tests/core/data/test_export_kills.py
 	$(PYTEST) tests/stress --timeout=7200
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock

@@ -83,7 +83,10 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self._console, transient=True) as progress:
+        quiet = not self._console.is_terminal  # else an empty line is printed at the end
+        with RichProgress(
+            *columns, console=self._console, transient=True, disable=quiet
+        ) as progress:
             task = progress.add_task(label, total=total, completed=done, note="")
             yield _TerminalBar(progress, task)
 

@@ -2,7 +2,8 @@
 
 import json as json_format
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recap_core.config.environment import recap_home
 from recap_core.errors import IncompatibleError
@@ -37,13 +38,20 @@ def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *
     return artifact
 
 
-def tell(artifact: Artifact, store: Store, *, json: bool, lines: Sequence[str] = ()) -> None:
-    """Print a new artifact: JSON for programs, else its name, some facts, and where it is."""
+def tell(
+    artifact: Artifact,
+    store: Store,
+    *,
+    json: bool,
+    lines: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Print a new artifact: its name, ``lines``, and where it is; or JSON, ``facts`` included."""
     path = store.path(artifact)
     if json:
-        facts = {**artifact.model_dump(mode="json"), "path": str(path)}
-        facts["metrics"] = store.manifest(artifact).metrics
-        sys.stdout.write(json_format.dumps(facts, indent=2) + "\n")
+        told = {**artifact.model_dump(mode="json"), "path": str(path), **(facts or {})}
+        told["metrics"] = store.manifest(artifact).metrics
+        sys.stdout.write(json_format.dumps(told, indent=2) + "\n")
         return
     title = f"{artifact.kind.replace('_', ' ')} {artifact.name}-{artifact.id[:8]}"
     sys.stdout.write("\n".join([title, *(f"  {line}" for line in lines), f"  {path}", ""]))

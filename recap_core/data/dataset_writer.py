@@ -5,7 +5,7 @@ writer hands out. ``meta/info.json`` is written last, so an unfinished dataset i
 """
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -97,13 +97,14 @@ def emptied_on_error(output: Path) -> Generator[None]:
 class DatasetWriter:
     """Writes episodes in order; use as a context manager and call :meth:`finish` at the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options are keyword-only
         self,
         root: Path,
         features: Mapping[str, Feature],
         *,
         fps: int,
         robot_type: str | None = None,
+        tasks: Sequence[str] = (),
         max_data_file_mb: float = MAX_DATA_FILE_MB,
     ) -> None:
         """Prepare to write a dataset.
@@ -113,6 +114,7 @@ class DatasetWriter:
             features: All features but the index columns.
             fps: Control rate, frames per second.
             robot_type: Kept in ``info.json``.
+            tasks: Texts of the first task indices; others follow as they appear.
             max_data_file_mb: Size beyond which the next episode starts a new data file, MiB.
         """
         self.root = root
@@ -121,7 +123,7 @@ class DatasetWriter:
         self._robot_type = robot_type
         self._max_data_file_bytes = max_data_file_mb * 2**20
         self._schema = arrow_schema(self.features)
-        self._tasks: dict[str, int] = {}
+        self._tasks = {task: index for index, task in enumerate(tasks)}
         self._num_frames = 0
         self._num_episodes = 0
         self._rounds: set[int] = set()

@@ -7,7 +7,7 @@ value with at least that share of the values at or below it.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Int, Real, UInt8
 from PIL import Image
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -17,7 +17,7 @@ type FeatureStatistics = dict[str, np.ndarray]
 
 
 def vector_statistics(
-    values: Float[np.ndarray, "t d"] | Int[np.ndarray, "t d"],
+    values: Real[np.ndarray, "t d"] | Bool[np.ndarray, "t d"],
 ) -> FeatureStatistics:
     """Statistics of every dimension over an episode's frames."""
     values = values.astype(np.float64)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -61,16 +61,22 @@ class DatasetMeta:
             raise DataError(f"{self.root} has no meta/episodes. Convert or export it again.")
         tables = []
         for path in paths:
-            file = open_parquet(path)
-            names = [name for name in file.schema_arrow.names if statistics or name[:6] != "stats/"]
-            tables.append(file.read(columns=names))
-        table = pa.concat_tables(tables, promote_options="default")
+            names = open_parquet(path).schema_arrow.names
+            kept = [name for name in names if statistics or name[:6] != "stats/"]
+            tables.append(read_parquet(path, columns=kept))
+        try:
+            table = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
+        except (pa.ArrowException, TypeError) as error:
+            raise DataError(
+                f"the files in meta/episodes of {self.root} do not fit together, or lack "
+                f"episode_index ({error}). Write the dataset again."
+            ) from error
         if table.num_rows != self.num_episodes:
             raise DataError(
                 f"{self.root} has {table.num_rows} rows in meta/episodes, but info.json says "
                 f"{self.num_episodes} episodes. The dataset is incomplete; write it again."
             )
-        return table.sort_by("episode_index")
+        return table
 
     def episodes_with_statistics(self) -> pa.Table:
         """``meta/episodes`` with the statistics of every episode."""
@@ -99,22 +105,65 @@ class DatasetMeta:
     def video_path(self, camera: str, chunk_index: int, file_index: int) -> Path:
         """One video file."""
         template = self.info.get("video_path") or VIDEO_PATH
-        return self.root / template.format(
-            video_key=camera, chunk_index=chunk_index, file_index=file_index
+        return path_inside(
+            self.root, template, video_key=camera, chunk_index=chunk_index, file_index=file_index
         )
+
+
+def path_inside(root: Path, template: str, **fields: str | int) -> Path:
+    """Path of a file of a dataset, from a template and names that the dataset itself supplies.
+
+    Raises:
+        DataError: If the template asks for other fields, or the path leaves the dataset.
+    """
+    try:
+        relative = template.format(**fields)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"path template {template!r} of {root} cannot be filled in ({error!r}); it may use "
+            f"{', '.join(fields)}. Correct meta/info.json."
+        ) from error
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{root} names the file {relative}, which is outside of the dataset. Correct the path "
+            "templates and the feature names in meta/info.json."
+        )
+    return root / path
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a parquet file.
 
     Raises:
-        DataError: If it is missing, truncated, or no parquet file.
+        DataError: If it is missing, truncated, or no parquet file, or it has two columns of
+            one name.
     """
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(
             f"parquet file {path} cannot be read ({error}). Write the dataset again."
+        ) from error
+    names = file.schema_arrow.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"parquet file {path} has two columns {twice}. Write the dataset again.")
+    return file
+
+
+def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
+    """Read a whole parquet file, or some columns of it.
+
+    Raises:
+        DataError: If it is missing, truncated, damaged, or no parquet file.
+    """
+    file = open_parquet(path)
+    try:
+        return file.read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"parquet file {path} is damaged ({error}). Write the dataset again."
         ) from error
 
 
@@ -140,8 +189,14 @@ def read_meta(root: Path) -> DatasetMeta:
     for key in ("fps", "features", "total_episodes", "total_frames"):
         if key not in info:
             raise DataError(f"meta/info.json of {root} has no {key!r}. Write the dataset again.")
-    table = open_parquet(root / "meta" / "tasks.parquet").read()
-    order = np.argsort(table.column("task_index").to_numpy())
+    table = read_parquet(root / "meta" / "tasks.parquet")
+    task_index = table.column("task_index").to_numpy()
+    order = np.argsort(task_index)
+    if not np.array_equal(task_index[order], np.arange(len(order))):
+        raise DataError(
+            f"meta/tasks.parquet of {root} numbers its tasks {task_index.tolist()}; they must run "
+            "from 0 without gap or repetition. Write the dataset again."
+        )
     texts = table.column("task" if "task" in table.column_names else "__index_level_0__")
     return DatasetMeta(
         root=root,

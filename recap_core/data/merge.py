@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recap_core.data.annotations import Corrections, key_of_row
 from recap_core.data.columns import Feature, index_features
@@ -229,7 +230,7 @@ def episode_tables(meta: DatasetMeta, names: Sequence[str]) -> Generator[pa.Tabl
     for path in meta.data_files:
         file = open_parquet(path)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=list(names))
+            table = _read_row_group(file, path, group, names)
             while wanted is not None and num_pending + table.num_rows >= wanted:
                 cut = wanted - num_pending
                 yield pa.concat_tables([*pending, table.slice(0, cut)]).combine_chunks()
@@ -242,3 +243,12 @@ def episode_tables(meta: DatasetMeta, names: Sequence[str]) -> Generator[pa.Tabl
             f"the data files of {meta.root} do not hold the {meta.num_frames} rows that its "
             "episodes promise. The dataset is incomplete; write it again."
         )
+
+
+def _read_row_group(file: pq.ParquetFile, path: Path, group: int, names: Sequence[str]) -> pa.Table:
+    try:
+        return file.read_row_group(group, columns=list(names))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"parquet file {path} cannot be read ({error}). Write the dataset again."
+        ) from error

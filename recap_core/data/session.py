@@ -20,7 +20,8 @@ from recap_core.data.raw_episode import (
 from recap_core.data.resample import measured_fps
 from recap_core.errors import DataError
 from recap_core.lineage.digest_cache import DigestCache
-from recap_core.lineage.digests import tree_digest
+from recap_core.lineage.digests import files_digest
+from recap_core.lineage.files import walk
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def session_digest(session: Path, cache: DigestCache | None) -> str:
     """
     digest = xxhash.xxh3_128()
     for episode in episode_directories(session, warn=False):
-        own = tree_digest(episode, cache, include=is_kept)
+        files = [file for file in walk(episode).files if is_kept(file.relative)]
+        own = files_digest(files, cache)
         digest.update(f"{episode.name}\0{own}\n".encode())
     if (session / SUMMARY).is_file():
         digest.update((session / SUMMARY).read_bytes())

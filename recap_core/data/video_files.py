@@ -6,6 +6,7 @@ Videos in a dataset are H.264, yuv420p, one constant frame rate, first frame at 
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.frame import PictureType
 from jaxtyping import UInt8
 
 from recap_core.data.columns import Feature
+from recap_core.data.feature_statistics import FeatureStatistics, ImageStatistics, sampled_frames
 from recap_core.errors import EpisodeError
 
 X264_OPTIONS = {
@@ -27,6 +30,7 @@ X264_OPTIONS = {
 }
 """One thread, no B-frames and no lookahead: the same frames give the same bytes. With lookahead
 x264 gives other bytes about once in a thousand times for small images."""
+LOSSLESS_OPTIONS = {"preset": "veryfast", "qp": "0", "threads": "1", "bf": "0"}
 KEYFRAME_INTERVAL = 2
 """Every second frame can be reached directly."""
 
@@ -48,7 +52,12 @@ class VideoInfo(NamedTuple):
         return self.codec == "h264" and self.pixel_format == "yuv420p" and self.starts_with_keyframe
 
 
-def _open(path: Path) -> InputContainer:
+def open_video(path: Path) -> InputContainer:
+    """Open a file for reading; it has at least one video stream.
+
+    Raises:
+        EpisodeError: If it is missing, truncated, or no video.
+    """
     try:
         container = av.open(str(path))
     except (FFmpegError, OSError) as error:
@@ -56,13 +65,15 @@ def _open(path: Path) -> InputContainer:
             f"video {path} cannot be opened ({error}): it is truncated or no video. "
             "Exclude the episode with an annotation, or restore the file."
         ) from error
-    if not container.streams.video:
+    # An unknown codec leaves a stream without a context.
+    if not container.streams.video or not container.streams.video[0].codec_context:
         container.close()
-        raise EpisodeError(f"{path} has no video stream. Restore the file.")
+        raise EpisodeError(f"{path} has no video stream of a known codec. Restore the file.")
     return container
 
 
-def _broken(path: Path, error: Exception) -> EpisodeError:
+def broken_video(path: Path, error: Exception) -> EpisodeError:
+    """The error for a video that opens but cannot be read to its end."""
     return EpisodeError(
         f"video {path} is damaged ({error}). "
         "Exclude the episode with an annotation, or restore the file."
@@ -75,7 +86,7 @@ def probe_video(path: Path) -> VideoInfo:
     Raises:
         EpisodeError: If it cannot be opened or read to the end.
     """
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         stream = container.streams.video[0]
         keyframes = [packet.is_keyframe for packet in _packets(container, path)]
         context = stream.codec_context
@@ -93,7 +104,7 @@ def _packets(container: InputContainer, path: Path) -> list[av.Packet]:
     try:
         return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
     except FFmpegError as error:
-        raise _broken(path, error) from error
+        raise broken_video(path, error) from error
 
 
 def read_frames_in_order(
@@ -109,7 +120,7 @@ def read_frames_in_order(
     Raises:
         EpisodeError: If it cannot be opened or decoded.
     """
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO" if is_threaded else "NONE"
         try:
@@ -120,7 +131,7 @@ def read_frames_in_order(
                 if frame.time is not None and frame.time >= start_s - 1e-4:
                     yield frame
         except FFmpegError as error:
-            raise _broken(path, error) from error
+            raise broken_video(path, error) from error
 
 
 def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
@@ -142,14 +153,14 @@ def copy_packets(source: Path, target: Path, *, fps: int) -> int:
     Raises:
         EpisodeError: If the source cannot be read.
     """
-    with closing(_open(source)) as container:
+    with closing(open_video(source)) as container:
         stream, packets = container.streams.video[0], _packets(container, source)
         # Display order by presentation time; how far a packet is decoded ahead of its display
         # (B-frames) shifts all decoding times, so that none is later than its presentation.
         order = sorted(range(len(packets)), key=lambda i: packets[i].pts or 0)
         rank = {packet: position for position, packet in enumerate(order)}
         delay = max((i - rank[i] for i in range(len(packets))), default=0)
-        with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as copy:
+        with closing(av.open(str(target), "w", format="mp4", options=muxer_options())) as copy:
             output = copy.add_stream_from_template(stream)
             output.time_base = Fraction(1, fps)
             for i, packet in enumerate(packets):
@@ -160,7 +171,8 @@ def copy_packets(source: Path, target: Path, *, fps: int) -> int:
         return len(packets)
 
 
-def _muxer_options() -> dict[str, str]:
+def muxer_options() -> dict[str, str]:
+    """Options of every mp4 that is written: the index first, and nothing of the library's."""
     # bitexact: no version strings, so the same packets give the same bytes.
     return {"movflags": "+faststart", "fflags": "+bitexact"}
 
@@ -187,7 +199,7 @@ def encode_video(
         EpisodeError: If the encoder gave another number of packets than it was given frames.
     """
     num_frames = num_packets = 0
-    with closing(av.open(str(target), "w", format="mp4", options=_muxer_options())) as container:
+    with closing(av.open(str(target), "w", format="mp4", options=muxer_options())) as container:
         stream = None
         for image in frames:
             if stream is None:
@@ -221,6 +233,62 @@ def _check_even(image: UInt8[np.ndarray, "height width 3"], target: Path) -> Non
             f"frames for {target} are {width}x{height} pixels, but H.264 in yuv420p needs even "
             "sizes. Record with an even size."
         )
+
+
+def encode_lossless(frames: Iterable[av.VideoFrame], target: Path, *, fps: int) -> int:
+    """Encode decoded frames as H.264 without any loss, in their own pixel format.
+
+    Args:
+        frames: Frames of one video, by rising time.
+        target: New mp4 file; its directory exists.
+        fps: Frames per second.
+
+    Returns:
+        Frames encoded.
+    """
+    num_frames = 0
+    with closing(av.open(str(target), "w", format="mp4", options=muxer_options())) as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=fps, options=LOSSLESS_OPTIONS)
+                stream.height, stream.width = frame.height, frame.width
+                stream.pix_fmt = frame.format.name
+                stream.gop_size = KEYFRAME_INTERVAL
+                stream.codec_context.color_range = frame.color_range
+                stream.codec_context.colorspace = frame.colorspace
+            frame.pts, frame.time_base = num_frames, Fraction(1, fps)
+            frame.pict_type = PictureType.NONE  # the encoder would repeat the source's keyframes
+            container.mux(stream.encode(frame))
+            num_frames += 1
+        if stream is not None:
+            container.mux(stream.encode())
+    return num_frames
+
+
+def image_statistics(path: Path, *, start_s: float, num_frames: int) -> FeatureStatistics:
+    """Statistics of an episode's images, from as many frames as LeRobot decodes.
+
+    Args:
+        path: Video that holds the episode.
+        start_s: Time of its first frame or up to one frame before, seconds.
+        num_frames: Its frames.
+
+    Raises:
+        EpisodeError: If the video ends before the episode.
+    """
+    wanted = set(sampled_frames(num_frames).tolist())
+    statistics, num_decoded = ImageStatistics(), 0
+    for frame in islice(read_frames_in_order(path, start_s=start_s), num_frames):
+        if num_decoded in wanted:
+            statistics.add(rgb(frame))
+        num_decoded += 1
+    if num_decoded != num_frames:
+        raise EpisodeError(
+            f"video {path} yields {num_decoded} of the {num_frames} frames from {start_s:.3f} s "
+            "on. Write the dataset again."
+        )
+    return statistics.result()
 
 
 def video_feature(info: VideoInfo, *, fps: int) -> Feature:

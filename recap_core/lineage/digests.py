@@ -4,7 +4,7 @@ xxh3-128 is fast and guards against accidents, not against adversaries.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import xxhash
@@ -14,18 +14,12 @@ from recap_core.lineage.files import File, walk
 from recap_core.lineage.layout import MANIFEST_FILE
 from recap_core.lineage.parquet_digests import parquet_column_digests
 
-__all__ = ["parquet_column_digests", "tree_digest"]
+__all__ = ["files_digest", "parquet_column_digests", "tree_digest"]
 
 _BLOCK = 1 << 20
 
 
-def tree_digest(
-    root: Path,
-    cache: DigestCache | None,
-    *,
-    trust_cache: bool = True,
-    include: Callable[[str], bool] | None = None,
-) -> str:
+def tree_digest(root: Path, cache: DigestCache | None, *, trust_cache: bool = True) -> str:
     """xxh3-128, in hexadecimal, over the sorted (relative path, file digest) of a tree.
 
     The manifest (``artifact.json`` at the root), empty directories, permissions and times do not
@@ -35,16 +29,18 @@ def tree_digest(
         root: The tree.
         cache: Digests of unchanged files; None reads every file.
         trust_cache: If False every file is read, and the cache is only brought up to date.
-        include: Which relative paths count; all if None.
 
     Raises:
         ArtifactError: If the tree holds symbolic links or special files.
     """
-    files = [
-        file
-        for file in walk(root).files
-        if file.relative != MANIFEST_FILE and (include is None or include(file.relative))
-    ]
+    files = [file for file in walk(root).files if file.relative != MANIFEST_FILE]
+    return files_digest(files, cache, trust_cache=trust_cache)
+
+
+def files_digest(
+    files: Sequence[File], cache: DigestCache | None, *, trust_cache: bool = True
+) -> str:
+    """The same over files that are already listed, in their order; see :func:`tree_digest`."""
     known: list[str | None] = [None] * len(files)
     if cache is not None and trust_cache:
         known = cache.get([file.stat for file in files])

@@ -31,6 +31,7 @@ COLLECT = Stage("collect", 1, Recording)
 ANNOTATE = Stage("annotate", 1, Annotations)
 INGEST = Stage("ingest", 1, Recording)
 CONVERT = Stage("convert", 2, Dataset)
+IMPORT_DATASET = Stage("import_dataset", 1, Dataset)
 MERGE = Stage("merge", 1, Dataset)
 NORM_STATS = Stage("norm_stats", 1, NormStats)
 LOAD_NORM_STATS = Stage("load_norm_stats", 1, NormStats)
@@ -47,9 +48,9 @@ IMPORT_LABELS = Stage("import_labels", 1, Labels)
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
-        COLLECT, INGEST, ANNOTATE, CONVERT, MERGE, NORM_STATS, LOAD_NORM_STATS,
-        TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, COPY, RELABEL, EVALUATE, REPORT,
-        IMPORT_LABELS,
+        COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
+        TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL, EVALUATE,
+        REPORT,
     )
 }  # fmt: skip
 

@@ -63,7 +63,8 @@ def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "loop", "iterate", "up", "annotate", "merge", "stats", "view"]
+    "command",
+    ["demo", "loop", "iterate", "up", "annotate", "merge", "stats", "view", "export", "import"],
 )
 def test_every_command_has_an_example(command: str, tmp_path: Path) -> None:
     """Help ends with a line that can be copied."""

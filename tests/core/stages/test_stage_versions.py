@@ -36,6 +36,7 @@ MODULES = {
     "evaluate": "evaluate",
     "report": "report",
     "import_labels": "import_labels",
+    "import_dataset": "import_dataset",
 }
 
 NO_RESULTS = (
@@ -85,6 +86,7 @@ RECORDED: dict[str, Recorded] = {
     "evaluate": Recorded(1, "45c6815f0fd9228c", FIRST),
     "report": Recorded(1, "a17b1e502865bd99", FIRST),
     "import_labels": Recorded(1, "d5a704485b455abf", FIRST),
+    "import_dataset": Recorded(1, "17f087db600a7f81", FIRST),
 }
 
 

@@ -1,0 +1,259 @@
+"""Where things are in a LeRobot v2.1 dataset, and what its metadata says.
+
+One parquet file per episode, one video per episode and camera, a thousand episodes to a directory;
+tasks, episodes and the statistics of every episode are JSON lines. v2.0 differs in having no
+statistics per episode. The loader that openpi pins (lerobot 0cf8648) reads this.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from recap_core.data.columns import Feature
+from recap_core.data.dataset_writer import Origin
+from recap_core.data.feature_statistics import FeatureStatistics
+from recap_core.data.layout import path_inside
+from recap_core.errors import DataError
+
+VERSION: Final = "v2.1"
+READABLE_VERSIONS: Final = ("v2.0", "v2.1")
+DATA_PATH: Final = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+VIDEO_PATH: Final = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+EPISODES_PER_CHUNK: Final = 1000
+
+INFO: Final = "meta/info.json"
+TASKS: Final = "meta/tasks.jsonl"
+EPISODES: Final = "meta/episodes.jsonl"
+STATISTICS: Final = "meta/episodes_stats.jsonl"
+
+REQUIRED_STATISTICS: Final = frozenset({"min", "max", "mean", "std", "count"})
+
+
+class V21Episode(NamedTuple):
+    """What ``episodes.jsonl`` says of one episode."""
+
+    length: int
+    origin: Origin
+    """From our own export; else the dataset's directory and round 0."""
+
+
+@dataclass(frozen=True)
+class V21Meta:
+    """The metadata of a dataset; nothing of its data is read."""
+
+    root: Path
+    fps: int
+    features: dict[str, Feature]
+    """In the order of ``info.json``."""
+    tasks: tuple[str, ...]
+    """Task texts by ``task_index``."""
+    episodes: tuple[V21Episode, ...]
+    """By ``episode_index``."""
+    info: dict[str, Any]
+    """All of ``info.json``."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Features that are videos."""
+        return tuple(name for name, ft in self.features.items() if ft["dtype"] == "video")
+
+    def data_path(self, episode: int) -> Path:
+        """Parquet file of one episode."""
+        return path_inside(
+            self.root, self.info.get("data_path") or DATA_PATH, **self._place(episode)
+        )
+
+    def video_path(self, camera: str, episode: int) -> Path:
+        """Video file of one episode and camera."""
+        return path_inside(
+            self.root,
+            self.info.get("video_path") or VIDEO_PATH,
+            video_key=camera,
+            **self._place(episode),
+        )
+
+    def _place(self, episode: int) -> dict[str, int]:
+        per_chunk = int(self.info.get("chunks_size") or EPISODES_PER_CHUNK)
+        return {"episode_chunk": episode // per_chunk, "episode_index": episode}
+
+    @cached_property
+    def image_statistics(self) -> dict[tuple[int, str], FeatureStatistics]:
+        """By episode and camera, where the dataset has all that LeRobot's aggregation needs."""
+        path = self.root / STATISTICS
+        if not path.exists():
+            return {}
+        found = {}
+        for line in _json_lines(path):
+            by_feature = line.get("stats")
+            if not isinstance(by_feature, dict):
+                continue
+            for camera in self.cameras:
+                stats = _image_statistics(by_feature.get(camera))
+                if stats is not None:
+                    found[line.get("episode_index"), camera] = stats
+        return found
+
+
+def data_path(episode: int) -> str:
+    """Path of one episode's parquet file in the datasets that we write."""
+    return DATA_PATH.format(episode_chunk=episode // EPISODES_PER_CHUNK, episode_index=episode)
+
+
+def video_path(camera: str, episode: int) -> str:
+    """Path of one episode's video in the datasets that we write."""
+    chunk = episode // EPISODES_PER_CHUNK
+    return VIDEO_PATH.format(episode_chunk=chunk, video_key=camera, episode_index=episode)
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object per line."""
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _json_lines(path: Path) -> Generator[dict[str, Any]]:
+    """The objects of a JSON lines file, empty lines left out."""
+    line_number = 0
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line_number, line in enumerate(file, start=1):  # noqa: B007 - for the message
+                if line.strip():
+                    yield dict(json.loads(line))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be read, line {line_number}: {error}. It must hold one JSON object "
+            "per line; restore the file, or write the dataset again."
+        ) from error
+
+
+def read_v21_meta(root: Path) -> V21Meta:
+    """Read ``info.json``, the tasks and the episodes of a v2.1 or v2.0 dataset.
+
+    Raises:
+        DataError: If there is none, it is of another version, or its parts disagree.
+    """
+    info = _read_info(root)
+    version = info.get("codebase_version")
+    if version not in READABLE_VERSIONS:
+        raise DataError(
+            f"{root} is a dataset of version {version!r}, but {' or '.join(READABLE_VERSIONS)} is "
+            "needed. A v3.0 dataset is used as it is."
+        )
+    _check_info(root, info)
+    tasks = _read_tasks(root)
+    episodes = _read_episodes(root)
+    for name, count, total in (
+        ("total_episodes", len(episodes), info["total_episodes"]),
+        ("total_frames", sum(episode.length for episode in episodes), info["total_frames"]),
+    ):
+        if count != total:
+            raise DataError(
+                f"{root / EPISODES} holds {count} {name.removeprefix('total_')}, but info.json "
+                f"says {total}. The dataset is incomplete; write it again."
+            )
+    return V21Meta(
+        root=root,
+        fps=int(info["fps"]),
+        features=info["features"],
+        tasks=tasks,
+        episodes=episodes,
+        info=info,
+    )
+
+
+def _read_info(root: Path) -> dict[str, Any]:
+    try:
+        info = json.loads((root / INFO).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{root} is no LeRobot dataset: meta/info.json cannot be read ({error}). "
+            "Check the path."
+        ) from error
+    if not isinstance(info, dict):
+        raise DataError(f"meta/info.json of {root} is no object. Write the dataset again.")
+    return info
+
+
+def _is_feature(feature: object) -> bool:
+    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
+        return False
+    shape = feature.get("shape")
+    return isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+
+
+def _check_info(root: Path, info: dict[str, Any]) -> None:
+    """Raise DataError unless what is read from ``info.json`` is there and of the right type."""
+    for key in ("fps", "total_episodes", "total_frames", "chunks_size"):
+        value = info.get(key, EPISODES_PER_CHUNK if key == "chunks_size" else None)
+        if not (isinstance(value, int | float) and value >= 1 and value % 1 == 0):
+            raise DataError(
+                f"{key} in meta/info.json of {root} is {value!r}; it must be a whole number "
+                "of at least 1. Write the dataset again."
+            )
+    features = info.get("features")
+    if not isinstance(features, dict) or not all(map(_is_feature, features.values())):
+        raise DataError(
+            f"features in meta/info.json of {root} must give every feature a dtype and a shape. "
+            "Write the dataset again."
+        )
+    for key in ("data_path", "video_path"):
+        if not isinstance(info.get(key), str | None):
+            raise DataError(f"{key} in meta/info.json of {root} is no text. Correct it.")
+
+
+def _in_order(path: Path, key: str, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by their number ``key``, which must run from 0 without gap or repetition."""
+    rows = list(rows)
+    numbers = Counter(row.get(key) for row in rows)
+    wrong = [number for number in range(len(rows)) if numbers[number] != 1]
+    if wrong:
+        raise DataError(
+            f"{path} has {numbers[wrong[0]]} lines with {key} {wrong[0]}; each number from 0 to "
+            f"{len(rows) - 1} must be there once ({len(wrong)} are not). Write the dataset again."
+        )
+    return sorted(rows, key=lambda row: row[key])
+
+
+def _image_statistics(values: object) -> FeatureStatistics | None:
+    """Statistics of one camera's images; None unless they are complete and of the right shapes."""
+    if not isinstance(values, dict) or not set(values) >= REQUIRED_STATISTICS:
+        return None
+    try:
+        stats = {str(name): np.array(value, dtype=np.float64) for name, value in values.items()}
+    except (ValueError, TypeError):
+        return None
+    shapes = {name: (1,) if name == "count" else (3, 1, 1) for name in stats}
+    return stats if all(stats[name].shape == shape for name, shape in shapes.items()) else None
+
+
+def _read_tasks(root: Path) -> tuple[str, ...]:
+    path = root / TASKS
+    texts = [row.get("task") for row in _in_order(path, "task_index", _json_lines(path))]
+    tasks = tuple(text for text in texts if isinstance(text, str))
+    if len(tasks) != len(texts) or len(set(tasks)) != len(tasks):
+        raise DataError(
+            f"{path} must give every task a text of its own; it has {texts}. Write it again."
+        )
+    return tasks
+
+
+def _read_episodes(root: Path) -> tuple[V21Episode, ...]:
+    path = root / EPISODES
+    episodes = []
+    for number, row in enumerate(_in_order(path, "episode_index", _json_lines(path))):
+        length, round_index = row.get("length"), row.get("round", 0)
+        if type(length) is not int or length < 1 or type(round_index) is not int:
+            raise DataError(
+                f"episode {number} in {path} has length {length!r} and round {round_index!r}; "
+                "length must be a whole number of at least 1. Write the dataset again."
+            )
+        source = str(row.get("source") or root.name)
+        origin = Origin(source, round_index, str(row.get("raw_episode") or ""))
+        episodes.append(V21Episode(length, origin))
+    return tuple(episodes)
