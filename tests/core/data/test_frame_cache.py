@@ -139,7 +139,7 @@ def _open_with_others(
 
 def test_two_processes_build_the_same_file(videos: list[Path], tmp_path: Path) -> None:
     """One decodes, the other waits; both read the same images, and one file is left."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     ready, results = context.Barrier(2), context.Queue()
     arguments = (tmp_path / "cache", videos[0], ready, results)
     processes = [context.Process(target=_open_with_others, args=arguments) for _ in range(2)]
