@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
+from recap_core.config.dataset import (
+    ConvertConfig,
+    ConvertRuntime,
+    MergeConfig,
+    NormStatsConfig,
+)
 from recap_core.lineage.artifacts import (
     Annotations,
     AnyDataset,
@@ -38,6 +43,7 @@ def convert(
     *,
     annotations: Annotations | None = None,
     name: str,
+    runtime: ConvertRuntime | None = None,
 ) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns."""
     from recap_core.stages.convert import convert_recording
@@ -48,6 +54,7 @@ def convert(
         annotations=annotations,
         name=name,
         store=open_store(),
+        runtime=runtime,
         progress=TaskProgress(),
     )
     return summarized(dataset)

@@ -23,7 +23,7 @@ def load_project(
     """
     settings = preset.model_dump(mode="json")
     if file is not None:
-        _lay_over(settings, _read(file))
+        _lay_over(settings, read_settings(file))
     for override in overrides:
         _lay_over(settings, _parse(override))
     try:
@@ -70,7 +70,12 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     return list(current.model_fields) if is_model else []
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file; none if it is empty.
+
+    Raises:
+        ConfigError: If it cannot be read, is not YAML, or holds something else.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

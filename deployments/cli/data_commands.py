@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from deployments.cli import dataset_commands
+from deployments.cli import dataset_commands, recording_commands
 from deployments.cli.export_command import export
 from deployments.cli.import_command import import_dataset
 from deployments.cli.labels_commands import labels
@@ -22,6 +22,8 @@ def add_data_commands(app: typer.Typer) -> None:
             function
         )
 
+    add("ingest", recording_commands.ingest, "recordings/fold_20260101_120000 --round 1")
+    add("convert", recording_commands.convert, "recordings/fold_20260101_120000 --target-fps 10")
     add("import", import_dataset, "./my_rollouts --outcomes marks.csv")
     add("annotate", dataset_commands.annotate, f"{ROUND} -e 17 --outcome failure")
     demonstrations = "demo/sim-aloha/demonstrations"

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from recap_core.config.base import Config
+from recap_core.config.base import Config, RuntimeConfig
 from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.config.recording_map import PlainName, RecordingMap
 
 
 class ConvertConfig(Config):
@@ -19,8 +20,29 @@ class ConvertConfig(Config):
     """Leave failed episodes out; never for RECAP."""
     task: str | None = None
     """Task text that replaces the recorded one."""
-    nearest_action_dims: tuple[int, ...] = (6, 13)
-    """Action dims (grippers) that resampling holds instead of interpolating."""
+    nearest_action_dims: tuple[int, ...] | None = None
+    """Action dims (grippers) that resampling holds instead of interpolating; None: those that
+    ``robot`` marks, in the reference layout the seventh of every arm."""
+    include_arms: tuple[PlainName, ...] | None = Field(default=None, min_length=1)
+    """Arms that make state and action, in this order; None takes the followers, by name."""
+    robot: RecordingMap = RecordingMap()
+    """Which raw arrays and videos are what."""
+
+    @model_validator(mode="after")
+    def _arms_that_can_be_chosen(self) -> "ConvertConfig":
+        arms = self.include_arms or ()
+        if arms and not self.robot.is_per_arm:
+            raise ValueError("include_arms needs a robot map whose files hold {arm}")
+        if len(set(arms)) < len(arms):
+            raise ValueError(f"include_arms names an arm twice: {', '.join(arms)}")
+        return self
+
+
+class ConvertRuntime(RuntimeConfig):
+    """How a conversion runs."""
+
+    max_workers: int | None = Field(default=None, ge=1, le=256)
+    """Episodes that are worked on, and held in memory, at the same time; None: one per CPU."""
 
 
 class MergeConfig(Config):

@@ -10,10 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Shaped
 
 from recap_core.config.training import SamplingConfig
+from recap_core.data.block_order import BlockOrder
 from recap_core.data.frames import FrameTable
 from recap_core.errors import DataError
 
 type PausedRule = Literal["autonomous", "skip"]
+type Pools = list[tuple[Int64[np.ndarray, " _"], int]]
+"""Frames to draw from, and how many of a batch come from them."""
 
 
 class EpisodeSplit(NamedTuple):
@@ -60,40 +63,15 @@ def split_episodes(
 class FrameSampler:
     """Draws the frames of a batch, with replacement, from (seed, step) alone."""
 
-    def __init__(
-        self,
-        expert: Int64[np.ndarray, " i"],
-        autonomous: Int64[np.ndarray, " j"],
-        *,
-        batch_size: int,
-        seed: int,
-        expert_fraction: float | None = None,
-    ) -> None:
-        """Sample from two pools of frames.
+    def __init__(self, pools: Pools, *, seed: int) -> None:
+        """Sample from pools of frames.
 
         Args:
-            expert: Global indices of frames that a human drove.
-            autonomous: Global indices of frames that the policy drove.
-            batch_size: Frames per batch.
+            pools: Global indices, and how many of every batch are drawn from them.
             seed: Of everything that is drawn.
-            expert_fraction: Share of every batch from ``expert`` (rounded to whole frames); None
-                draws from all frames alike. Where one pool is empty, the other fills the batch.
-
-        Raises:
-            DataError: If both pools are empty.
         """
-        if not len(expert) + len(autonomous):
-            raise DataError(
-                "no frame is left to train on. Record demonstrations or rollouts, or widen "
-                "the sampling configuration."
-            )
-        self._batch_size = batch_size
+        self._pools = pools
         self._seed = seed
-        if expert_fraction is None or not len(expert) or not len(autonomous):
-            self._pools = [(np.sort(np.concatenate([expert, autonomous])), batch_size)]
-        else:
-            num_expert = int(batch_size * expert_fraction + 0.5)
-            self._pools = [(expert, num_expert), (autonomous, batch_size - num_expert)]
 
     @property
     def num_frames(self) -> int:
@@ -108,6 +86,10 @@ class FrameSampler:
         return rng.permutation(np.concatenate(drawn))
 
 
+type FrameOrder = FrameSampler | BlockOrder
+"""Which frames are in the batch of a step: ``indices(step)``."""
+
+
 def frame_sampler(  # noqa: PLR0913 - options are keyword-only
     table: FrameTable,
     config: SamplingConfig,
@@ -116,12 +98,12 @@ def frame_sampler(  # noqa: PLR0913 - options are keyword-only
     seed: int,
     episodes: Int[np.ndarray, " e"] | None = None,
     paused_frames: PausedRule = "skip",
-) -> FrameSampler:
-    """A sampler over a dataset's frames.
+) -> FrameOrder:
+    """The order in which a dataset's frames are trained on.
 
     Args:
         table: The dataset; needs ``intervention``, and ``phase`` if it has paused frames.
-        config: Which frames, and how they are balanced.
+        config: Which frames, how they are balanced, and how they are shuffled.
         batch_size: Frames per batch.
         seed: Of everything that is drawn.
         episodes: Episodes to sample from (a split); None: all.
@@ -140,13 +122,36 @@ def frame_sampler(  # noqa: PLR0913 - options are keyword-only
         usable &= is_expert
     elif config.frames == "demonstrations":
         usable &= table.is_demonstration
-    return FrameSampler(
+    pools = _pools(
         np.flatnonzero(usable & is_expert),
         np.flatnonzero(usable & ~is_expert),
         batch_size=batch_size,
-        seed=seed,
         expert_fraction=config.expert_fraction,
     )
+    if config.order == "blocks":
+        return BlockOrder(
+            pools, table.episode_ends, block_episodes=config.block_episodes, seed=seed
+        )
+    return FrameSampler(pools, seed=seed)
+
+
+def _pools(
+    expert: Int64[np.ndarray, " i"],
+    autonomous: Int64[np.ndarray, " j"],
+    *,
+    batch_size: int,
+    expert_fraction: float | None,
+) -> Pools:
+    """One pool, or experts apart; where one kind is empty, the other fills the batch."""
+    if not len(expert) + len(autonomous):
+        raise DataError(
+            "no frame is left to train on. Record demonstrations or rollouts, or widen "
+            "the sampling configuration."
+        )
+    if expert_fraction is None or not len(expert) or not len(autonomous):
+        return [(np.sort(np.concatenate([expert, autonomous])), batch_size)]
+    num_expert = int(batch_size * expert_fraction + 0.5)
+    return [(expert, num_expert), (autonomous, batch_size - num_expert)]
 
 
 class ActionChunks(NamedTuple):

@@ -22,6 +22,8 @@ VALUE_LABEL: Final = "value_label"
 ADV_IND: Final = "adv_ind"
 PHASE: Final = "phase"
 """Who drove: ``autonomous``, ``paused`` or ``correcting``."""
+CORRECTION_INDEX: Final = "correction_index"
+"""Corrections begun up to the frame, int32; only where every episode was recorded with it."""
 
 AUTONOMOUS: Final = "autonomous"
 PAUSED: Final = "paused"
@@ -46,6 +48,11 @@ def recap_features() -> dict[str, Feature]:
         ADV_IND: _scalar("string"),
         PHASE: _scalar("string"),
     }
+
+
+def correction_index_feature() -> dict[str, Feature]:
+    """The optional column that counts corrections."""
+    return {CORRECTION_INDEX: _scalar("int32")}
 
 
 def index_features() -> dict[str, Feature]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int, Real, UInt8
+from PIL import Image
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
@@ -30,7 +31,8 @@ def vector_statistics(
     ranked = np.sort(values, axis=0)
     for name, share in QUANTILES.items():
         # 1e-9: 0.99 * 100 values is 99 of them, not 99.00000000000001.
-        statistics[name] = ranked[max(int(np.ceil(share * len(values) - 1e-9)) - 1, 0)]
+        # A copy: a view would keep all sorted values in memory for as long as the statistics.
+        statistics[name] = ranked[max(int(np.ceil(share * len(values) - 1e-9)) - 1, 0)].copy()
     return statistics
 
 
@@ -54,8 +56,7 @@ class ImageStatistics:
         if max(height, width) >= 300:
             step = int((max(height, width)) / 150)
             image = image[::step, ::step]
-        for channel in range(3):
-            self._counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+        self._counts += np.array(Image.fromarray(image).histogram()).reshape(3, 256)
         self._num_images += 1
 
     def result(self) -> FeatureStatistics:

@@ -21,11 +21,20 @@ from recap_core.data.columns import Feature
 from recap_core.data.feature_statistics import FeatureStatistics, ImageStatistics, sampled_frames
 from recap_core.errors import EpisodeError
 
-X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "0"}
-"""One thread and no B-frames: the same frames give the same bytes on any machine."""
+X264_OPTIONS = {
+    "preset": "veryfast",
+    "crf": "18",
+    "threads": "1",
+    "bf": "0",
+    "x264-params": "mbtree=0:rc-lookahead=0:sync-lookahead=0",
+}
+"""One thread, no B-frames and no lookahead: the same frames give the same bytes. With lookahead
+x264 gives other bytes about once in a thousand times for small images."""
 LOSSLESS_OPTIONS = {"preset": "veryfast", "qp": "0", "threads": "1", "bf": "0"}
 _READER_OPTIONS = {"format_whitelist": "mov,mp4,matroska,webm,avi", "protocol_whitelist": "file"}
 """No playlists: a file that calls itself a video must not make the reader open others."""
+TIME_TOLERANCE_S = 1e-4
+"""LeRobot's tolerance between a frame's time and its row's."""
 KEYFRAME_INTERVAL = 2
 """Every second frame can be reached directly."""
 
@@ -114,24 +123,36 @@ def packet_times(path: Path) -> Float64[np.ndarray, " p"]:
     return np.sort(np.array(times, dtype=np.float64))
 
 
-def read_frames_in_order(path: Path, *, start_s: float = 0.0) -> Generator[av.VideoFrame]:
+def read_frames_in_order(
+    path: Path, *, start_s: float = 0.0, is_threaded: bool = True
+) -> Generator[av.VideoFrame]:
     """Decoded frames of a video by rising time, from ``start_s`` seconds on.
+
+    Args:
+        path: The video.
+        start_s: Frames before this time are left out, seconds.
+        is_threaded: Whether the decoder may use all CPUs; not where many videos are read at once.
 
     Raises:
         EpisodeError: If it cannot be opened or decoded.
     """
     with closing(open_video(path)) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream.thread_type = "AUTO" if is_threaded else "NONE"
         try:
             if start_s > 0 and stream.time_base is not None:
                 container.seek(round(start_s / stream.time_base), stream=stream)
             for frame in container.decode(stream):
-                # 1e-4 s: LeRobot's tolerance between a frame's time and its row's.
-                if frame.time is not None and frame.time >= start_s - 1e-4:
+                if frame.time is not None and frame.time >= start_s - TIME_TOLERANCE_S:
                     yield frame
         except FFmpegError as error:
             raise broken_video(path, error) from error
+
+
+def frame_time_s(frame: av.VideoFrame) -> float:
+    """When a decoded frame is shown, seconds from the start of its video."""
+    assert frame.time is not None  # noqa: S101 - read_frames_in_order leaves such frames out
+    return float(frame.time)
 
 
 def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
@@ -216,28 +237,45 @@ def encode_video(
 
     Returns:
         Frames encoded.
+
+    Raises:
+        EpisodeError: If the encoder gave another number of packets than it was given frames.
     """
-    num_frames = 0
+    num_frames = num_packets = 0
     with new_video(target) as container:
         stream = None
         for image in frames:
             if stream is None:
-                if image.shape[0] % 2 or image.shape[1] % 2:
-                    raise EpisodeError(
-                        f"frames for {target.name} have {image.shape[1]}x{image.shape[0]} pixels, "
-                        "but both sides must be even. Record or crop them to even sizes."
-                    )
+                _check_even(image, target)
                 stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.gop_size = keyframe_interval
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = num_frames
-            container.mux(stream.encode(frame))
+            packets = stream.encode(frame)
+            container.mux(packets)
+            num_packets += len(packets)
             num_frames += 1
         if stream is not None:
-            container.mux(stream.encode())
+            packets = stream.encode()
+            container.mux(packets)
+            num_packets += len(packets)
+    if num_packets != num_frames:
+        raise EpisodeError(
+            f"{target} got {num_packets} packets for {num_frames} frames; every frame must be one "
+            "packet. Convert again, and report this if it happens twice."
+        )
     return num_frames
+
+
+def _check_even(image: UInt8[np.ndarray, "height width 3"], target: Path) -> None:
+    height, width, _ = image.shape
+    if height % 2 or width % 2:
+        raise EpisodeError(
+            f"frames for {target} are {width}x{height} pixels, but H.264 in yuv420p needs even "
+            "sizes. Record with an even size."
+        )
 
 
 def encode_lossless(frames: Iterable[av.VideoFrame], target: Path, *, fps: int) -> int:

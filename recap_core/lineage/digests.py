@@ -14,7 +14,7 @@ from recap_core.lineage.files import File, walk
 from recap_core.lineage.layout import MANIFEST_FILE
 from recap_core.lineage.parquet_digests import parquet_column_digests
 
-__all__ = ["files_digest", "parquet_column_digests", "tree_digest"]
+__all__ = ["content_digests", "files_digest", "parquet_column_digests", "tree_digest"]
 
 _BLOCK = 1 << 20
 
@@ -41,10 +41,29 @@ def files_digest(
     files: Sequence[File], cache: DigestCache | None, *, trust_cache: bool = True
 ) -> str:
     """The same over files that are already listed, in their order; see :func:`tree_digest`."""
+    tree = xxhash.xxh3_128()
+    for file, digest in zip(files, _digests(files, cache, trust_cache=trust_cache), strict=True):
+        tree.update(os.fsencode(file.relative) + b"\0" + digest.encode("ascii") + b"\n")
+    return tree.hexdigest()
+
+
+def content_digests(paths: Sequence[Path], cache: DigestCache | None) -> list[str]:
+    """xxh3-128, in hexadecimal, of the content of each file.
+
+    Args:
+        paths: Regular files.
+        cache: Digests of unchanged files; None reads every file.
+    """
+    return _digests([File(str(path), path, path.stat()) for path in paths], cache)
+
+
+def _digests(
+    files: Sequence[File], cache: DigestCache | None, *, trust_cache: bool = True
+) -> list[str]:
     known: list[str | None] = [None] * len(files)
     if cache is not None and trust_cache:
         known = cache.get([file.stat for file in files])
-    tree = xxhash.xxh3_128()
+    digests: list[str] = []
     fresh: list[tuple[os.stat_result, str]] = []
     for file, cached in zip(files, known, strict=True):
         digest = cached
@@ -52,10 +71,10 @@ def files_digest(
             digest, is_stable = _read_digest(file)
             if is_stable:
                 fresh.append((file.stat, digest))
-        tree.update(os.fsencode(file.relative) + b"\0" + digest.encode("ascii") + b"\n")
+        digests.append(digest)
     if cache is not None:
         cache.put(fresh)
-    return tree.hexdigest()
+    return digests
 
 
 def _read_digest(file: File) -> tuple[str, bool]:

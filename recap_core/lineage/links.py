@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recap_core.lineage.digest_cache import DigestCache
-from recap_core.lineage.files import File, remove_plain_tree, walk
+from recap_core.lineage.files import WRITE_BITS, File, remove_plain_tree, walk
 from recap_core.lineage.layout import MANIFEST_FILE
 
 _CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}
@@ -115,6 +115,7 @@ def _regular_files(root: Path) -> list[File]:
 def _link(source: Path, target: Path) -> bool:
     """Hard-link and return True, or copy and return False."""
     try:
+        _refuse_to_share(source)
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
@@ -123,6 +124,13 @@ def _link(source: Path, target: Path) -> bool:
             shutil.copyfileobj(reader, writer, 1 << 20)
         return False
     return True
+
+
+def _refuse_to_share(source: Path) -> None:
+    """Raise PermissionError for a file that somebody else may go on writing to."""
+    status = source.stat()
+    if status.st_mode & WRITE_BITS and status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "belongs to another user", str(source))
 
 
 def _carry(

@@ -1,6 +1,6 @@
 """Stage 1: raw episodes to a LeRobot dataset with the five RECAP columns."""
 
-from recap_core.config.dataset import ConvertConfig
+from recap_core.config.dataset import ConvertConfig, ConvertRuntime
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import Annotations, Dataset, Recording
 from recap_core.lineage.store import Build, Built, Store
@@ -16,6 +16,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
     annotations: Annotations | None = None,
     name: str,
     store: Store,
+    runtime: ConvertRuntime | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns.
@@ -35,6 +36,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
 
     def build(area: Build) -> Built:
         from recap_core.data.convert import convert_recording as convert
+        from recap_core.data.overview import read_overview
 
         corrections = {} if annotations is None else read_corrections(annotations, store)
         own = {key.episode: c for key, c in corrections.items() if key.source == recording.id}
@@ -47,8 +49,14 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
             progress=progress or Silent(),
             outcomes={name: c.outcome == "success" for name, c in own.items() if c.outcome},
             excluded={name for name, c in own.items() if c.excluded},
+            max_workers=(runtime or ConvertRuntime()).max_workers,
         )
-        return Built(summary._asdict())
+        overview = read_overview(area.output)
+        shares = {
+            "success_share": overview.success_share,
+            "intervention_share": overview.intervention_share,
+        }
+        return Built(summary._asdict(), shares)
 
     inputs = {"recording": recording, "annotations": annotations}
     return store.produce(CONVERT, config, inputs, name=name, build=build)

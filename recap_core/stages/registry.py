@@ -29,7 +29,8 @@ from recap_core.lineage.keys import Inputs, Stage
 
 COLLECT = Stage("collect", 1, Recording)
 ANNOTATE = Stage("annotate", 1, Annotations)
-CONVERT = Stage("convert", 1, Dataset)
+INGEST = Stage("ingest", 1, Recording)
+CONVERT = Stage("convert", 2, Dataset)
 IMPORT_DATASET = Stage("import_dataset", 1, Dataset)
 MERGE = Stage("merge", 1, Dataset)
 NORM_STATS = Stage("norm_stats", 1, NormStats)
@@ -47,7 +48,7 @@ IMPORT_LABELS = Stage("import_labels", 1, Labels)
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
-        COLLECT, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
+        COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL, EVALUATE,
         REPORT,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainPolicyConfig
-from recap_core.config.training import TrainRuntime
+from recap_core.config.training import TrainConfig, TrainRuntime
 from recap_core.errors import DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
     AnyDataset,
@@ -21,8 +21,8 @@ from recap_core.stages.registry import TRAIN_POLICY
 
 if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
+    from recap_core.data.image_feed import ImageSource
     from recap_core.models.parameters import Params
-    from recap_core.training.observations import ImageColumns
     from recap_core.training.prefetch import Batches
     from recap_core.transforms.normalize import NormStats as Statistics
 
@@ -68,11 +68,12 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
         statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         params = _first_params(start, config, statistics, store)
         model = Policy(config.policy.model)
+        images = _images(table, config, store, runtime, progress)
         work = area.work / "training"
         state = train(
-            policy_loss(model, config.train.loss_weight),
+            policy_loss(model, config.train.loss_weight, augment=config.train.augment),
             params,
-            _batches(table, statistics, config, work=area.work),
+            _batches(table, statistics, config, images),
             config.train,
             runtime or TrainRuntime(),
             work=work,
@@ -141,9 +142,12 @@ def _first_params(
 
 
 def _batches(
-    table: "FrameTable", statistics: "Statistics", config: TrainPolicyConfig, *, work: Path
+    table: "FrameTable",
+    statistics: "Statistics",
+    config: TrainPolicyConfig,
+    images: "ImageSource | None",
 ) -> "Batches":
-    """Batches of ``table``, camera images decoded once where the model sees any."""
+    """Batches of ``table``."""
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.training.policy_batches import PolicyBatches
     from recap_core.transforms.policy_transform import PolicyTransform
@@ -162,15 +166,56 @@ def _batches(
         state_dim=len(statistics.feature("state").mean),
         action_dim=len(statistics.feature("actions").mean),
     )
-    images = _images(table, config, work)
     return PolicyBatches(table, transform, config, images=images)
 
 
-def _images(table: "FrameTable", config: TrainPolicyConfig, work: Path) -> "ImageColumns | None":
+def _images(
+    table: "FrameTable",
+    config: TrainPolicyConfig,
+    store: Store,
+    runtime: TrainRuntime | None,
+    progress: Progress | None,
+) -> "ImageSource | None":
     model, views = config.policy.model, config.policy.embodiment.views
     if not model.views:
         return None
-    from recap_core.training.images import decoded_images
+    return training_images(
+        table,
+        [views[view] for view in model.views],
+        config.train,
+        image_px=model.image_px,
+        store=store,
+        runtime=runtime or TrainRuntime(),
+        progress=progress,
+    )
 
-    cameras = [views[view] for view in model.views]
-    return decoded_images(table, cameras, image_px=model.image_px, work=work)
+
+def training_images(  # noqa: PLR0913 - options are keyword-only
+    table: "FrameTable",
+    cameras: list[str],
+    config: TrainConfig,
+    *,
+    image_px: int,
+    store: Store,
+    runtime: TrainRuntime,
+    progress: Progress | None,
+) -> "ImageSource":
+    """Camera images for batches; decoded videos are shared by all trainings of the store."""
+    from recap_core.data.frame_cache import FrameCache
+    from recap_core.data.image_feed import image_source
+
+    limit_gb = runtime.image_cache_gb
+    cache = FrameCache(
+        store.home / "cache" / "frames",
+        digests=store.digests,
+        budget_bytes=None if limit_gb is None else int(limit_gb * 1e9),
+    )
+    return image_source(
+        table.meta,
+        cameras,
+        image_px=image_px,
+        cache=cache,
+        mode=runtime.images,
+        is_in_blocks=config.sampling.order == "blocks",
+        progress=progress,
+    )

@@ -19,12 +19,12 @@ from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
-from recap_core.stages.train_policy import METRICS_FILE, last_metrics
+from recap_core.stages.train_policy import METRICS_FILE, last_metrics, training_images
 
 if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
+    from recap_core.data.image_feed import ImageSource
     from recap_core.models.parameters import Params
-    from recap_core.training.observations import ImageColumns
     from recap_core.training.state import TrainState
     from recap_core.training.value_batches import ValueBatches
     from recap_core.transforms.normalize import NormStats as Statistics
@@ -67,10 +67,11 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
         transform = value_transform(config.value, statistics)
         seen, unseen = _split(table, config.health)
-        images = _images(table, config.value, area.work)
+        runs = runtime or TrainRuntime()
+        images = _images(table, config, store, runs, progress)
         batches = ValueBatches(table, transform, config, episodes=seen, images=images)
         work = area.work / "training"
-        state = _optimize(batches, config, runtime or TrainRuntime(), work, (progress, name))
+        state = _optimize(batches, config, runs, work, (progress, name))
         final = evaluation_params(state)
         settings = ValueSettings(config.value, config.targets, statistics)
         ema = final if state.ema_params is not None else None
@@ -107,7 +108,7 @@ def _optimize(
     params = model.init(jax.random.key(config.train.seed))
     progress, name = watched
     return train(
-        value_loss(model),
+        value_loss(model, augment=config.train.augment),
         params,
         batches,
         config.train,
@@ -146,13 +147,25 @@ def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTrans
     return ValueTransform(value, statistics, tokenizer)
 
 
-def _images(table: "FrameTable", value: ValueConfig, work: Path) -> "ImageColumns | None":
-    if not value.model.views:
+def _images(
+    table: "FrameTable",
+    config: TrainValueConfig,
+    store: Store,
+    runtime: TrainRuntime,
+    progress: Progress | None,
+) -> "ImageSource | None":
+    model, views = config.value.model, config.value.embodiment.views
+    if not model.views:
         return None
-    from recap_core.training.images import decoded_images
-
-    cameras = [value.embodiment.views[view] for view in value.model.views]
-    return decoded_images(table, cameras, image_px=value.model.image_px, work=work)
+    return training_images(
+        table,
+        [views[view] for view in model.views],
+        config.train,
+        image_px=model.image_px,
+        store=store,
+        runtime=runtime,
+        progress=progress,
+    )
 
 
 def _assess(

@@ -1,45 +1,27 @@
-"""Observations of arbitrary frames of a dataset, for batches in random order."""
+"""Observations of arbitrary frames of a dataset but their images, for batches in any order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from recap_core.data.frames import FrameTable
-from recap_core.errors import DataError
-
-type ImageColumns = Mapping[str, UInt8[np.ndarray, "n height width 3"]]
-"""Camera feature to the images of all frames, by global index; may be memory-mapped."""
 
 
 class FrameObservations:
-    """What the robot sensed at any frames, by dataset feature."""
+    """What the robot's joints sensed at any frames, by dataset feature, and what it was told."""
 
-    def __init__(
-        self,
-        table: FrameTable,
-        state_features: Sequence[str],
-        images: ImageColumns | None = None,
-    ) -> None:
+    def __init__(self, table: FrameTable, state_features: Sequence[str]) -> None:
         """Read the state columns.
 
         Args:
             table: The dataset.
             state_features: State columns.
-            images: Camera features, in any size.
 
         Raises:
             ColumnError: If a column is missing.
-            DataError: If a camera has not one image per frame.
         """
-        self._columns: dict[str, np.ndarray] = {name: table.column(name) for name in state_features}
-        for name, column in (images or {}).items():
-            if len(column) != table.num_frames:
-                raise DataError(
-                    f"{name} has {len(column)} images, the dataset {table.num_frames} frames. "
-                    "Remove the image cache to decode the videos again."
-                )
-            self._columns[name] = column
+        self._columns = {name: table.column(name) for name in state_features}
         self._tasks = np.array(table.tasks, dtype=np.str_)
         self._task_index = table.task_index
 

@@ -9,9 +9,11 @@ from recap_core.config.stages import TrainPolicyConfig
 from recap_core.data.batches import PausedRule, action_chunks, frame_sampler
 from recap_core.data.columns import ADV_IND
 from recap_core.data.frames import FrameTable
+from recap_core.data.image_feed import Images, ImageSource
+from recap_core.data.shards import Shard
 from recap_core.errors import ColumnError
 from recap_core.models.policy import PolicyInputs
-from recap_core.training.observations import FrameObservations, ImageColumns
+from recap_core.training.observations import FrameObservations
 from recap_core.training.policy_loss import PROMPT_CLASSES, PolicyBatch
 from recap_core.transforms.policy_transform import PolicyTransform
 
@@ -36,14 +38,15 @@ class PolicyBatches:
     nothing but indexing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options are keyword-only
         self,
         table: FrameTable,
         transform: PolicyTransform,
         config: TrainPolicyConfig,
         *,
-        images: ImageColumns | None = None,
+        images: ImageSource | None = None,
         paused_frames: PausedRule = "skip",
+        shard: Shard = Shard(),
     ) -> None:
         """Prepare batches.
 
@@ -51,8 +54,9 @@ class PolicyBatches:
             table: The dataset.
             transform: From the dataset's observations and actions to the model's.
             config: Sampling, prompt and condition.
-            images: Camera images of all frames, for a model that sees any.
+            images: Camera images, for a model that sees any.
             paused_frames: ``skip`` never draws a paused frame.
+            shard: The rows of every batch that this process makes.
 
         Raises:
             ColumnError: If a column is missing or an advantage class unknown.
@@ -64,17 +68,19 @@ class PolicyBatches:
         self._actions = table.column(policy.embodiment.action)
         self._episode_ends = table.episode_ends
         self._task_index = table.task_index
-        self._observations = FrameObservations(table, policy.embodiment.state, images)
+        self._observations = FrameObservations(table, policy.embodiment.state)
         self._frame_class = _frame_classes(table, config.condition)
         self._dropout = policy.prompt.advantage_dropout if policy.prompt.advantage else 0.0
         self._seed = train.seed
-        self._sampler = frame_sampler(
+        self._batch_size, self._rows = train.batch_size, shard.rows(train.batch_size)
+        self._order = frame_sampler(
             table,
             train.sampling,
             batch_size=train.batch_size,
             seed=train.seed,
             paused_frames=paused_frames,
         )
+        self._images = images.feed(self._order, self._rows) if images else None
         bytes_needed = 4 * table.num_frames * self._horizon * policy.model.action_dim
         is_fixed = not policy.model.views and policy.model.state_input != "tokens"
         self._precomputed: _Precomputed | None = None
@@ -84,11 +90,10 @@ class PolicyBatches:
     def __call__(self, step: int) -> PolicyBatch:
         """The batch of ``step``; some samples without their advantage clause."""
         frames = self.frames(step)
-        prompt_class = np.where(
-            self._is_dropped(step, len(frames)), _DROPPED, self._frame_class[frames]
-        )
+        prompt_class = np.where(self._is_dropped(step), _DROPPED, self._frame_class[frames])
         if self._precomputed is None:
-            return self._made(frames, prompt_class)
+            images = self._images(step) if self._images else {}
+            return self._made(frames, prompt_class, images)
         state, actions, tokens, mask = self._precomputed
         rows = (self._task_index[frames], prompt_class)
         return _batch(
@@ -97,17 +102,18 @@ class PolicyBatches:
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
         """Global indices of the frames in the batch of ``step``."""
-        return self._sampler.indices(step)
+        return self._order.indices(step)[self._rows]
 
-    def _is_dropped(self, step: int, num_samples: int) -> Bool[np.ndarray, " b"]:
+    def _is_dropped(self, step: int) -> Bool[np.ndarray, " b"]:
         # The sampler counts from 0 under the same key; this stream is far away from it.
         bits = np.random.Philox(key=[self._seed, step], counter=[0, 0, 0, 1])
-        return np.random.Generator(bits).random(num_samples) < self._dropout
+        drawn = np.random.Generator(bits).random(self._batch_size)
+        return drawn[self._rows] < self._dropout
 
     def _made(
-        self, frames: Int[np.ndarray, " b"], prompt_class: Int[np.ndarray, " b"]
+        self, frames: Int[np.ndarray, " b"], prompt_class: Int[np.ndarray, " b"], images: Images
     ) -> PolicyBatch:
-        observations = self._observations.at(frames)
+        observations = self._observations.at(frames) | images
         clauses = [None if c == _DROPPED else PROMPT_CLASSES[c] for c in prompt_class]
         inputs = self._transform.inputs(observations, self._observations.prompts(frames), clauses)
         chunks = action_chunks(self._actions, self._episode_ends, frames, horizon=self._horizon)
@@ -120,7 +126,7 @@ class PolicyBatches:
         # In blocks: what is computed on the way is several times larger.
         for start in range(0, num_frames, _BLOCK):
             frames = np.arange(start, min(start + _BLOCK, num_frames))
-            block = self._made(frames, self._frame_class[frames])
+            block = self._made(frames, self._frame_class[frames], {})
             states.append(block.inputs.state)
             actions.append(block.actions)
         tokens, masks = [], []
@@ -128,7 +134,7 @@ class PolicyBatches:
         for task in range(num_tasks):
             # Any frame of the task will do: the prompt does not depend on the state.
             frame = int(np.argmax(self._task_index == task))
-            inputs = self._made(np.full(len(classes), frame), classes).inputs
+            inputs = self._made(np.full(len(classes), frame), classes, {}).inputs
             tokens.append(inputs.tokens)
             masks.append(inputs.token_mask)
         return _Precomputed(

@@ -9,10 +9,12 @@ from recap_core.config.labels import TargetConfig
 from recap_core.config.stages import TrainValueConfig
 from recap_core.data.batches import frame_sampler
 from recap_core.data.frames import FrameTable
+from recap_core.data.image_feed import Images, ImageSource
+from recap_core.data.shards import Shard
 from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
 from recap_core.labels.two_hot import two_hot
 from recap_core.models.value_model import ValueInputs
-from recap_core.training.observations import FrameObservations, ImageColumns
+from recap_core.training.observations import FrameObservations
 from recap_core.training.value_loss import ValueBatch
 from recap_core.transforms.value_transform import ValueTransform
 
@@ -41,14 +43,15 @@ class ValueBatches:
     Where the model sees no images, everything but the targets is computed once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options are keyword-only
         self,
         table: FrameTable,
         transform: ValueTransform,
         config: TrainValueConfig,
         *,
         episodes: Int[np.ndarray, " e"] | None = None,
-        images: ImageColumns | None = None,
+        images: ImageSource | None = None,
+        shard: Shard = Shard(),
     ) -> None:
         """Prepare batches.
 
@@ -57,7 +60,8 @@ class ValueBatches:
             transform: From the dataset's observations to the model's.
             config: Sampling and targets.
             episodes: Episodes to train on; None: all.
-            images: Camera images of all frames, for a model that sees any.
+            images: Camera images, for a model that sees any.
+            shard: The rows of every batch that this process makes.
 
         Raises:
             ColumnError: If a column is missing.
@@ -68,9 +72,10 @@ class ValueBatches:
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
         state = config.value.embodiment.state if model.state_input == "continuous" else ()
-        self._observations = FrameObservations(table, state, images)
+        self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
-        self._sampler = frame_sampler(
+        self._rows = shard.rows(train.batch_size)
+        self._order = frame_sampler(
             table,
             train.sampling,
             batch_size=train.batch_size,
@@ -78,24 +83,26 @@ class ValueBatches:
             episodes=episodes,
             paused_frames="autonomous" if config.targets.rule == "reference" else "skip",
         )
+        self._images = images.feed(self._order, self._rows) if images else None
         self._precomputed: ValueInputs | None = None
         if not model.views:
-            self._precomputed = self._inputs(np.arange(table.num_frames))
+            self._precomputed = self._inputs(np.arange(table.num_frames), {})
 
     def __call__(self, step: int) -> ValueBatch:
         """The batch of ``step``."""
         frames = self.frames(step)
         target_probs: Any = two_hot(self._targets[frames], self._num_bins)
         if self._precomputed is None:
-            return ValueBatch(self._inputs(frames), target_probs)
+            images = self._images(step) if self._images else {}
+            return ValueBatch(self._inputs(frames, images), target_probs)
         _, _, state, tokens, mask = self._precomputed
         inputs = ValueInputs({}, {}, state[frames], tokens[frames], mask[frames])
         return ValueBatch(inputs, target_probs)
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
         """Global indices of the frames in the batch of ``step``."""
-        return self._sampler.indices(step)
+        return self._order.indices(step)[self._rows]
 
-    def _inputs(self, frames: Int[np.ndarray, " b"]) -> ValueInputs:
-        observations = self._observations.at(frames)
+    def _inputs(self, frames: Int[np.ndarray, " b"], images: Images) -> ValueInputs:
+        observations = self._observations.at(frames) | images
         return self._transform.inputs(observations, self._observations.prompts(frames))

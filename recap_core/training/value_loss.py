@@ -5,10 +5,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from recap_core.config.training import AugmentConfig
 from recap_core.models.categorical import cross_entropy, expected_value, support
 from recap_core.models.parameters import Params
 from recap_core.models.value_model import ValueInputs, ValueModel
 from recap_core.training.step import LossFn, Mean, Metrics
+from recap_core.transforms.augment import augment_inputs
 
 
 class ValueBatch(NamedTuple):
@@ -19,14 +21,17 @@ class ValueBatch(NamedTuple):
     """Two-hot targets, rows sum to 1."""
 
 
-def value_loss(model: ValueModel) -> LossFn:
-    """Mean cross-entropy; the metric ``value_error`` is the mean of |V - target|."""
+def value_loss(model: ValueModel, *, augment: AugmentConfig | None = None) -> LossFn:
+    """Mean cross-entropy; the metric ``value_error`` is the mean of |V - target|.
+
+    With ``augment``, images are changed at random by the key of the step.
+    """
 
     def loss_fn(
         params: Params, key: PRNGKeyArray, batch: ValueBatch
     ) -> tuple[Float[Array, ""], Metrics]:
-        del key  # nothing is random: no dropout
-        logits = model.logits(params, batch.inputs)
+        inputs = augment_inputs(key, batch.inputs, augment)
+        logits = model.logits(params, inputs)
         target = batch.target_probs @ support(batch.target_probs.shape[1])
         error = jnp.sum(jnp.abs(expected_value(logits) - target))
         num = jnp.asarray(len(target), jnp.float32)

@@ -13,6 +13,7 @@ from recap_core.stages.copy_dataset import copy_dataset
 from recap_core.stages.evaluate import evaluate_policy
 from recap_core.stages.import_labels import import_labels as import_labels_stage
 from recap_core.stages.infer_values import infer_values as infer_values_stage
+from recap_core.stages.ingest import ingest_recording
 from recap_core.stages.label import label_dataset
 from recap_core.stages.merge import merge_datasets
 from recap_core.stages.norm_stats import compute_norm_stats
@@ -21,7 +22,7 @@ from recap_core.stages.relabel import relabel_dataset
 from recap_core.stages.report import write_report
 from recap_core.stages.train_policy import train_policy as train_policy_stage
 from recap_core.stages.train_value import train_value_model
-from tasks.collection import collect
+from tasks.collection import collect, ingest
 from tasks.datasets import convert, copy, merge, norm_stats
 from tasks.evaluation import evaluate
 from tasks.labelling import import_labels, infer_values, label, relabel
@@ -31,6 +32,7 @@ from tasks.training import train_policy, train_value
 
 PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
     (collect, collect_recording),
+    (ingest, ingest_recording),
     (convert, convert_recording),
     (merge, merge_datasets),
     (norm_stats, compute_norm_stats),

@@ -9,8 +9,9 @@ from recap_core.config.validation import ValidateConfig
 from recap_core.data.checks.episode import Episode
 from recap_core.data.checks.finding import Finding, Place, from_error
 from recap_core.data.columns import ACTION, CORRECTING, INTERVENTION, PHASE, STATE
+from recap_core.data.in_progress import episode_state
 from recap_core.data.raw_episode import (
-    IN_PROGRESS,
+    MAX_CUT,
     RawCamera,
     RawEpisode,
     read_metadata,
@@ -50,9 +51,10 @@ def as_episode(raw: RawEpisode) -> Episode:
 def check_unfinished(recording: Path) -> Generator[Finding]:
     """Episodes that conversion leaves out."""
     for path in sorted(recording.glob("episode_*")):
-        if (path / IN_PROGRESS).exists():
+        state = episode_state(path)
+        if state == "recording":
             value, rule = "still being recorded", "conversion leaves it out"
-        elif not (path / "metadata.json").exists():
+        elif state == "interrupted":
             value, rule = (
                 "no metadata.json",
                 "the recorder did not finish; conversion leaves it out",
@@ -139,13 +141,18 @@ def _camera(raw: RawEpisode, name: str, camera: RawCamera, num_frames: int) -> G
     promised = len(raw.timestamps if camera.timestamps is None else camera.timestamps)
     if num_frames != promised or not num_frames:
         what = "rows" if camera.timestamps is None else "camera timestamps"
+        is_cut = num_frames > 0 and abs(num_frames - promised) <= MAX_CUT
         yield Finding(
-            severity="error",
+            severity="warning" if is_cut else "error",
             check="videos",
             where=where,
             value=f"{num_frames} frames for {promised} {what}",
-            rule="every frame has its time",
-            fix="exclude the episode with an annotation, or restore the video",
+            rule="every frame has its time; conversion cuts a frame too many, if it is one"
+            if is_cut
+            else "every frame has its time",
+            fix="nothing"
+            if is_cut
+            else "exclude the episode with an annotation, or restore the video",
         )
     if camera.timestamps is None or not len(camera.timestamps):
         return

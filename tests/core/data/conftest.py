@@ -1,15 +1,22 @@
 """One recording and one dataset, written once; tests must not change them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from recap_core.data.frames import read_frames
+from recap_core.data.layout import EPISODES_PATH
 from recap_core.data.synthetic import (
     SyntheticRobot,
     write_synthetic_dataset,
     write_synthetic_recording,
 )
+from recap_core.data.video import iter_camera_blocks
+from recap_core.data.video_files import encode_video
 
 ROBOT = SyntheticRobot(environment_dims=3)
 
@@ -79,4 +86,29 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         written.save_episode()
     written.finalize()
+    return root
+
+
+@pytest.fixture(scope="session")
+def long_videos(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same episodes, all of a camera's frames in one mp4, as LeRobot's writer lays them out."""
+    root = shutil.copytree(dataset, tmp_path_factory.mktemp("long") / "dataset")
+    table = read_frames(dataset)
+    episodes = root / EPISODES_PATH.format(chunk_index=0, file_index=0)
+    rows = pq.read_table(episodes)
+    for camera in table.meta.cameras:
+        (block,) = iter_camera_blocks(dataset, [camera], block=100)
+        shutil.rmtree(root / "videos" / camera)
+        target = table.meta.video_path(camera, 0, 0)
+        target = root / target.relative_to(dataset)
+        target.parent.mkdir(parents=True)
+        encode_video(block.images[camera], target, fps=table.fps)
+        for name, values in (
+            ("file_index", np.zeros(4, np.int64)),
+            ("from_timestamp", table.episode_starts / table.fps),
+            ("to_timestamp", table.episode_ends / table.fps),
+        ):
+            column = f"videos/{camera}/{name}"
+            rows = rows.set_column(rows.column_names.index(column), column, pa.array(values))
+    pq.write_table(rows, episodes)
     return root

@@ -7,7 +7,7 @@ import pytest
 
 from recap_core.config.dataset import ConvertConfig
 from recap_core.config.training import SamplingConfig
-from recap_core.data.batches import FrameSampler, action_chunks, frame_sampler, split_episodes
+from recap_core.data.batches import FrameOrder, action_chunks, frame_sampler, split_episodes
 from recap_core.data.frames import FrameTable, read_frames
 from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
@@ -28,11 +28,11 @@ def table(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> FrameTable
     return read_frames(root / "merged")
 
 
-def drawn(sampler: FrameSampler, steps: int = 200) -> np.ndarray:
+def drawn(sampler: FrameOrder, steps: int = 200) -> np.ndarray:
     return np.concatenate([sampler.indices(step) for step in range(steps)])
 
 
-def sampler(table: FrameTable, **options: object) -> FrameSampler:
+def sampler(table: FrameTable, **options: object) -> FrameOrder:
     return frame_sampler(table, SamplingConfig.model_validate(options), batch_size=8, seed=1)
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recap_core.data.columns import check_recap_columns, recap_columns
+from recap_core.data.columns import AUTONOMOUS, PHASES, check_recap_columns, recap_columns
 from recap_core.errors import ColumnError
 
 PHASE = np.array(["autonomous", "correcting", "paused", "autonomous"])
@@ -78,3 +80,67 @@ def test_a_missing_column_is_named() -> None:
 
     with pytest.raises(ColumnError, match="episode 7 lacks adv_ind"):
         check_recap_columns(columns, where="episode 7")
+
+
+HAND = [
+    # T, success, reward, reward_label, value_label: worked out on paper from SPEC §3.1.
+    (1, True, [1], [0], [0]),
+    (1, False, [0], [0], [-1]),
+    (2, True, [0, 1], [-1 / 2, 0], [-1 / 2, 0]),
+    (2, False, [0, 0], [-1 / 2, 0], [-1, -1]),
+]
+
+
+@pytest.mark.parametrize(("length", "success", "reward", "reward_label", "value_label"), HAND)
+def test_the_shortest_episodes(
+    length: int, *, success: bool, reward: list, reward_label: list, value_label: list
+) -> None:
+    """One and two frames, success and failure, as on paper."""
+    columns = recap_columns(np.full(length, AUTONOMOUS), success=success, demonstration=False)
+
+    assert columns["reward"].tolist() == reward
+    np.testing.assert_allclose(columns["reward_label"], reward_label)
+    np.testing.assert_allclose(columns["value_label"], value_label)
+
+
+def test_a_long_episode() -> None:
+    """900 frames: -1/900 each, 0 at the end; the value climbs from -899/900 by 1/900 a frame."""
+    columns = recap_columns(np.full(900, AUTONOMOUS), success=True, demonstration=False)
+
+    np.testing.assert_allclose(columns["reward_label"][[0, 450, 898, 899]], [-1 / 900] * 3 + [0])
+    np.testing.assert_allclose(
+        columns["value_label"][[0, 1, 450, 899]], [-899 / 900, -898 / 900, -449 / 900, 0]
+    )
+
+
+@given(
+    length=st.integers(1, 3000),
+    success=st.booleans(),
+    demonstration=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_holds_for_every_episode(
+    *, length: int, success: bool, demonstration: bool, seed: int
+) -> None:
+    """Sums, ends, steps, ranges and types of SPEC §3.1, whatever the phases."""
+    phase = np.random.default_rng(seed).choice(np.array(PHASES), length)
+
+    columns = recap_columns(phase, success=success, demonstration=demonstration)
+
+    check_recap_columns(columns, where="episode 0")
+    succeeded = success or demonstration
+    assert columns["reward"].sum() == succeeded
+    total = columns["reward_label"].sum(dtype=np.float64)
+    assert total == pytest.approx(-(length - 1) / length, abs=1e-5)
+    if succeeded:
+        assert columns["value_label"][0] == pytest.approx(total, abs=1e-5)
+        np.testing.assert_allclose(np.diff(columns["value_label"]), 1 / length, atol=1e-6)
+        assert columns["value_label"][-1] == 0
+    else:
+        assert set(columns["value_label"]) == {-1}
+    is_human = np.full(length, fill_value=True) if demonstration else phase == "correcting"
+    np.testing.assert_array_equal(columns["intervention"], is_human)
+    np.testing.assert_array_equal(columns["adv_ind"] == "positive", is_human)
+    np.testing.assert_array_equal(columns["adv_ind"] == "none", ~is_human)
+    assert [columns[name].dtype.name for name in ("intervention", "reward")] == ["int64", "float32"]

@@ -284,6 +284,15 @@ def drop_arm(recording: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"arms": ["left"]}))
 
 
+def rename_arm(recording: Path) -> None:
+    episode = last_episode(recording)
+    for path in episode.glob("right_*"):
+        if path.suffix == ".npz":
+            path.rename(episode / path.name.replace("right", "middle"))
+    path = episode / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"arms": ["left", "middle"]}))
+
+
 def drop_camera(recording: Path) -> None:
     path = last_episode(recording) / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cameras": []}))
@@ -307,6 +316,7 @@ def slow_down(recording: Path) -> None:
         (shorten_video, r"0001: head_camera.mp4 holds 4 frames, but there are 6 camera timestamps"),
         (spoil_state, r"left_states.npz\[0\] of episode .*0001 is .*finite number"),
         (drop_arm, r"0001 has action \[7\], but the first episode has \[14\]"),
+        (rename_arm, r"0001 has action \[.*'middle_gripper_0'\], but the first .*'right_joint_0'"),
         (drop_camera, rf"0001 has {HEAD} None, but the first episode has \[32, 32, 3\]"),
         (grow_images, rf"0001 has {HEAD} \[48, 48, 3\], but the first"),
         (slow_down, r"0001 was recorded at 5.00 frames per second.*Set target_fps"),

@@ -16,7 +16,7 @@ from recap_core.data.synthetic import (
     synthetic_state,
     write_synthetic_episode,
 )
-from recap_core.errors import ColumnError, DataError, EpisodeError
+from recap_core.errors import ColumnError, ConfigError, DataError, EpisodeError
 
 
 @pytest.fixture
@@ -53,6 +53,52 @@ def test_leader_arms_are_left_alone(episode: Path) -> None:
     np.testing.assert_allclose(read_raw_episode(episode).state, synthetic_state(2, 5, 14)[:-1])
 
 
+def test_four_arms_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    """28 dimensions, arms in the order given, each arm's gripper held; one arm has 7."""
+    four = ("left", "right", "leader_left", "leader_right")
+    episode = tmp_path / "episode_0"
+    write_synthetic_episode(
+        episode, SyntheticEpisode(length=4), SyntheticRobot(arms=four, cameras=())
+    )
+
+    every = read_raw_episode(episode, arms=four)
+    np.testing.assert_allclose(every.state, synthetic_state(0, 4, 28)[:-1])
+    assert every.held_action_dims == (6, 13, 20, 27)
+    assert every.state_names[21] == "leader_right_joint_0"
+
+    np.testing.assert_allclose(
+        read_raw_episode(episode, arms=["right"]).action, synthetic_state(0, 4, 28)[1:, 7:14]
+    )
+    with pytest.raises(
+        ConfigError, match=r"names 'middle', but .* recorded left, right, leader_left, leader_right"
+    ):
+        read_raw_episode(episode, arms=["middle"])
+
+
+def test_what_older_and_newer_recorders_add_is_ignored(episode: Path) -> None:
+    """Derived rewards, velocities, efforts and the shadow stream change nothing."""
+    before = read_raw_episode(episode)
+
+    np.save(episode / "reward.npy", np.full(5, np.nan))
+    np.save(episode / "success.npy", np.zeros(2))
+    states = dict(np.load(episode / "left_states.npz")) | {"joint_eff": np.full((3, 6), np.nan)}
+    del states["joint_vel"]
+    np.savez(episode / "left_states.npz", allow_pickle=False, **states)
+    np.savez(episode / "left_policy_actions.npz", pos=np.zeros((1, 7)))
+
+    after = read_raw_episode(episode)
+    np.testing.assert_array_equal(after.state, before.state)
+    np.testing.assert_array_equal(after.action, before.action)
+    assert after.success == before.success
+
+
+def test_a_silent_arm_keeps_the_command_that_it_had(episode: Path) -> None:
+    """The recorder pads ticks without a command, so an arm may hold one for the whole episode."""
+    np.savez(episode / "right_actions.npz", pos=np.full((5, 7), 0.25))
+
+    assert (read_raw_episode(episode).action[:, 7:] == 0.25).all()
+
+
 def test_phases_come_from_interventions_where_they_are_short(episode: Path) -> None:
     """Older recorders wrote only ``interventions.npy``; a short phase file does not count."""
     np.save(episode / "phase.npy", np.array(["autonomous"], dtype="U16"))
@@ -73,13 +119,44 @@ def test_no_mark_is_a_failure(episode: Path) -> None:
     assert not read_outcome(episode)
 
 
-def test_one_row_too_many_is_cut(episode: Path) -> None:
-    """A recorder stopped in the middle of a tick leaves one row more."""
-    np.save(episode / "environment_state.npy", np.zeros((6, 7)))
+@pytest.mark.parametrize(
+    ("file", "num_rows", "expected"),
+    [
+        ("environment_state.npy", 6, 5),
+        ("environment_state.npy", 4, 4),
+        ("timestamps.npy", 4, 4),
+        ("timestamps.npy", 6, 5),
+        ("phase.npy", 4, 4),
+        ("correction_index.npy", 6, 5),
+        ("correction_index.npy", 4, 4),
+    ],
+)
+def test_a_row_that_not_every_file_has_is_cut(
+    episode: Path, file: str, num_rows: int, expected: int
+) -> None:
+    """A recorder stopped in the middle of a tick leaves one row more in some files."""
+    rows = np.load(episode / file)
+    longer = np.concatenate([rows, rows[-1:] + 1 if rows.dtype.kind == "f" else rows[-1:]])
+    np.save(episode / file, longer[:num_rows])
 
-    environment = read_raw_episode(episode).environment_state
-    assert environment is not None
-    assert environment.shape == (5, 7)
+    raw = read_raw_episode(episode)
+    assert raw.environment_state is not None
+    assert raw.correction_index is not None
+    parts = (raw.timestamps, raw.state, raw.action, raw.phase)
+    assert {len(part) for part in (*parts, raw.environment_state, raw.correction_index)} == {
+        expected
+    }
+
+
+def test_a_row_more_here_and_a_row_less_there_is_no_stopped_tick(episode: Path) -> None:
+    """Lengths of 4, 5 and 6: something is truncated."""
+    np.save(episode / "environment_state.npy", np.zeros((6, 7)))
+    np.save(episode / "correction_index.npy", np.zeros(4, dtype=np.int32))
+
+    with pytest.raises(
+        EpisodeError, match=r"correction_index.npy has 4 rows, but environment_state.npy has 6"
+    ):
+        read_raw_episode(episode)
 
 
 def edit_metadata(episode: Path, **values: object) -> None:
@@ -108,14 +185,29 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda e: (e / "FAILURE").touch(), "SUCCESS and FAILURE are both there"),
     (lambda e: edit_metadata(e, arms=None), "metadata.json has no 'arms'"),
     (lambda e: edit_metadata(e, arms=["leader_left"]), "names no follower arm"),
+    (lambda e: edit_metadata(e, arms=["../left"]), "must list plain names"),
+    (lambda e: edit_metadata(e, cameras=["/etc/head"]), "must list plain names"),
+    (lambda e: edit_metadata(e, cameras="head_camera"), "must list plain names"),
+    (lambda e: edit_metadata(e, cameras=None), "metadata.json has no 'cameras'"),
+    (lambda e: (e / "metadata.json").write_text("[]"), "holds a list, but must be an object"),
+    (lambda e: (e / "metadata.json").write_text("[" * 20_000), "metadata.json cannot be read"),
     (lambda e: edit_metadata(e, task_instruction=" "), "has an empty 'task_instruction'"),
     (save("left_states.npz", pos=np.zeros((5, 7))), "has no array 'joint_pos', only"),
-    (save("left_actions.npz", pos=np.zeros((3, 7))), "has 3 rows, but timestamps.npy has 5"),
+    (save("left_actions.npz", pos=np.zeros((3, 7))), "pos has 3 rows, but timestamps.npy has 5"),
+    (save("left_actions.npz", pos=np.zeros((7, 7))), "timestamps.npy has 5 rows, but left_actions"),
+    (save("left_actions.npz", pos=np.zeros((5, 7), dtype=complex)), "must be a matrix of numbers"),
     (save("left_actions.npz", pos=np.zeros(5)), r"is float64 \(5,\), but must be a matrix"),
     (save("left_actions.npz", pos=np.full((5, 7), "x")), "must be a matrix of numbers"),
     (save("timestamps.npy", t=np.array([0, 1, 1, 2, 3.0])), "does not rise between rows 1 and 2"),
     (save("timestamps.npy", t=np.array([0, 1, np.nan])), "holds a time that is not finite"),
     (save("timestamps.npy", t=np.zeros((5, 2))), r"must be seconds \(N,\)"),
+    (save("phase.npy", p=np.array([["paused"]] * 5)), r"must be text \(N,\)"),
+    (save("phase.npy", p=np.array(["paused"] * 7)), "timestamps.npy has 5 rows, but phases has 7"),
+    (save("correction_index.npy", c=np.zeros(5)), r"must count corrections \(N,\)"),
+    (save("correction_index.npy", c=np.zeros(3, dtype=int)), "correction_index.npy has 3 rows"),
+    (lambda e: (e / "left_actions.npz").rename(e / "phase.npy"), "left_actions.npz is missing"),
+    (lambda e: shutil.copy(e / "left_actions.npz", e / "phase.npy"), "is no .npy file"),
+    (lambda e: shutil.copy(e / "phase.npy", e / "left_actions.npz"), "is no .npz file"),
     (save("phase.npy", p=np.array(["flying"] * 5)), "holds 'flying', but phases are autonomous"),
 ]
 
@@ -143,10 +235,20 @@ def test_phases_that_are_short_everywhere_are_refused(episode: Path) -> None:
         read_raw_episode(episode)
 
 
-def test_a_value_that_is_not_a_number_is_refused(episode: Path) -> None:
-    """NaN in an action stops here, not in a norm statistic."""
+def test_flags_that_are_neither_0_nor_1_are_refused(episode: Path) -> None:
+    """A probability of being corrected is no correction."""
+    (episode / "phase.npy").unlink()
+    np.save(episode / "interventions.npy", np.full(5, 0.4))
+
+    with pytest.raises(EpisodeError, match=r"interventions.npy is float64 .* must be 0 or 1"):
+        read_raw_episode(episode)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_value_that_is_not_a_number_is_refused(episode: Path, value: float) -> None:
+    """NaN in an action, or what float32 cannot hold, stops here, not in a norm statistic."""
     actions = np.zeros((5, 7))
-    actions[3, 2] = np.nan
+    actions[3, 2] = value
     np.savez(episode / "left_actions.npz", pos=actions)
 
     with pytest.raises(ColumnError, match=r"left_actions.npz\[3\] of episode episode_0.*finite"):

@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from recap_core.data.shards import Shard
 from recap_core.data.synthetic import synthetic_grey
 from recap_core.data.video import decode_frames, fit_image, iter_camera_blocks
 from recap_core.errors import ColumnError, EpisodeError
@@ -41,6 +43,45 @@ def test_some_episodes_in_another_order(dataset: Path) -> None:
     np.testing.assert_array_equal(indices, [*range(37, 46), *range(12)])
     images = np.concatenate([block.images[CAMERAS[0]] for block in blocks])
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), expected_greys(0)[indices], atol=3)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "num_opened"),
+    [([0, 1, 2, 3], 1), ([0, 2, 3], 1), ([1, 0], 2), ([2, 2], 2)],
+)
+def test_a_video_of_many_episodes_is_decoded_on(
+    long_videos: Path, monkeypatch: pytest.MonkeyPatch, episodes: list[int], num_opened: int
+) -> None:
+    """It is opened once while episodes follow each other, and again to go back."""
+    opened = []
+    open_container = av.open
+    monkeypatch.setattr(av, "open", lambda *a, **k: opened.append(a) or open_container(*a, **k))
+
+    blocks = list(iter_camera_blocks(long_videos, CAMERAS[:1], episodes=episodes, block=7))
+
+    assert len(opened) == num_opened
+    indices = np.concatenate([block.indices for block in blocks])
+    images = np.concatenate([block.images[CAMERAS[0]] for block in blocks])
+    assert len(images) == sum(LENGTHS[e] for e in episodes)
+    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), expected_greys(0)[indices], atol=4)
+
+
+def test_the_shards_of_a_pass_are_the_pass(long_videos: Path) -> None:
+    """Two processes, each with its range of episodes, decode what one does, bit for bit."""
+    (whole,) = iter_camera_blocks(long_videos, CAMERAS, image_px=24, block=64)
+    lengths = np.array(LENGTHS)
+    parts = [
+        block
+        for i in range(2)
+        for block in iter_camera_blocks(
+            long_videos, CAMERAS, image_px=24, block=8, episodes=Shard(i, 2).episodes(lengths)
+        )
+    ]
+
+    np.testing.assert_array_equal(np.concatenate([p.indices for p in parts]), whole.indices)
+    for camera in CAMERAS:
+        images = np.concatenate([part.images[camera] for part in parts])
+        np.testing.assert_array_equal(images, whole.images[camera])
 
 
 def test_chosen_frames_equal_sequential_ones(dataset: Path) -> None:

@@ -110,3 +110,11 @@ def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(EpisodeError, match="no video stream"):
         probe_video(path)
+
+
+def test_frames_of_odd_size_are_refused(tmp_path: Path) -> None:
+    """H.264 halves both sides; the encoder's own message would not say so."""
+    frames = [np.zeros((33, 32, 3), dtype=np.uint8)]
+
+    with pytest.raises(EpisodeError, match=r"32x33 pixels, but H.264 in yuv420p needs even sizes"):
+        encode_video(frames, tmp_path / "odd.mp4", fps=10)

@@ -23,6 +23,7 @@ PACKAGE = Path(recap_core.__file__).parent
 MODULES = {
     "collect": "collect",
     "annotate": "annotate",
+    "ingest": "ingest",
     "convert": "convert",
     "merge": "merge",
     "norm_stats": "norm_stats",
@@ -69,24 +70,26 @@ class Recorded(NamedTuple):
 
 
 FIRST = "first version"
+STRICTER = "bounded memory, more checks, shared code: the same results from sound data"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(1, "0ca205d6a87fecc8", FIRST),
-    "annotate": Recorded(1, "", FIRST),
-    "convert": Recorded(1, "66e90f5773309447", FIRST),
-    "merge": Recorded(1, "4589b3d0b383f864", FIRST),
-    "norm_stats": Recorded(1, "75887d17defc2790", FIRST),
-    "load_norm_stats": Recorded(1, "", FIRST),
-    "train_policy": Recorded(1, "e97a2502ab3d3c17", FIRST),
-    "train_value": Recorded(1, "374b154a553c7d55", FIRST),
-    "infer_values": Recorded(1, "e87825ee926077c5", FIRST),
-    "label": Recorded(1, "a378913606596f0a", FIRST),
+    "collect": Recorded(1, "588f9d8d2ff821bb", STRICTER),
+    "annotate": Recorded(1, "d3526212bd75bafb", FIRST),
+    "ingest": Recorded(1, "3562c75c49b0eae2", FIRST),
+    "convert": Recorded(2, "ae232e343db64b9c", "correction_index; encoding without lookahead"),
+    "merge": Recorded(1, "652b0d24b1999070", STRICTER),
+    "norm_stats": Recorded(1, "15079553d6a88fe4", STRICTER),
+    "load_norm_stats": Recorded(1, "15079553d6a88fe4", FIRST),
+    "train_policy": Recorded(1, "2bffb9cc523fd078", STRICTER),
+    "train_value": Recorded(1, "6e7ff34337d70107", STRICTER),
+    "infer_values": Recorded(1, "c5e60f01c7453893", STRICTER),
+    "label": Recorded(1, "442db55bceb84fc0", STRICTER),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
-    "relabel": Recorded(1, "c42a07cd973d4c36", FIRST),
-    "evaluate": Recorded(1, "45c6815f0fd9228c", FIRST),
-    "report": Recorded(1, "a17b1e502865bd99", FIRST),
-    "import_labels": Recorded(1, "d5a704485b455abf", FIRST),
-    "import_dataset": Recorded(1, "17f087db600a7f81", FIRST),
+    "relabel": Recorded(1, "d847f4f83cfe08b5", STRICTER),
+    "evaluate": Recorded(1, "1f3fbb9a955a0e38", STRICTER),
+    "report": Recorded(1, "531a5293b9d58720", STRICTER),
+    "import_labels": Recorded(1, "ac05b81bdc12a2a8", FIRST),
+    "import_dataset": Recorded(1, "55e78aff3c257e4b", FIRST),
 }
 
 

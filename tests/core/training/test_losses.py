@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recap_core.config.training import AugmentConfig
 from recap_core.labels.two_hot import two_hot
 from recap_core.models.parameters import Params
 from recap_core.models.policy import Policy, PolicyInputs
@@ -14,6 +15,7 @@ from recap_core.models.value_model import ValueInputs, ValueModel
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
 from recap_core.training.step import LossFn
 from recap_core.training.value_loss import ValueBatch, value_loss
+from recap_core.transforms.augment import augment_inputs
 from tests.core.training import robot
 
 
@@ -111,3 +113,34 @@ def test_the_value_loss_of_a_uniform_prediction() -> None:
     assert float(loss) == pytest.approx(np.log(21), rel=1e-6)
     assert float(metrics["value_error"].total) == pytest.approx(1.0)
     assert float(metrics["value_error"].num) == 2
+
+
+def test_an_augmented_loss_is_that_of_augmented_images() -> None:
+    """Images change by the key of the step before the model sees them, and only if asked."""
+    model = ValueModel(robot.train_value_config(views=("base_0_rgb",), image_px=14).value.model)
+    inputs = ValueInputs(
+        {"base_0_rgb": jax.random.uniform(jax.random.key(1), (2, 14, 14, 3))},
+        {"base_0_rgb": jnp.ones(2, bool)},
+        jnp.zeros((2, 6)),
+        jnp.ones((2, 8), jnp.int32),
+        jnp.ones((2, 8), bool),
+    )
+    target_probs = jax.nn.softmax(jnp.arange(42.0).reshape(2, 21))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
+    config = AugmentConfig(color_share=1)
+
+    @jax.jit
+    def losses(params: Params, key: jax.Array) -> list[jax.Array]:
+        changed = augment_inputs(key, inputs, config)
+        return [
+            value_loss(model, augment=config)(params, key, ValueBatch(inputs, target_probs))[0],
+            value_loss(model)(params, key, ValueBatch(changed, target_probs))[0],
+            value_loss(model)(params, key, ValueBatch(inputs, target_probs))[0],
+        ]
+
+    found, expected, unchanged = map(float, losses(params, jax.random.key(5)))
+
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found != pytest.approx(unchanged, rel=1e-3)

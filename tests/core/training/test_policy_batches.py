@@ -6,9 +6,11 @@ import pytest
 
 from recap_core.config.stages import TrainPolicyConfig
 from recap_core.config.training import SamplingConfig
+from recap_core.data.batches import FrameOrder
 from recap_core.data.frames import FrameTable
+from recap_core.data.image_feed import ImageFeed, ImageSource
+from recap_core.data.shards import Shard
 from recap_core.models.tokenizer import PromptTokenizer
-from recap_core.training.observations import ImageColumns
 from recap_core.training.policy_batches import PolicyBatches
 from recap_core.training.policy_loss import PROMPT_CLASSES
 from tests.core.training import robot
@@ -23,9 +25,36 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> FrameTable:
 
 
 def _batches(
-    table: FrameTable, config: TrainPolicyConfig, *, images: ImageColumns | None = None
+    table: FrameTable,
+    config: TrainPolicyConfig,
+    *,
+    images: ImageSource | None = None,
+    shard: Shard = Shard(),
 ) -> PolicyBatches:
-    return PolicyBatches(table, robot.policy_transform(config.policy), config, images=images)
+    transform = robot.policy_transform(config.policy)
+    return PolicyBatches(table, transform, config, images=images, shard=shard)
+
+
+class Numbered:
+    """Images whose every pixel is the number of its frame."""
+
+    def feed(self, order: FrameOrder, rows: slice) -> ImageFeed:
+        """Of the batch of a step."""
+        return lambda step: {
+            "observation.images.x": np.tile(
+                order.indices(step)[rows, None, None, None].astype(np.uint8), (1, 14, 14, 3)
+            )
+        }
+
+
+def _seeing(**changes: object) -> TrainPolicyConfig:
+    """A policy with one view."""
+    config = robot.train_policy_config(views=("base_0_rgb",), image_px=14, **changes)
+    embodiment = robot.EMBODIMENT.model_copy(
+        update={"views": {"base_0_rgb": "observation.images.x"}}
+    )
+    policy = config.policy.model_copy(update={"embodiment": embodiment})
+    return config.model_copy(update={"policy": policy})
 
 
 def _config(*, dropout: float = 0.3, **changes: object) -> TrainPolicyConfig:
@@ -143,18 +172,26 @@ def test_state_in_the_prompt_is_written_batch_by_batch(table: FrameTable) -> Non
 
 def test_images_come_from_their_frames(table: FrameTable) -> None:
     """A model with a view gets the drawn frames' images, scaled to [-1, 1]."""
-    config = robot.train_policy_config(views=("base_0_rgb",), image_px=14)
-    embodiment = robot.EMBODIMENT.model_copy(
-        update={"views": {"base_0_rgb": "observation.images.x"}}
-    )
-    policy = config.policy.model_copy(update={"embodiment": embodiment})
-    config = config.model_copy(update={"policy": policy})
-    images = (
-        np.zeros((46, 14, 14, 3), np.uint8) + np.arange(46, dtype=np.uint8)[:, None, None, None]
-    )
-    batches = _batches(table, config, images={"observation.images.x": images})
+    batches = _batches(table, _seeing(), images=Numbered())
 
     batch = batches(0)
 
     grey = np.asarray(batch.inputs.images["base_0_rgb"])[:, 0, 0, 0]
     np.testing.assert_allclose((grey + 1) / 2 * 255, batches.frames(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("order", ["random", "blocks"])
+def test_the_shards_of_a_batch_are_the_batch(table: FrameTable, order: str) -> None:
+    """Two processes' rows, in order, are a single process's: frames, dropped clauses, images."""
+    config = _seeing()
+    sampling = SamplingConfig.model_validate({"order": order, "block_episodes": 2})
+    train = config.train.model_copy(update={"sampling": sampling})
+    config = config.model_copy(update={"train": train})
+    whole = _batches(table, config, images=Numbered())
+    parts = [_batches(table, config, images=Numbered(), shard=Shard(i, 2)) for i in range(2)]
+
+    for step in range(4):
+        union = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[p(step) for p in parts])
+        jax.tree.map(np.testing.assert_array_equal, union, whole(step))
+        frames = np.concatenate([part.frames(step) for part in parts])
+        np.testing.assert_array_equal(frames, whole.frames(step))
