@@ -50,7 +50,7 @@ def server_pid(home: Path) -> int:
 
 
 def test_two_users_share_a_server_that_ends_with_the_last_one(home: Path) -> None:
-    """The first user starts it; when she leaves, the second one keeps it; then it is gone."""
+    """One of them starts it; when the first leaves, the second keeps it; then it is gone."""
     first, second = LocalServer(home), LocalServer(home)
     first.start()
     second.start()
@@ -58,12 +58,14 @@ def test_two_users_share_a_server_that_ends_with_the_last_one(home: Path) -> Non
     pid = server_pid(home)
 
     assert second.wait().url == server.url
-    assert second.wait().is_shared
+    # Mostly the first; on a busy machine the second one's process may be the first to listen.
+    assert {server.is_shared, second.wait().is_shared} == {False, True}
     first.stop()
     assert server.is_healthy()
     second.stop()
-    assert first._child is not None
-    first._child.wait()  # it was this process's child; nobody else collects its status
+    for child in (first._child, second._child):
+        if child is not None:
+            child.wait()  # it was this process's child; nobody else collects its status
 
     assert not server.is_healthy()
     assert not process_exists(pid)
