@@ -1,5 +1,6 @@
 """Several datasets into one: demonstrations and the rollouts of every round."""
 
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from recap_core.data.annotations import Corrections, key_of_row
 from recap_core.data.arrow_types import require_columns
-from recap_core.data.columns import Feature, index_features
+from recap_core.data.columns import CORRECTION_INDEX, Feature, index_features
 from recap_core.data.dataset_writer import (
     DatasetSummary,
     DatasetWriter,
@@ -26,7 +27,11 @@ from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.links import link_file
 from recap_core.progress import Progress, Silent
 
+logger = logging.getLogger(__name__)
+
 COMPARED = ("dtype", "shape", "names")
+OPTIONAL = (CORRECTION_INDEX,)
+"""Columns that a merged dataset has only if every source has them."""
 _PLACED = ("task_index", "index", "episode_index")
 """Columns that say where a row belongs."""
 COMPARED_VIDEO = ("video.codec", "video.pix_fmt")
@@ -69,11 +74,13 @@ def merge_datasets(  # noqa: PLR0913 - options are keyword-only
     metas = [read_meta(source) for source in sources]
     for meta in metas[1:]:
         _check_like(meta, metas[0])
-    features = {n: ft for n, ft in metas[0].features.items() if n not in index_features()}
+    left_out = {*index_features(), *_lacking(metas)}
+    features = {n: ft for n, ft in metas[0].features.items() if n not in left_out}
+    robot_type = next((meta.robot_type for meta in metas if meta.robot_type), None)
     total = sum(meta.num_episodes * times for meta, times in zip(metas, repeats, strict=True))
     with (
         emptied_on_error(output),
-        DatasetWriter(output, features, fps=metas[0].fps, robot_type=metas[0].robot_type) as writer,
+        DatasetWriter(output, features, fps=metas[0].fps, robot_type=robot_type) as writer,
         (progress or Silent()).bar("merge", total) as bar,
     ):
         done = 0
@@ -117,9 +124,16 @@ def _check_like(meta: DatasetMeta, first: DatasetMeta) -> None:
         raise IncompatibleError(
             f"{where}: fps is {meta.fps} and {first.fps}. Convert both with the same target_fps."
         )
+    types = meta.robot_type, first.robot_type
+    if all(types) and types[0] != types[1]:
+        raise IncompatibleError(
+            f"{where}: robot_type is {types[0]} and {types[1]}. Merge datasets of one robot."
+        )
     for name in sorted(set(meta.features) | set(first.features)):
         ours, theirs = meta.features.get(name), first.features.get(name)
         if ours is None or theirs is None:
+            if name in OPTIONAL:
+                continue
             lacking = meta.root if ours is None else first.root
             raise IncompatibleError(
                 f"{where}: feature {name} is missing in {lacking}. Convert both the same way."
@@ -128,6 +142,19 @@ def _check_like(meta: DatasetMeta, first: DatasetMeta) -> None:
             raise IncompatibleError(
                 f"{where}: {key} of feature {name} is {a} and {b}. Convert both the same way."
             )
+
+
+def _lacking(metas: Sequence[DatasetMeta]) -> list[str]:
+    """Optional columns that some dataset lacks and so all lose; each is warned of."""
+    lost = []
+    for name in OPTIONAL:
+        lacking = [meta.root.name for meta in metas if name not in meta.features]
+        if 0 < len(lacking) < len(metas):
+            logger.warning(
+                "merging without %s, which %s does not have", name, ", ".join(sorted(set(lacking)))
+            )
+            lost.append(name)
+    return lost
 
 
 def _differences(ours: Feature, theirs: Feature) -> Generator[tuple[str, Any, Any]]:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recap_core.config.validation import ValidateConfig
 from recap_core.data.columns import INTERVENTION, REWARD, STATE
 from recap_core.data.frames import read_frames
 
-INTERVENTION_BAND = (0.10, 0.60)
-SUCCESS_BAND = (0.20, 0.70)
+BANDS = ValidateConfig()
 """Shares of frames and episodes that rollouts usually have."""
 FOUR_ARM_DIMS = 28
 """State dimensions of two followers and two leaders."""
@@ -74,7 +74,7 @@ def sanity_warnings(overview: Overview) -> list[str]:
 
 
 def _intervention_warning(overview: Overview) -> str:
-    share, (low, high) = overview.intervention_share, INTERVENTION_BAND
+    share, (low, high) = overview.intervention_share, BANDS.intervention_rate
     if share == 0:
         return (
             "no frame was corrected: adv_ind is none throughout. Either nobody stepped in, or "
@@ -94,7 +94,7 @@ def _intervention_warning(overview: Overview) -> str:
 
 
 def _success_warning(overview: Overview) -> str:
-    share, (low, high) = overview.success_share, SUCCESS_BAND
+    share, (low, high) = overview.success_share, BANDS.success_rate
     if share == 0:
         return (
             "no episode succeeded: value_label is -1 throughout, and a value model learns nothing "

@@ -86,7 +86,17 @@ def rewrite_columns(  # noqa: PLR0913 - options are keyword-only
     if changes:
         (output / INFO).write_text(json.dumps({**meta.info, **changes}, indent=4))
         new_bytes += (output / INFO).stat().st_size
-    start = 0
+    return new_bytes + _rewrite_data(meta, output, columns, features)
+
+
+def _rewrite_data(
+    meta: DatasetMeta,
+    output: Path,
+    columns: Mapping[str, pa.Array],
+    features: Mapping[str, Feature],
+) -> int:
+    """Write every data file with new columns; returns their size in bytes."""
+    start = new_bytes = 0
     for path in meta.data_files:
         target = output / path.relative_to(meta.root)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -228,3 +228,35 @@ def test_excluding_everything_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="exclude all 4 episodes"):
         merge_datasets([dataset], tmp_path / "merged", corrections=corrections)
     assert not (tmp_path / "merged").exists()
+
+
+def test_robots_are_not_mixed(dataset: Path, tmp_path: Path) -> None:
+    """Two named robots are refused; a dataset that names none goes with any."""
+    named = [shutil.copytree(dataset, tmp_path / name) for name in ("yam", "so101")]
+    for root in named:
+        info = json.loads((root / "meta/info.json").read_text())
+        (root / "meta/info.json").write_text(json.dumps({**info, "robot_type": root.name}))
+
+    with pytest.raises(IncompatibleError, match="robot_type is so101 and yam"):
+        merge_datasets(named, tmp_path / "merged")
+    merge_datasets([dataset, named[0]], tmp_path / "merged")
+    assert read_frames(tmp_path / "merged").meta.robot_type == "yam"
+
+
+def test_an_optional_column_that_one_lacks_is_left_out(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recordings of an older recorder number no corrections; they can be merged all the same."""
+    older = shutil.copytree(dataset, tmp_path / "older")
+    info = json.loads((older / "meta/info.json").read_text())
+    del info["features"]["correction_index"]
+    (older / "meta/info.json").write_text(json.dumps(info))
+    for path in older.glob("data/*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns("correction_index"), path)
+
+    merge_datasets([dataset, older], tmp_path / "merged")
+
+    merged = read_frames(tmp_path / "merged")
+    assert "correction_index" not in merged.meta.features
+    assert merged.num_frames == 92
+    assert "merging without correction_index, which older does not have" in caplog.text
