@@ -187,8 +187,17 @@ def new_parquet(path: Path, schema: pa.Schema) -> Generator[pq.ParquetWriter]:
     PyArrow leaves a file open whose last write fails, and tries again when it is collected: on a
     full disk, that would keep the space of a file that is long removed.
     """
+    # Words and whole numbers repeat; measured numbers do not, and a dictionary only costs them.
+    repeating = [
+        f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_integer(f.type)
+    ]
     with pa.OSFile(str(path), "wb") as sink:
-        writer = pq.ParquetWriter(sink, schema, compression="snappy")
+        writer = pq.ParquetWriter(
+            sink,
+            schema,
+            compression="snappy",
+            use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - names are allowed
+        )
         try:
             yield writer
             writer.close()

@@ -1,7 +1,9 @@
 """Normalisation statistics of state and actions, from parquet alone, in openpi's file format."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +67,11 @@ def _action_blocks(
         state = _state(window, embodiment.state, meta)[window.frames - first]
         wanted, _ = chunk_indices(ends, window.frames, horizon=config.action_horizon)
         # One dimension after the other in memory: that is how they are sorted and counted.
-        block = np.stack([column[wanted - first] for column in np.ascontiguousarray(actions.T)])
-        for dim in np.flatnonzero(is_delta):
-            block[dim] -= state[:, dim, None]
+        block = np.empty((actions.shape[1], *wanted.shape), dtype=actions.dtype)
+        for dim, column in enumerate(np.ascontiguousarray(actions.T)):
+            np.take(column, wanted - first, out=block[dim], mode="clip")
+            if is_delta[dim]:
+                block[dim] -= state[:, dim, None]
         yield block.reshape(len(block), -1).T
 
 
@@ -126,10 +130,11 @@ def _exact(blocks: list[Iterator[Float[np.ndarray, "m d"]]]) -> FeatureNorm:
 
 
 def _histogram(blocks: Iterator[Float[np.ndarray, "m d"]]) -> FeatureNorm:
-    running = RunningStats()
-    for block in blocks:
-        running.update(block)
-    return running.result()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        running = RunningStats(threads)
+        for block in blocks:
+            running.update(block)
+        return running.result()
 
 
 def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recap_core.data.running_stats import RunningStats, count_between
+from recap_core.data.running_stats import RunningStats, count_between, count_in_bins
 from recap_core.errors import DataError
 
 GOLDEN = Path(__file__).parents[2] / "golden/openpi/normalize.npz"
@@ -61,9 +61,21 @@ def test_quantiles_are_exact_to_a_bin() -> None:
 )
 def test_counts_are_those_of_a_histogram(values: list[float], low: float, span: float) -> None:
     """Float32 values between float64 edges, on them and outside: as numpy counts them."""
-    ordered = np.sort(np.array(values, dtype=np.float32))
+    unordered = np.array(values, dtype=np.float32)
     edges = np.linspace(low, low + span, 8)
+    expected = np.histogram(unordered, bins=edges)[0]
 
-    counts = count_between(ordered, edges)
+    np.testing.assert_array_equal(count_between(np.sort(unordered), edges), expected)
+    if span > 0:
+        np.testing.assert_array_equal(count_in_bins(unordered, edges), expected)
 
-    np.testing.assert_array_equal(counts, np.histogram(ordered, bins=edges)[0])
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-6, 1e-3, 1.0, 1e4])
+def test_unsorted_counts_are_exact_at_every_scale(spread: float) -> None:
+    """Bins much wider and much finer than float32 can tell apart at 1000, edges included."""
+    rng = np.random.default_rng(0)
+    values = (1000 + spread * rng.normal(size=5000)).astype(np.float32)
+    low, high = np.float64(values.min()) - 1e-10, np.float64(values.max()) + 1e-10
+    edges = np.linspace(low, high, 5001)
+
+    np.testing.assert_array_equal(count_in_bins(values, edges), np.histogram(values, bins=edges)[0])
