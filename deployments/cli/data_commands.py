@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from deployments.cli import dataset_commands, recording_commands
+from deployments.cli.doctor_command import doctor
 from deployments.cli.export_command import export
 from deployments.cli.import_command import import_dataset
 from deployments.cli.labels_commands import labels
@@ -31,4 +32,5 @@ def add_data_commands(app: typer.Typer) -> None:
     add("stats", dataset_commands.stats, f"{ROUND} --delta-mask 6,-1,6,-1")
     add("view", view, f"{ROUND} --episodes 0-19 --html round-1.html")
     add("export", export, f"{ROUND} ./handover --format v2.1")
+    app.add_typer(doctor, name="doctor", rich_help_panel=PANEL)
     app.add_typer(labels, name="labels", rich_help_panel=PANEL)

@@ -45,7 +45,7 @@ def _group() -> None:
     """Checks that find what would go wrong later."""
 
 
-@doctor.command(epilog="Example: recap doctor data demo/sim-aloha/dataset --decode all")
+@doctor.command(epilog="Example: recap doctor data demo/sim-aloha/round-1-dataset --decode all")
 def data(
     path_or_artifact: Annotated[
         str, typer.Argument(help="Directory or artifact: a dataset, or a recording session.")

@@ -14,48 +14,55 @@ if TYPE_CHECKING:
     from recap_core.config.import_dataset import ImportConfig
     from recap_core.data.import_record import ImportRecord
 
+SourceOption = Annotated[
+    str | None, typer.Option(help="What episodes say they come from. Default: a digest.")
+]
+RoundOption = Annotated[
+    int | None,
+    typer.Option("--round", min=0, help="Default: 0 for demonstrations, 1 for rollouts."),
+]
+InterventionOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Marks the frames that a human drove.")
+]
+OutcomesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.csv", help="Lines of episode_index,success.")
+]
+SuccessOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Holds the outcome of every episode.")
+]
+AllSuccessOption = Annotated[bool, typer.Option("--all-success", help="Every episode succeeded.")]
+AllFailureOption = Annotated[bool, typer.Option("--all-failure", help="Every episode failed.")]
+RenameOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OLD=NEW", help="Rename a column or a camera; may be repeated."),
+]
+DropOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Leave a column or a camera out; may be repeated."),
+]
+RecomputeOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Write a RECAP column anew; may be repeated; or all."),
+]
+
 
 def import_dataset(  # noqa: PLR0913 - one parameter per option
     directory: Annotated[Path, typer.Argument(help="LeRobot dataset, v3.0 or v2.1.")],
     *,
     name: NameOption = None,
-    source: Annotated[
-        str | None, typer.Option(help="What episodes say they come from. Default: a digest.")
-    ] = None,
-    round_index: Annotated[
-        int | None,
-        typer.Option("--round", min=0, help="Default: 0 for demonstrations, 1 for rollouts."),
-    ] = None,
+    source: SourceOption = None,
+    round_index: RoundOption = None,
     demonstrations: Annotated[
         bool, typer.Option("--demonstrations", help="A human drove all frames, with success.")
     ] = False,
-    intervention_from: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Marks the frames that a human drove.")
-    ] = None,
-    outcomes: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Lines of episode_index,success.")
-    ] = None,
-    success_from: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Holds the outcome of every episode.")
-    ] = None,
-    all_success: Annotated[
-        bool, typer.Option("--all-success", help="Every episode succeeded.")
-    ] = False,
-    all_failure: Annotated[
-        bool, typer.Option("--all-failure", help="Every episode failed.")
-    ] = False,
-    rename: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a column or a camera; may be repeated."),
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Leave a column or a camera out; may be repeated."),
-    ] = None,
-    recompute: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Write a RECAP column anew; may be repeated; or all."),
-    ] = None,
+    intervention_from: InterventionOption = None,
+    outcomes: OutcomesOption = None,
+    success_from: SuccessOption = None,
+    all_success: AllSuccessOption = False,
+    all_failure: AllFailureOption = False,
+    rename: RenameOption = None,
+    drop: DropOption = None,
+    recompute: RecomputeOption = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the videos instead of hard-linking them.")
     ] = False,
@@ -75,7 +82,6 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
     from recap_core.stages.import_dataset import import_dataset as import_stage
 
     store = open_store()
-    title = name or default_name(directory)
     settings = {
         "source": source or "",
         "round_index": round_index,
@@ -89,7 +95,12 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
     }
     config = _config({"success": all_success, "failure": all_failure}, settings)
     result = import_stage(
-        directory, config, name=title, store=store, copies=copy, progress=Terminal()
+        directory,
+        config,
+        name=name or default_name(directory),
+        store=store,
+        copies=copy,
+        progress=Terminal(),
     )
     record = read_import_record(store.path(result))
     facts = {"import": record.model_dump()}

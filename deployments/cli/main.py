@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from deployments.cli.data_commands import add_data_commands
-from deployments.cli.doctor_command import doctor
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -31,7 +30,6 @@ app = typer.Typer(
 add_data_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
-app.add_typer(doctor, name="doctor")
 
 
 @app.command(epilog="Example: recap demo --seed 1")

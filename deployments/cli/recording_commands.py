@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recap_core.config.dataset import ConvertConfig
     from recap_core.config.recording_map import RecordingMap
     from recap_core.data.overview import Overview
-    from recap_core.lineage.artifacts import Recording
+    from recap_core.lineage.artifacts import Annotations, Recording
     from recap_core.lineage.store import Store
 
 
@@ -25,6 +25,21 @@ class Mode(StrEnum):
 
     demonstration = "demonstration"
     rollout = "rollout"
+
+
+FpsOption = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Resample to this rate. Default: as it is.")
+]
+ArmsOption = Annotated[
+    list[str] | None,
+    typer.Option(help="left,right: arms to take, in this order. Default: the followers."),
+]
+RobotMapOption = Annotated[
+    Path | None, typer.Option(help="YAML that says which arrays are state and action.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Episodes at a time. Default: one per CPU.")
+]
 
 
 def ingest(
@@ -54,9 +69,7 @@ def convert(  # noqa: PLR0913 - one parameter per option
         str, typer.Argument(help="Recording: id, name-id8 or ref; or a session directory.")
     ],
     *,
-    target_fps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Resample to this rate. Default: as it is.")
-    ] = None,
+    target_fps: FpsOption = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Demonstrations: human and successful throughout.")
     ] = False,
@@ -64,25 +77,17 @@ def convert(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--success-only", help="Leave failures out; not for RECAP.")
     ] = False,
     task: Annotated[str | None, typer.Option(help="Task text instead of the recorded one.")] = None,
-    include_arms: Annotated[
-        list[str] | None,
-        typer.Option(help="left,right: arms to take, in this order. Default: the followers."),
-    ] = None,
-    robot: Annotated[
-        Path | None, typer.Option(help="YAML that says which arrays are state and action.")
-    ] = None,
+    include_arms: ArmsOption = None,
+    robot: RobotMapOption = None,
     annotations: Annotated[str | None, typer.Option(help="Corrections to apply.")] = None,
-    max_workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Episodes at a time. Default: one per CPU.")
-    ] = None,
+    max_workers: WorkersOption = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:
     """Convert a recording to a LeRobot v3.0 dataset with the five RECAP columns."""
-    from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
+    from deployments.cli.artifact_arguments import open_store, tell
     from recap_core.config.dataset import ConvertRuntime
-    from recap_core.data.overview import read_overview, sanity_warnings
-    from recap_core.lineage.artifacts import Annotations
+    from recap_core.data.overview import read_overview
     from recap_core.progress import Terminal
     from recap_core.stages.convert import convert_recording
 
@@ -95,19 +100,13 @@ def convert(  # noqa: PLR0913 - one parameter per option
     }
     config = _config(settings, robot)
     store = open_store()
-    if Path(recording).is_dir():
-        mode = Mode.demonstration if demo else None
-        found = _ingest(Path(recording), store, mode=mode, round_index=None, name=name)
-    else:
-        found = _published(recording, store)
-    applied = annotations and artifact_of_kind(
-        store, annotations, Annotations, wanted="an annotations artifact"
-    )
+    found = _recording(recording, store, demo=demo, name=name)
     is_demonstration = demo or found.mode == "demonstration"
+    config = config.model_copy(update={"demonstrations": is_demonstration})
     dataset = convert_recording(
         found,
-        config.model_copy(update={"demonstrations": is_demonstration}),
-        annotations=applied or None,
+        config,
+        annotations=_corrections(annotations, store),
         name=name or found.name,
         store=store,
         runtime=ConvertRuntime(max_workers=max_workers),
@@ -115,14 +114,39 @@ def convert(  # noqa: PLR0913 - one parameter per option
     )
     overview = read_overview(store.path(dataset))
     tell(dataset, store, json=json, lines=_dataset_lines(overview, dataset.fps, dataset.tasks))
-    unusual = sanity_warnings(overview)
-    if is_demonstration and not success_only and found.num_successes < found.num_episodes:
-        unusual.append(
-            f"{found.num_episodes - found.num_successes} demonstrations are not marked as a "
-            "success, and count as one. Leave them out with --success-only."
-        )
-    for warning in unusual:
+    for warning in _warnings(overview, found, config):
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _recording(reference: str, store: "Store", *, demo: bool, name: str | None) -> "Recording":
+    """The recording that a person named; a session directory is published first."""
+    if not Path(reference).is_dir():
+        return _published(reference, store)
+    mode = Mode.demonstration if demo else None
+    return _ingest(Path(reference), store, mode=mode, round_index=None, name=name)
+
+
+def _corrections(reference: str | None, store: "Store") -> "Annotations | None":
+    from deployments.cli.artifact_arguments import artifact_of_kind
+    from recap_core.lineage.artifacts import Annotations
+
+    if not reference:
+        return None
+    return artifact_of_kind(store, reference, Annotations, wanted="an annotations artifact")
+
+
+def _warnings(overview: "Overview", recording: "Recording", config: "ConvertConfig") -> list[str]:
+    """What is unusual about the dataset, and episodes that count as what they are not marked."""
+    from recap_core.data.overview import sanity_warnings
+
+    warnings = sanity_warnings(overview)
+    num_failures = recording.num_episodes - recording.num_successes
+    if config.demonstrations and not config.success_only and num_failures:
+        warnings.append(
+            f"{num_failures} demonstrations are not marked as a success, and count as one. Leave "
+            "them out with --success-only."
+        )
+    return warnings
 
 
 def _published(reference: str, store: "Store") -> "Recording":

@@ -3,7 +3,7 @@
 import json as json_format
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 PAGE_LIMIT = 24
+EpisodesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--episodes", "--episode", "-e", help="For instance 0-19 or 3,7; may be repeated."
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most so many, spread over the dataset (sheet 24, rerun 1)."),
+]
 
 
 def view(  # noqa: PLR0913 - one parameter per option
@@ -28,16 +38,8 @@ def view(  # noqa: PLR0913 - one parameter per option
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Rerun recording to write: <name>.rrd.")
     ] = None,
-    episodes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--episodes", "--episode", "-e", help="For instance 0-19 or 3,7; may be repeated."
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many, spread over the dataset (sheet 24, rerun 1)."),
-    ] = None,
+    episodes: EpisodesOption = None,
+    limit: LimitOption = None,
     values: Annotated[
         str | None, typer.Option(help="Values to draw; default: those of the dataset's lineage.")
     ] = None,
@@ -67,20 +69,10 @@ def view(  # noqa: PLR0913 - one parameter per option
             _write_recording(tracks, chosen, draft, as_pictures=pictures)
         else:
             _write_page(tracks, chosen, draft)
-    facts = {
-        "path": str(target.absolute()),
-        "bytes": target.stat().st_size,
-        "episodes": chosen,
-        "num_left_out": tracks.num_episodes - len(chosen),
-        "values": tracks.judgement.values_from or None,
-        "labels": tracks.judgement.labels_from or None,
-    }
     if json:
-        typer.echo(json_format.dumps(facts, indent=2))
+        typer.echo(json_format.dumps(_facts(tracks, chosen, target), indent=2))
         return
-    left_out = f", {facts['num_left_out']} left out" if facts["num_left_out"] else ""
-    noun = "episode" if len(chosen) == 1 else "episodes"
-    typer.echo(f"{target}: {len(chosen)} {noun}{left_out}, {facts['bytes'] / 1e6:.1f} MB")
+    typer.echo(_summary(tracks, chosen, target))
     typer.echo(f"Open it with: rerun {target}" if is_recording else "Open it in any browser.")
     if is_recording and tracks.table.meta.cameras and not pictures:
         typer.echo("The viewer plays H.264 with ffmpeg; where that is missing, add --pictures.")
@@ -138,6 +130,26 @@ def _write_recording(
     from recap_core.reports.rerun_recording import write_recording
 
     write_recording(tracks, chosen, path, as_pictures=as_pictures, progress=Terminal())
+
+
+def _facts(tracks: "DatasetTracks", chosen: list[int], path: Path) -> dict[str, Any]:
+    """What was written and from what, for programs."""
+    return {
+        "path": str(path.absolute()),
+        "bytes": path.stat().st_size,
+        "episodes": chosen,
+        "num_left_out": tracks.num_episodes - len(chosen),
+        "values": tracks.judgement.values_from or None,
+        "labels": tracks.judgement.labels_from or None,
+    }
+
+
+def _summary(tracks: "DatasetTracks", chosen: list[int], path: Path) -> str:
+    """The same for people, in a line."""
+    num_left_out = tracks.num_episodes - len(chosen)
+    left_out = f", {num_left_out} left out" if num_left_out else ""
+    noun = "episode" if len(chosen) == 1 else "episodes"
+    return f"{path}: {len(chosen)} {noun}{left_out}, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def _refuse(message: str) -> NoReturn:

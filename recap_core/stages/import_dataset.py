@@ -1,6 +1,8 @@
 """A LeRobot dataset from outside the store becomes a RECAP dataset in it."""
 
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,15 +57,8 @@ def import_dataset(  # noqa: PLR0913 - options are keyword-only
 
     def build(area: Build) -> Built:
         from recap_core.data.adopt import adopt_dataset
-        from recap_core.data.import_record import read_import_record
 
-        with tempfile.TemporaryDirectory(dir=area.work) as scratch:
-            current = source
-            if version in OLDER_VERSIONS:
-                from recap_core.data.import_v21 import import_v21
-
-                current = Path(scratch) / "dataset"
-                import_v21(source, current, progress=progress)
+        with _as_v30(source, version, area.work, progress) as current:
             summary = adopt_dataset(
                 current,
                 area.output,
@@ -72,18 +67,39 @@ def import_dataset(  # noqa: PLR0913 - options are keyword-only
                 digests=store.digests,
                 progress=progress,
             )
-        if outside_digest(source, DIRECTORIES, store.digests) != digest:
-            raise DataError(
-                f"{source} changed while it was imported. Import it again when nothing records "
-                "into it."
-            )
-        record = read_import_record(area.output)
-        return Built(
-            summary._asdict(),
-            {
-                "num_successes": record.num_successes,
-                "num_intervention_frames": record.num_intervention_frames,
-            },
-        )
+        _check_unchanged(source, digest, store)
+        return Built(summary._asdict(), _metrics(area.output))
 
     return store.produce(IMPORT_DATASET, config, {}, name=name, build=build)
+
+
+@contextmanager
+def _as_v30(source: Path, version: str, work: Path, progress: Progress | None) -> Generator[Path]:
+    """The dataset itself, or of an older one a v3.0 copy, gone again afterwards."""
+    if version not in OLDER_VERSIONS:
+        yield source
+        return
+    from recap_core.data.import_v21 import import_v21
+
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        current = Path(scratch) / "dataset"
+        import_v21(source, current, progress=progress)
+        yield current
+
+
+def _check_unchanged(source: Path, digest: str, store: Store) -> None:
+    """Raise DataError unless the source still is what the artifact's key says."""
+    if outside_digest(source, DIRECTORIES, store.digests) != digest:
+        raise DataError(
+            f"{source} changed while it was imported. Import it again when nothing records into it."
+        )
+
+
+def _metrics(output: Path) -> dict[str, int]:
+    from recap_core.data.import_record import read_import_record
+
+    record = read_import_record(output)
+    return {
+        "num_successes": record.num_successes,
+        "num_intervention_frames": record.num_intervention_frames,
+    }

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli.doctor_command import doctor
+from deployments.cli.main import app
 from recap_core.data.dataset_writer import DatasetSummary
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.errors import ArtifactError, RecapError
@@ -89,6 +90,16 @@ def test_an_artifact_by_name(recap_home: Path) -> None:
     assert isinstance(refused.exception, RecapError)
     unknown = CliRunner().invoke(doctor, ["data", "nothing"])
     assert isinstance(unknown.exception, ArtifactError)
+
+
+def test_help_ends_with_an_example() -> None:
+    """That can be copied; the data panel of ``recap --help`` names the group."""
+    done = CliRunner().invoke(app, ["doctor", "data", "--help"], env={"COLUMNS": "120"})
+    overview = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"})
+
+    assert "Example: recap doctor data" in done.stdout
+    assert "--json" in done.stdout
+    assert "doctor" in overview.stdout.partition("Data, stage by stage")[2]
 
 
 def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recap_core.config.import_dataset import ImportConfig
+from recap_core.data.adopt import adopt_dataset
 from recap_core.data.frames import read_frames
 from recap_core.data.layout import EPISODES_PATH
 from recap_core.data.synthetic import (
+    SyntheticEpisode,
     SyntheticRobot,
     write_synthetic_dataset,
     write_synthetic_recording,
@@ -19,6 +22,11 @@ from recap_core.data.video import iter_camera_blocks
 from recap_core.data.video_files import encode_video
 
 ROBOT = SyntheticRobot(environment_dims=3)
+SMALL_ROBOT = SyntheticRobot(cameras=("head_camera",), arms=("left",))
+SMALL_EPISODES = [
+    SyntheticEpisode(length=6, interventions=(2,)),
+    SyntheticEpisode(length=5, success=False),
+]
 
 
 @pytest.fixture(scope="session")
@@ -111,4 +119,27 @@ def long_videos(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             column = f"videos/{camera}/{name}"
             rows = rows.set_column(rows.column_names.index(column), column, pa.array(values))
     pq.write_table(rows, episodes)
+    return root
+
+
+@pytest.fixture(scope="session")
+def adopted(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The foreign dataset, imported with no setting at all."""
+    root = tmp_path_factory.mktemp("adopted") / "dataset"
+    adopt_dataset(foreign, root, ImportConfig(source="lab-a"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short raw episodes of one arm and one camera: a rescue and a failure."""
+    root = tmp_path_factory.mktemp("good") / "recording"
+    return write_synthetic_recording(root, SMALL_EPISODES, SMALL_ROBOT)
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, converted."""
+    root = tmp_path_factory.mktemp("good") / "dataset"
+    write_synthetic_dataset(root, SMALL_EPISODES, SMALL_ROBOT)
     return root

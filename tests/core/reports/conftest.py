@@ -236,6 +236,104 @@ def health() -> HealthSummary:
     )
 
 
+def comparisons() -> tuple[Comparison, ...]:
+    """The new policy with each of the others."""
+    return (
+        Comparison(
+            candidate="New policy",
+            baseline="Starting policy",
+            difference=0.373,
+            low=0.267,
+            high=0.473,
+            outcome="better",
+            method="paired over the same 150 seeds",
+        ),
+        Comparison(
+            candidate="New policy",
+            baseline="Control",
+            difference=0.287,
+            low=0.180,
+            high=0.387,
+            outcome="better",
+            method="paired over the same 150 seeds",
+        ),
+    )
+
+
+def costs() -> tuple[Fact, ...]:
+    """What the iteration took."""
+    return (
+        Fact(label="Time on this machine", value="4 min 23 s", note="2 cores, no GPU"),
+        Fact(label="Robot time", value="4 min 30 s", note="80 episodes, 2,699 frames"),
+        Fact(label="Operator", value="23 s", note="26 takeovers, 231 frames"),
+        Fact(label="New disk space", value="38 MB", note="videos shared by 4 datasets"),
+    )
+
+
+def notes() -> tuple[Note, ...]:
+    """What a reader should keep in mind."""
+    return (
+        Note(
+            text="One training seed. Repeating a fine-tune moves the rate by about 8 points.",
+            severity="warning",
+        ),
+        Note(text="The control gained 8.7 points from more steps alone; compare with that bar."),
+    )
+
+
+def value_curves() -> tuple[ValueCurve, ...]:
+    """A success, a rescue and a failure."""
+    return (
+        episode("Unaided success", index=57, num_frames=31, outcome="success", takeover=None),
+        episode(
+            "Rescued by the operator",
+            index=12,
+            num_frames=38,
+            outcome="success",
+            takeover=(14, 22),
+        ),
+        episode("Failure", index=33, num_frames=40, outcome="failure", takeover=None),
+    )
+
+
+def label_shares() -> tuple[LabelShare, ...]:
+    """One task, labelled."""
+    return (
+        LabelShare(
+            task="transfer cube",
+            demonstration=141,
+            intervention=231,
+            positive=494,
+            negative=1974,
+            none=0,
+            threshold=THRESHOLD,
+            autonomous_positive_share=0.2002,
+        ),
+    )
+
+
+def training_curves() -> tuple[TrainingCurve, ...]:
+    """Start, value model and new policy."""
+    return (
+        training_curve("Starting policy (SFT)", num_steps=1500, start=1.6, end=0.035),
+        training_curve("Value model", num_steps=400, start=5.3, end=2.9),
+        training_curve("New policy", num_steps=1490, start=0.21, end=0.048),
+    )
+
+
+def reproduction() -> Reproduction:
+    """How to get the same again."""
+    return Reproduction(
+        facts=(
+            Fact(label="Seed", value="0", note="evaluation seeds 500000 to 500149"),
+            Fact(label="Code version", value="0.1.0+g8dd782e"),
+            Fact(label="Libraries", value="jax 0.10.0, lerobot 0.6.1, mujoco 3.8.1"),
+        ),
+        commands=("make setup", "recap demo --seed 0"),
+        config="iteration:\n  label:\n    lookahead: 8\n    positive_share: 0.2\n",
+    )
+
+
 def sample_report() -> IterationReport:
     """The whole report."""
     return IterationReport(
@@ -243,85 +341,20 @@ def sample_report() -> IterationReport:
         subtitle="demo / sim-aloha, transfer cube",
         created="3 March 2026, 14:05",
         success_bars=success_bars(),
-        comparisons=(
-            Comparison(
-                candidate="New policy",
-                baseline="Starting policy",
-                difference=0.373,
-                low=0.267,
-                high=0.473,
-                outcome="better",
-                method="paired over the same 150 seeds",
-            ),
-            Comparison(
-                candidate="New policy",
-                baseline="Control",
-                difference=0.287,
-                low=0.180,
-                high=0.387,
-                outcome="better",
-                method="paired over the same 150 seeds",
-            ),
-        ),
-        costs=(
-            Fact(label="Time on this machine", value="4 min 23 s", note="2 cores, no GPU"),
-            Fact(label="Robot time", value="4 min 30 s", note="80 episodes, 2,699 frames"),
-            Fact(label="Operator", value="23 s", note="26 takeovers, 231 frames"),
-            Fact(label="New disk space", value="38 MB", note="videos shared by 4 datasets"),
-        ),
-        notes=(
-            Note(
-                text="One training seed. Repeating a fine-tune moves the rate by about 8 points.",
-                severity="warning",
-            ),
-            Note(
-                text="The control gained 8.7 points from more steps alone; compare with that bar."
-            ),
-        ),
-        value_curves=(
-            episode("Unaided success", index=57, num_frames=31, outcome="success", takeover=None),
-            episode(
-                "Rescued by the operator",
-                index=12,
-                num_frames=38,
-                outcome="success",
-                takeover=(14, 22),
-            ),
-            episode("Failure", index=33, num_frames=40, outcome="failure", takeover=None),
-        ),
+        comparisons=comparisons(),
+        costs=costs(),
+        notes=notes(),
+        value_curves=value_curves(),
         label_rule=(
             "Preset sim_demo: N = 8 frames, the top 20 % of autonomous frames per task, windows "
             "cut at a takeover, targets over a fixed limit of 40 frames."
         ),
-        label_shares=(
-            LabelShare(
-                task="transfer cube",
-                demonstration=141,
-                intervention=231,
-                positive=494,
-                negative=1974,
-                none=0,
-                threshold=THRESHOLD,
-                autonomous_positive_share=0.2002,
-            ),
-        ),
+        label_shares=label_shares(),
         health=health(),
-        training_curves=(
-            training_curve("Starting policy (SFT)", num_steps=1500, start=1.6, end=0.035),
-            training_curve("Value model", num_steps=400, start=5.3, end=2.9),
-            training_curve("New policy", num_steps=1490, start=0.21, end=0.048),
-        ),
+        training_curves=training_curves(),
         stages=stages(),
         lineage=lineage(),
-        reproduction=Reproduction(
-            facts=(
-                Fact(label="Seed", value="0", note="evaluation seeds 500000 to 500149"),
-                Fact(label="Code version", value="0.1.0+g8dd782e"),
-                Fact(label="Libraries", value="jax 0.10.0, lerobot 0.6.1, mujoco 3.8.1"),
-            ),
-            commands=("make setup", "recap demo --seed 0"),
-            config="iteration:\n  label:\n    lookahead: 8\n    positive_share: 0.2\n",
-        ),
+        reproduction=reproduction(),
     )
 
 

@@ -1,31 +1,15 @@
-"""Malformed inputs: each is one clear error, nothing is written, the source stays as it was."""
+"""Malformed datasets: each is one clear error, nothing is written, the source stays as it was."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recap_core.config.dataset import ConvertConfig
 from recap_core.config.validation import ValidateConfig
-from recap_core.data.convert import convert_recording
-from recap_core.data.frames import read_frames
-from recap_core.data.merge import merge_datasets
-from recap_core.data.relabel import write_adv_ind
-from recap_core.data.synthetic import (
-    SyntheticEpisode,
-    SyntheticRobot,
-    write_synthetic_dataset,
-    write_synthetic_recording,
-)
 from recap_core.data.validate import validate
-from recap_core.data.video import iter_camera_blocks
-from recap_core.errors import RecapError
 from tests.core.data.damages import (
     CAMERA,
     DATA,
@@ -34,8 +18,6 @@ from tests.core.data.damages import (
     TASKS,
     VIDEO,
     Damage,
-    archive,
-    array,
     both,
     cast,
     column,
@@ -47,7 +29,6 @@ from tests.core.data.damages import (
     flip,
     grow,
     info,
-    metadata,
     put,
     remove,
     rows,
@@ -56,75 +37,7 @@ from tests.core.data.damages import (
     video,
     write,
 )
-
-ROBOT = SyntheticRobot(cameras=("head_camera",), arms=("left",))
-EPISODES_MADE = [
-    SyntheticEpisode(length=6, interventions=(2,)),
-    SyntheticEpisode(length=5, success=False),
-]
-NUM_FRAMES = 11
-
-
-@pytest.fixture(scope="module")
-def small_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("good") / "recording"
-    return write_synthetic_recording(root, EPISODES_MADE, ROBOT)
-
-
-@pytest.fixture(scope="module")
-def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("good") / "dataset"
-    write_synthetic_dataset(root, EPISODES_MADE, ROBOT)
-    return root
-
-
-def tree(root: Path) -> dict[str, str]:
-    """Every path with its content; of sparse giants the size."""
-    content = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_symlink():
-            content[str(path)] = f"link to {path.readlink()}"
-        elif path.is_file() and path.stat().st_size < 1 << 20:
-            content[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            content[str(path)] = f"{path.is_dir()} {path.stat().st_size}"
-    return content
-
-
-def merge(root: Path, output: Path, good: Path) -> None:
-    merge_datasets([root, good], output)
-
-
-def relabel(root: Path, output: Path, good: Path) -> None:
-    del good
-    write_adv_ind(root, output, np.ones(NUM_FRAMES, dtype=np.int8))
-
-
-def read(root: Path, output: Path, good: Path) -> None:
-    del output, good
-    table = read_frames(root)
-    for name, described in table.meta.features.items():
-        if described["dtype"] != "video":
-            table.column(name)
-
-
-def look(root: Path, output: Path, good: Path) -> None:
-    del output, good
-    for _ in iter_camera_blocks(root, [CAMERA]):
-        pass
-
-
-ROWS = (merge, relabel, read)
-ALL = (*ROWS, look)
-
-
-class Case(NamedTuple):
-    """A damage, what its message must name, and who must refuse it."""
-
-    name: str
-    damage: Damage
-    names: str
-    refused_by: tuple[Callable[[Path, Path, Path], None], ...] = ALL
+from tests.core.data.refusals import ROWS, Case, look, merge, read, refused, relabel, tree
 
 
 def edit_episodes(name: str, **values: object) -> Damage:
@@ -335,15 +248,6 @@ DATA_CASES = [
 DATASET_CASES = [*META_CASES, *DATA_CASES]
 
 
-def refused(action: Callable[[], object], *, names: str, output: Path) -> None:
-    """One error of ours that names the thing; nothing is written."""
-    with pytest.raises(RecapError, match=names) as caught:
-        action()
-    assert type(caught.value).__module__ == "recap_core.errors"
-    assert len(str(caught.value)) < 1000
-    assert not output.exists()
-
-
 @pytest.mark.parametrize("case", DATASET_CASES, ids=lambda case: case.name)
 def test_a_malformed_dataset_is_refused(small_dataset: Path, tmp_path: Path, case: Case) -> None:
     """Whoever reads it names what is wrong, validation too; the dataset stays as it is."""
@@ -409,244 +313,7 @@ def test_validation_finds_wrong_values(small_dataset: Path, tmp_path: Path, case
     assert tree(root) == before
 
 
-FIRST = "episode_20240101_120000_0000"
-LAST = "episode_20240101_120000_0001"
-TIMES = np.arange(5) / 10 + 1_700_001_000.0
-OBJECTS = np.array([{"a": 1}] * 5, dtype=object)
-
-
-def last(file: str) -> str:
-    return f"{LAST}/{file}"
-
-
-def json_of(**values: object) -> Damage:
-    return metadata(last("metadata.json"), **values)
-
-
-def times(values: object) -> Damage:
-    return array(last("timestamps.npy"), np.array(values))
-
-
-RECORDING_CASES = [
-    Case("metadata-cut", cut(last("metadata.json"), 0.5), "metadata.json cannot be read"),
-    Case("metadata-number", write(last("metadata.json"), b"5"), "metadata.json holds a int"),
-    Case("metadata-deep", write(last("metadata.json"), b"[" * 99_999), "metadata.json cannot be"),
-    Case("metadata-latin-1", write(last("metadata.json"), b'{"\xe9": 1}'), "metadata.json cannot"),
-    Case("task-empty", json_of(task_instruction=""), "empty 'task_instruction'"),
-    Case("task-blank", json_of(task_instruction=" \n\t"), "empty 'task_instruction'"),
-    Case("task-number", json_of(task_instruction=7), "'task_instruction' 7, which is no text"),
-    Case("task-list", json_of(task_instruction=["fold"]), "'task_instruction' .*no text"),
-    Case("task-surrogate", json_of(task_instruction="fold \ud800"), "no Unicode text"),
-    Case("arms-text", json_of(arms="left"), "has arms 'left', but must list plain names"),
-    Case("arms-twice", json_of(arms=["left", "left"]), "must list each once"),
-    Case("arm-up", json_of(arms=["../left"]), r"has arms \['\.\./left'\].*plain name"),
-    Case("arms-none", json_of(arms=[]), "names no follower arm"),
-    Case("arm-missing", json_of(arms=["left", "right"]), "right_states.npz is missing"),
-    Case("cameras-object", json_of(cameras={"head_camera": 1}), "must list plain names"),
-    Case("camera-up", json_of(cameras=["../head_camera"]), r"'\.\./head_camera'.*plain name"),
-    Case("camera-root", json_of(cameras=["/etc/passwd"]), "'/etc/passwd'.*plain name"),
-    Case("camera-nul", json_of(cameras=["head\0"]), "plain name"),
-    Case("camera-number", json_of(cameras=[3]), r"has cameras \[3\], but must list plain names"),
-    Case("camera-missing", json_of(cameras=["side"]), "side.mp4 is missing"),
-    Case("camera-less", json_of(cameras=[]), f"{CAMERA} None, but the first"),
-    Case("both-marks", copy(last("FAILURE"), last("SUCCESS")), "FAILURE are both there"),
-    Case("times-missing", remove(last("timestamps.npy")), "timestamps.npy is missing"),
-    Case("times-cut", cut(last("timestamps.npy"), -9), "timestamps.npy cannot be read"),
-    Case("times-header", cut(last("timestamps.npy"), 20), "timestamps.npy cannot be read"),
-    Case("times-empty", write(last("timestamps.npy"), b""), "timestamps.npy cannot be read"),
-    Case("times-directory", directory(last("timestamps.npy")), "timestamps.npy cannot be read"),
-    Case("times-objects", array(last("timestamps.npy"), OBJECTS), "timestamps.npy cannot be read"),
-    Case("times-archive", archive(last("timestamps.npy"), t=TIMES), "timestamps.npy is no .npy"),
-    Case("times-text", times(["now"] * 5), r"timestamps.npy is <U3 \(5,\)"),
-    Case("times-complex", times(TIMES * 1j), "timestamps.npy is complex128"),
-    Case("times-scalar", times(3.0), r"timestamps.npy is float64 \(\)"),
-    Case("times-matrix", times(TIMES[:, None]), "timestamps.npy is float64"),
-    Case("times-nan", times([*TIMES[:4], np.nan]), "timestamps.npy holds a time that is not"),
-    Case("times-equal", times([*TIMES[:4], TIMES[3]]), "timestamps.npy does not rise"),
-    Case("times-falling", times(TIMES[::-1]), "timestamps.npy does not rise"),
-    Case(
-        "times-unsigned",
-        times(np.array([5, 4, 3, 2, 1], dtype=np.uint64)),
-        "timestamps.npy does not",
-    ),
-    Case("times-fast", times(np.arange(5) * 1e-300), "timestamps.npy says .* more than 1000"),
-    Case("times-slow", times(TIMES[0] + np.arange(5)), "recorded at 1.00 frames per second"),
-    Case("times-long", times(np.arange(9.0) / 10), "has 5 of 9 rows"),
-    Case("states-cut", cut(last("left_states.npz"), 0.5), "left_states.npz cannot be read"),
-    Case("states-flipped", flip(last("left_states.npz"), 0.08), "left_states.npz"),
-    Case(
-        "states-text", write(last("left_states.npz"), b"joints"), "left_states.npz cannot be read"
-    ),
-    Case(
-        "states-objects",
-        archive(last("left_states.npz"), joint_pos=OBJECTS, gripper_pos=OBJECTS),
-        "left_states.npz cannot be read",
-    ),
-    Case(
-        "states-array",
-        array(last("left_states.npz"), np.zeros((5, 6))),
-        "is no .npz file",
-    ),
-    Case("states-others", archive(last("left_states.npz"), qpos=TIMES), "has no array 'joint_pos'"),
-    Case(
-        "states-flat",
-        archive(last("left_states.npz"), joint_pos=TIMES, gripper_pos=TIMES),
-        "has action .*but the first",
-    ),
-    Case(
-        "states-narrow",
-        archive(last("left_states.npz"), joint_pos=np.zeros((5, 0)), gripper_pos=np.zeros((5, 1))),
-        r"left_states.npz is float64 \(5, 0\)",
-    ),
-    Case(
-        "states-nan",
-        archive(last("left_states.npz"), joint_pos=np.full((5, 6), np.nan)),
-        r"left_states.npz\[0\] of episode",
-    ),
-    Case(
-        "states-giant",
-        archive(last("left_states.npz"), joint_pos=np.full((5, 6), 1e300)),
-        r"left_states.npz\[0\] of episode",
-    ),
-    Case("actions-short", archive(last("left_actions.npz"), pos=np.zeros((3, 7))), "has 3 rows"),
-    Case(
-        "actions-wide",
-        archive(last("left_actions.npz"), pos=np.zeros((5, 8))),
-        r"action \[8\], but the first",
-    ),
-    Case(
-        "actions-complex",
-        archive(last("left_actions.npz"), pos=np.zeros((5, 7)) * 1j),
-        "left_actions.npz is complex128",
-    ),
-    Case("phase-word", array(last("phase.npy"), np.array(["flying"] * 5)), "holds 'flying'"),
-    Case("phase-scalar", array(last("phase.npy"), np.array("paused")), r"phase.npy is <U6 \(\)"),
-    Case(
-        "phase-matrix",
-        array(last("phase.npy"), np.full((5, 2), "paused")),
-        r"is <U6 \(5, 2\)",
-    ),
-    Case("phase-objects", array(last("phase.npy"), OBJECTS), "phase.npy cannot be read"),
-    Case(
-        "flags-text",
-        both(remove(last("phase.npy")), array(last("interventions.npy"), np.array(["no"] * 5))),
-        "interventions.npy is <U2",
-    ),
-    Case(
-        "flags-short",
-        both(remove(last("phase.npy")), array(last("interventions.npy"), np.zeros(2, bool))),
-        "interventions.npy has 2 of 5 rows",
-    ),
-    Case("video-empty", write(last("head_camera.mp4"), b""), "head_camera.mp4 cannot be opened"),
-    Case("video-text", write(last("head_camera.mp4"), b"frame\n" * 99), "head_camera.mp4 cannot"),
-    Case("video-directory", directory(last("head_camera.mp4")), "head_camera.mp4"),
-    Case("video-header", cut(last("head_camera.mp4"), 60), "head_camera.mp4"),
-    Case("video-cut", cut(last("head_camera.mp4"), -100), "head_camera.mp4"),
-    Case("video-sound", sound(last("head_camera.mp4")), "head_camera.mp4 has no video stream"),
-    Case("video-short", video(last("head_camera.mp4"), 3), "head_camera.mp4 holds 3 frames"),
-    Case("video-long", video(last("head_camera.mp4"), 7), "head_camera.mp4 holds 7 frames"),
-    Case(
-        "video-other-size",
-        video(last("head_camera.mp4"), 5, px=48),
-        r"\[48, 48, 3\], but the first",
-    ),
-    Case(
-        "camera-times-short",
-        array(last("head_camera_timestamps.npy"), TIMES[:3]),
-        "holds 5 frames, but there are 3 camera timestamps",
-    ),
-    Case(
-        "camera-times-nan",
-        array(last("head_camera_timestamps.npy"), np.full(5, np.nan)),
-        "head_camera_timestamps.npy holds a time that is not finite",
-    ),
-    Case(
-        "environment-short",
-        array(last("environment_state.npy"), np.zeros((2, 3))),
-        "environment_state.npy has 2 rows",
-    ),
-    Case(
-        "environment-new",
-        array(last("environment_state.npy"), np.zeros((5, 3))),
-        r"observation.environment_state \[3\], but the first",
-    ),
-    Case(
-        "nothing-finished",
-        both(remove(last("metadata.json")), remove(FIRST), remove(f"{FIRST}a")),
-        "no finished",
-    ),
-]
-ONLY_TOGETHER = {
-    "camera-less",
-    "states-flat",
-    "times-slow",
-    "actions-wide",
-    "video-other-size",
-    "environment-new",
-}
-"""Every episode is sound by itself, but they do not make one dataset."""
-
-
-@pytest.mark.parametrize("case", RECORDING_CASES, ids=lambda case: case.name)
-def test_a_malformed_recording_is_refused(
-    small_recording: Path, tmp_path: Path, case: Case
-) -> None:
-    """Conversion names the episode and the file; no dataset appears."""
-    root = shutil.copytree(small_recording, tmp_path / "recording")
-    shutil.copytree(root / FIRST, root / f"{FIRST}a")  # the rate is the median of three
-    case.damage(root)
-    before = tree(root)
-
-    refused(
-        lambda: convert_recording(
-            root, tmp_path / "out", ConvertConfig(), round_index=1, source="monday"
-        ),
-        names=case.names,
-        output=tmp_path / "out",
-    )
-    errors = [finding for finding in validate(root) if finding.severity == "error"]
-    assert tree(root) == before
-    assert bool(errors) == (case.name not in ONLY_TOGETHER)
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        "折りたたむ 👕",
-        "fold\nthe shirt",
-        "x" * 10_000,
-        "fold 'it' \"now\" {now} %s ../../etc",
-        "a\0b",
-    ],
-    ids=["unicode", "newline", "long", "quotes", "nul"],
-)
-def test_any_task_text_survives(small_recording: Path, tmp_path: Path, task: str) -> None:
-    """Text is data: it is stored and merged as it was recorded."""
-    root = shutil.copytree(small_recording, tmp_path / "recording")
-    for episode in root.iterdir():
-        metadata("metadata.json", task_instruction=task)(episode)
-
-    convert_recording(root, tmp_path / "out", ConvertConfig(), round_index=1, source="monday")
-    merge_datasets([tmp_path / "out", tmp_path / "out"], tmp_path / "merged")
-
-    assert read_frames(tmp_path / "merged").tasks == (task,)
-
-
-def test_symbolic_links_to_recordings_are_followed(small_recording: Path, tmp_path: Path) -> None:
-    """A recording on another disk is read where it is; the dataset holds no link."""
-    (tmp_path / "link").symlink_to(small_recording)
-    root = tmp_path / "mixed"
-    root.mkdir()
-    (root / FIRST).symlink_to(small_recording / FIRST)
-
-    for source, output in ((tmp_path / "link", "whole"), (root, "one")):
-        convert_recording(
-            source, tmp_path / output, ConvertConfig(), round_index=1, source="monday"
-        )
-        assert not any(path.is_symlink() for path in (tmp_path / output).rglob("*"))
-
-
 def test_the_corpus_is_large() -> None:
     """At least 60 damages, each under a name of its own."""
-    for cases in ([*DATASET_CASES, *WRONG_VALUES], RECORDING_CASES):
-        assert len({case.name for case in cases}) == len(cases) >= 60
+    cases = [*DATASET_CASES, *WRONG_VALUES]
+    assert len({case.name for case in cases}) == len(cases) >= 60
