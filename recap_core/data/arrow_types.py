@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recap_core.data.columns import Feature
 from recap_core.errors import ColumnError
@@ -36,19 +37,20 @@ def column_problem(name: str, column: pa.DataType, feature: Feature) -> str | No
         return str(error)
     shape = list(feature["shape"])
     inner, size = column, None
-    if _is_list(column):
+    if is_list(column):
         inner, size = column.value_type, getattr(column, "list_size", None)
     is_right = inner == value or (pa.types.is_string(value) and pa.types.is_large_string(inner))
     if shape not in ([1], []):
-        is_right &= len(shape) == 1 and _is_list(column) and size in (None, shape[0])
-    elif _is_list(column):
+        is_right &= len(shape) == 1 and is_list(column) and size in (None, shape[0])
+    elif is_list(column):
         is_right &= size in (None, 1)
     if is_right:
         return None
     return f"is {column}, but info.json says {feature['dtype']} of shape {shape}"
 
 
-def _is_list(column: pa.DataType) -> bool:
+def is_list(column: pa.DataType) -> bool:
+    """Whether cells hold several values: as lists of any length, long ones, or of one length."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(is_kind(column) for is_kind in kinds)
 
@@ -63,3 +65,31 @@ def require_columns(
         problem = column_problem(name, schema.field(name).type, features[name])
         if problem:
             raise ColumnError(f"column {name} of {path} {problem}. Write the dataset again.")
+
+
+def scalar_cells(column: pa.ChunkedArray, *, name: str) -> pa.ChunkedArray:
+    """A column of numbers or words, also where they are stored as lists of one (SPEC §3.1).
+
+    Raises:
+        ColumnError: If lists are of another length.
+    """
+    if not is_list(column.type):
+        return column
+    sizes = pc.call_function("list_value_length", [column]).unique().to_pylist()
+    if sizes not in ([], [1]):
+        raise ColumnError(f"{name} holds lists of {sizes} values, not of 1. Write it again.")
+    return pc.call_function("list_flatten", [column])
+
+
+def listed_cells(values: pa.Array, column: pa.DataType) -> pa.Array:
+    """Values as a column of this type stores them: alone, or each in a list of one."""
+    if not is_list(column):
+        return values.cast(column)
+    values = values.cast(column.value_type)
+    if pa.types.is_fixed_size_list(column):
+        return pa.FixedSizeListArray.from_arrays(values, type=column)
+    kind = pa.LargeListArray if pa.types.is_large_list(column) else pa.ListArray
+    offsets = pa.array(range(len(values) + 1), pa.int64()).cast(
+        pa.int64() if pa.types.is_large_list(column) else pa.int32()
+    )
+    return kind.from_arrays(offsets, values, type=column)

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recap_core.data import v21_layout
+from recap_core.data.arrow_types import is_list, scalar_cells
+from recap_core.data.columns import Feature
 from recap_core.data.dataset_writer import Origin, emptied_on_error
 from recap_core.data.feature_statistics import FeatureStatistics, vector_statistics
 from recap_core.data.frames import column_to_numpy
@@ -181,7 +183,12 @@ def _finish_videos(
 def _write_rows(meta: DatasetMeta, output: Path, bar: Bar) -> None:
     """Parquet file, and lines of episodes.jsonl and episodes_stats.jsonl, of every episode."""
     schema = open_parquet(meta.data_files[0]).schema_arrow if meta.data_files else pa.schema([])
-    metadata = _with_sequences(schema.metadata or {})
+    listed = [
+        field.name
+        for field in schema
+        if is_list(field.type) and meta.features.get(field.name, {}).get("shape") == [1]
+    ]
+    metadata = _as_v21(schema.metadata or {}, {name: meta.features[name] for name in listed})
     first_index = 0
     with (
         (output / v21_layout.EPISODES).open("w", encoding="ascii") as episodes,
@@ -196,9 +203,17 @@ def _write_rows(meta: DatasetMeta, output: Path, bar: Bar) -> None:
                 fps=meta.fps,
                 where=f"episode {episode} of {meta.root}",
             )
+            rows = pa.table(
+                [
+                    scalar_cells(cells, name=name) if name in listed else cells
+                    for name, cells in zip(table.column_names, table.columns, strict=True)
+                ],
+                table.column_names,
+                metadata=metadata,
+            )
             path = output / v21_layout.data_path(episode)
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table.replace_schema_metadata(metadata), path, compression="snappy")
+            pq.write_table(rows, path, compression="snappy")
             episodes.write(json.dumps(_episode_line(row)) + "\n")
             stats = {
                 name: {key: value.tolist() for key, value in values.items()}
@@ -209,10 +224,11 @@ def _write_rows(meta: DatasetMeta, output: Path, bar: Bar) -> None:
             bar.update(episode + 1)
 
 
-def _with_sequences(metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+def _as_v21(metadata: Mapping[bytes, bytes], scalars: Mapping[str, Feature]) -> dict[bytes, bytes]:
     """Schema metadata as older releases of Hugging Face's datasets read it.
 
-    They know lists by the name ``Sequence``, and refuse ``List``.
+    They know lists by the name ``Sequence``, and refuse ``List``. ``scalars`` are columns that were
+    lists of one.
     """
 
     def renamed(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -226,7 +242,10 @@ def _with_sequences(metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     described = metadata.get(b"huggingface")
     if described is None:
         return dict(metadata)
-    return {**metadata, b"huggingface": json.dumps(renamed(json.loads(described))).encode()}
+    content = renamed(json.loads(described))
+    for name, feature in scalars.items():
+        content["info"]["features"][name] = {"dtype": feature["dtype"], "_type": "Value"}
+    return {**metadata, b"huggingface": json.dumps(content).encode()}
 
 
 def _episode_rows(meta: DatasetMeta) -> Generator[dict[str, Any]]:

@@ -59,7 +59,7 @@ def foreign_episodes(meta: DatasetMeta, names: Sequence[str]) -> Generator[Forei
             name: foreign_column(table.column(name), meta.features[name], name=name, where=where)
             for name in values
         }
-        task = _task(table.column("task_index").to_numpy(), meta, episode)
+        task = _task(column_to_numpy(table.column("task_index")), meta, episode)
         yield ForeignEpisode(episode, columns, table.select(images), table.num_rows, task)
 
 

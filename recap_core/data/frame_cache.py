@@ -31,7 +31,7 @@ from jaxtyping import Float64, UInt8
 
 from recap_core.data.video import RESIZE_VERSION, fit_image
 from recap_core.data.video_files import frame_time_s, read_frames_in_order, rgb
-from recap_core.errors import DataError
+from recap_core.errors import DataError, EpisodeError
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.digests import content_digests
 from recap_core.lineage.files import sync
@@ -163,7 +163,13 @@ class FrameCache:
         return self._open(video, self._named([video], image_px)[video], image_px)
 
     def _named(self, videos: Sequence[Path], image_px: int) -> dict[Path, Path]:
-        digests = content_digests(videos, self._digests)
+        try:
+            digests = content_digests(videos, self._digests)
+        except OSError as error:
+            raise EpisodeError(
+                f"video {error.filename} cannot be read ({error.strerror}). Restore it, or write "
+                "the dataset again."
+            ) from error
         return {
             video: self.directory / f"{digest}-{image_px}px-v{RESIZE_VERSION}{_SUFFIX}"
             for video, digest in zip(videos, digests, strict=True)

@@ -8,6 +8,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from recap_core.data.frames import column_to_numpy
+from recap_core.data.index_columns import PLACE_COLUMNS, check_place
 from recap_core.data.layout import DatasetMeta, open_parquet, require_features
 from recap_core.errors import ColumnError, DataError
 
@@ -35,10 +36,10 @@ def frame_windows(
         num_frames: Frames per window; the last window has what is left.
 
     Raises:
-        ColumnError: If a column is missing, or there are more or fewer rows than frames.
+        ColumnError: If a column is missing, or rows are missing, doubled or out of order.
         DataError: If a parquet file cannot be read.
     """
-    require_features(meta, list(names))
+    require_features(meta, [*names, *PLACE_COLUMNS])
     ends = np.cumsum(meta.episode_lengths)
     total = int(ends[-1])
     batches = _batches(meta, names, num_frames)
@@ -54,7 +55,12 @@ def frame_windows(
                 raise _wrong_number_of_rows(meta, loaded, total)
             for name in names:
                 held[name].append(batch[name])
-            loaded += len(batch[names[0]])
+            rows = np.arange(loaded, loaded + len(batch["index"]))
+            loaded += len(rows)
+            if loaded > total:
+                raise _wrong_number_of_rows(meta, loaded, total)
+            episodes = np.searchsorted(ends, rows, side="right")
+            check_place(batch, episodes, first=int(rows[0]), where=meta.root)
         columns = {name: np.concatenate(parts) for name, parts in held.items()}
         yield FrameWindow(np.arange(start, stop), first, columns)
         # The next window's first frame needs its episode from the beginning.
@@ -69,16 +75,17 @@ def frame_windows(
 def _batches(
     meta: DatasetMeta, names: Sequence[str], num_rows: int
 ) -> Generator[dict[str, np.ndarray]]:
+    columns = list(dict.fromkeys([*names, *PLACE_COLUMNS]))
     for path in meta.data_files:
         file = open_parquet(path)
-        missing = [name for name in names if name not in file.schema_arrow.names]
+        missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             raise ColumnError(
                 f"{path} has no column {missing[0]}, but info.json does. Write it again."
             )
         try:
-            for batch in file.iter_batches(batch_size=num_rows, columns=list(names)):
-                yield {name: column_to_numpy(pa.chunked_array([batch[name]])) for name in names}
+            for batch in file.iter_batches(batch_size=num_rows, columns=columns):
+                yield {name: column_to_numpy(pa.chunked_array([batch[name]])) for name in columns}
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"parquet file {path} cannot be read ({error}). Write the dataset again."

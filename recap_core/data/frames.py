@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
-from recap_core.data.arrow_types import require_columns
+from recap_core.data.arrow_types import is_list, require_columns, scalar_cells
 from recap_core.data.columns import INTERVENTION, PAUSED, PHASE, REWARD
+from recap_core.data.index_columns import PLACE_COLUMNS, check_place
 from recap_core.data.layout import (
     DatasetMeta,
     open_parquet,
@@ -148,18 +149,8 @@ class FrameTable:
         """Raise ColumnError unless row ``i`` is frame ``i``, of the episode it should be of."""
         if self._is_ordered:
             return
-        for name, expected in (
-            ("index", np.arange(self.num_frames)),
-            ("episode_index", self.episode_index),
-        ):
-            values = _read_column(self.meta, name)
-            wrong = np.flatnonzero(values != expected)
-            if wrong.size:
-                raise ColumnError(
-                    f"{name} of row {wrong[0]} of {self.meta.root} is {values[wrong[0]]}, but must "
-                    f"be {expected[wrong[0]]} ({wrong.size} of {len(values)} rows are wrong): "
-                    "frames are missing, doubled or out of order. Write the dataset again."
-                )
+        columns = {name: _read_column(self.meta, name) for name in PLACE_COLUMNS}
+        check_place(columns, self.episode_index, first=0, where=self.meta.root)
         self._is_ordered = True
 
 
@@ -196,6 +187,8 @@ def column_to_numpy(column: pa.ChunkedArray, *, name: str = "a column") -> np.nd
     """
     if column.null_count:
         raise ColumnError(f"{name} holds {column.null_count} empty cells. Write it again.")
+    if is_list(column.type) and pa.types.is_string(column.type.value_type):
+        column = scalar_cells(column, name=name)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = column.combine_chunks().dictionary_encode()
         words = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)

@@ -1,8 +1,12 @@
-"""Checks of the columns by which LeRobot finds a frame, before an episode changes its format."""
+"""Checks of the columns by which a frame is found."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int
 
+from recap_core.data.arrow_types import scalar_cells
 from recap_core.data.columns import index_features
 from recap_core.errors import ColumnError
 
@@ -32,14 +36,16 @@ def check_index_columns(
         "index": first_index + frame_index,
         "episode_index": np.full(table.num_rows, episode),
     }
+    columns: dict[str, np.ndarray] = {}
     for name in index_features():
         if name not in table.column_names or table.column(name).null_count:
             raise ColumnError(f"{where} lacks {name}, or has empty cells in it. Write it again.")
-        kind = table.column(name).type
-        if not (pa.types.is_integer(kind) or (name == "timestamp" and pa.types.is_floating(kind))):
+        columns[name] = scalar_cells(table.column(name), name=f"{name} of {where}").to_numpy()
+        if columns[name].dtype.kind not in ("iuf" if name == "timestamp" else "iu"):
+            kind = table.column(name).type
             raise ColumnError(f"{name} of {where} holds {kind}, not numbers. Write it again.")
     for name, wanted in expected.items():
-        values = table.column(name).to_numpy()
+        values = columns[name]
         tolerance = TOLERANCE_S if name == "timestamp" else 0
         wrong = np.flatnonzero(~(np.abs(values - wanted) <= tolerance))
         if wrong.size:
@@ -51,4 +57,32 @@ def check_index_columns(
                 f"{name} in row {row} of {where} is {values[row]:.9g}, but must be "
                 f"{wanted[row]:.9g} ({wrong.size} of {table.num_rows} rows are wrong): {reason}. "
                 "Write the dataset again."
+            )
+
+
+PLACE_COLUMNS = ("index", "episode_index")
+"""Columns that say which frame a row is."""
+
+
+def check_place(
+    columns: Mapping[str, np.ndarray], episodes: Int[np.ndarray, " n"], *, first: int, where: object
+) -> None:
+    """Raise ColumnError unless rows are the frames that should be there, in order.
+
+    Args:
+        columns: ``PLACE_COLUMNS``, [n] each.
+        episodes: ``episode_index`` that every row should have.
+        first: ``index`` that the first row should have.
+        where: What to call the rows in an error.
+    """
+    for name, expected in zip(
+        PLACE_COLUMNS, (np.arange(first, first + len(episodes)), episodes), strict=True
+    ):
+        values = columns[name]
+        wrong = np.flatnonzero(values != expected)
+        if wrong.size:
+            raise ColumnError(
+                f"{name} of row {first + wrong[0]} of {where} is {values[wrong[0]]}, but must be "
+                f"{expected[wrong[0]]} ({wrong.size} of {len(values)} rows are wrong): frames are "
+                "missing, doubled or out of order. Write the dataset again."
             )

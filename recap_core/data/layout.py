@@ -81,7 +81,7 @@ class DatasetMeta:
                 f"{self.root} has {table.num_rows} rows in meta/episodes, but info.json says "
                 f"{self.num_episodes} episodes. The dataset is incomplete; write it again."
             )
-        check_episodes(table, root=self.root, cameras=self.cameras)
+        check_episodes(table, root=self.root, cameras=self.cameras, fps=self.fps)
         return table
 
     def episodes_with_statistics(self) -> pa.Table:

@@ -28,6 +28,7 @@ from recap_core.data.dataset_writer import (
 )
 from recap_core.data.feature_statistics import MOMENTS, QUANTILES, FeatureStatistics
 from recap_core.data.frames import column_to_numpy
+from recap_core.data.index_columns import PLACE_COLUMNS, check_place
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta, read_row_group
 from recap_core.errors import ConfigError, DataError, IncompatibleError
 from recap_core.labels.targets import reference_labels
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 COMPARED = ("dtype", "shape", "names")
 OPTIONAL = (CORRECTION_INDEX,)
 """Columns that a merged dataset has only if every source has them."""
-_PLACED = ("task_index", "index", "episode_index")
+_PLACED = ("task_index", *PLACE_COLUMNS)
 """Columns that say where a row belongs."""
 COMPARED_VIDEO = ("video.codec", "video.pix_fmt")
 
@@ -232,7 +233,7 @@ class _Source:
             yield
 
     def _task(self, episode: int, table: pa.Table) -> str:
-        tasks = np.unique(table.column("task_index").to_numpy())
+        tasks = np.unique(column_to_numpy(table.column("task_index")))
         if len(tasks) != 1:
             raise DataError(
                 f"episode {episode} of {self._meta.root} has {len(tasks)} tasks; one is "
@@ -268,20 +269,13 @@ def _check_columns(columns: Mapping[str, np.ndarray], *, where: str) -> None:
 
 
 def _require_place(table: pa.Table, meta: DatasetMeta, episode: int) -> None:
-    """Raise DataError unless the rows of an episode are the ones that should be there, in order."""
-    start = int(meta.episode_lengths[:episode].sum())
-    for name, expected in (
-        ("index", np.arange(start, start + table.num_rows)),
-        ("episode_index", np.full(table.num_rows, episode)),
-    ):
-        values = column_to_numpy(table.column(name), name=f"{name} of {meta.root}")
-        wrong = np.flatnonzero(values != expected)
-        if wrong.size:
-            raise DataError(
-                f"{name} of row {start + wrong[0]} of {meta.root} is {values[wrong[0]]}, but must "
-                f"be {expected[wrong[0]]}: frames are missing, doubled or out of order. "
-                "Write the dataset again."
-            )
+    """Raise ColumnError unless the rows of an episode are those that should be there, in order."""
+    columns = {
+        name: column_to_numpy(table.column(name), name=f"{name} of {meta.root}")
+        for name in PLACE_COLUMNS
+    }
+    first = int(meta.episode_lengths[:episode].sum())
+    check_place(columns, np.full(table.num_rows, episode), first=first, where=meta.root)
 
 
 def _require_video(path: Path) -> Path:
@@ -310,10 +304,14 @@ def _common_statistics(metas: Sequence[DatasetMeta]) -> dict[str, list[str]]:
             )
         ]
         for meta, table in zip(metas, tables, strict=True):
-            missing = [n for n in MOMENTS if columns[n] not in table.column_names]
+            missing = [
+                name
+                for name in (columns[moment] for moment in MOMENTS)
+                if name not in table.column_names or table.column(name).null_count
+            ]
             if missing:
                 raise DataError(
-                    f"meta/episodes of {meta.root} has no statistics of {camera} "
+                    f"meta/episodes of {meta.root} lacks statistics of {camera} "
                     f"({', '.join(missing)}). Write the dataset again."
                 )
     return shared

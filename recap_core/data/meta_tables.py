@@ -34,13 +34,14 @@ def task_texts(table: pa.Table, root: Path) -> tuple[str, ...]:
     return tuple(column.take(np.argsort(index)).to_pylist())
 
 
-def check_episodes(table: pa.Table, *, root: Path, cameras: Sequence[str]) -> None:
+def check_episodes(table: pa.Table, *, root: Path, cameras: Sequence[str], fps: int) -> None:
     """Raise DataError unless ``meta/episodes`` says of every episode where its frames are.
 
     Args:
         table: One row per episode, sorted by ``episode_index``.
         root: The dataset, for the error.
         cameras: Its video features.
+        fps: Its frames per second.
     """
     where = f"meta/episodes of {root}"
     if not table.num_rows:
@@ -54,8 +55,8 @@ def check_episodes(table: pa.Table, *, root: Path, cameras: Sequence[str]) -> No
         if name in table.column_names:
             found = _integers(table, name, where)
             _refuse(found != expected, name, found, "follow from the lengths", where)
-    if "round" in table.column_names and not pa.types.is_integer(table.schema.field("round").type):
-        raise DataError(f"round in {where} must be whole numbers. Write the dataset again.")
+    if "round" in table.column_names:
+        _integers(table, "round", where)
     for camera in cameras:
         for name in (f"videos/{camera}/chunk_index", f"videos/{camera}/file_index"):
             numbers = _integers(table, name, where)
@@ -67,6 +68,9 @@ def check_episodes(table: pa.Table, *, root: Path, cameras: Sequence[str]) -> No
         rule = "be a time in the file, before the episode's end in it"
         is_wrong = ~((begin >= 0) & (end > begin) & np.isfinite(end))
         _refuse(is_wrong, f"videos/{camera}/from_timestamp", begin, rule, where)
+        rule = f"be the episode's length at {fps} fps after from_timestamp"
+        is_wrong = ~(np.abs((end - begin) * fps - length) < 0.5)
+        _refuse(is_wrong, f"videos/{camera}/to_timestamp", end, rule, where)
 
 
 def _refuse(bad: np.ndarray, name: str, values: np.ndarray, rule: str, where: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from recap_core.data.arrow_types import scalar_cells
 from recap_core.data.columns import ADV_IND, recap_features
 from recap_core.data.dataset_writer import emptied_on_error
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
@@ -59,7 +60,9 @@ def adv_ind_counts(meta: DatasetMeta) -> dict[str, int]:
     """Frames of every label, read from that column alone."""
     counts: dict[str, int] = {}
     for path in meta.data_files:
-        column = open_parquet(path).read(columns=[ADV_IND]).column(ADV_IND)
+        column = scalar_cells(
+            open_parquet(path).read(columns=[ADV_IND]).column(ADV_IND), name=f"{ADV_IND} of {path}"
+        )
         for entry in column.value_counts().to_pylist():
             counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
     return counts

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recap_core.data.arrow_types import require_columns
+from recap_core.data.arrow_types import listed_cells, require_columns
 from recap_core.data.columns import Feature
 from recap_core.data.feature_statistics import aggregate_statistics, vector_statistics
 from recap_core.data.frames import column_to_numpy
+from recap_core.data.index_columns import PLACE_COLUMNS, check_place
 from recap_core.data.layout import (
     DatasetMeta,
     new_parquet,
@@ -64,7 +65,7 @@ def rewrite_columns(  # noqa: PLR0913 - options are keyword-only
         ColumnError: If values do not fit the type of an existing column.
         DataError: If the source holds more or fewer rows than it promises.
     """
-    require_features(meta, ["index"])
+    require_features(meta, PLACE_COLUMNS)
     added = {name: ft for name, ft in features.items() if name not in meta.features}
     changes = {**(info or {}), **({"features": {**meta.features, **added}} if added else {})}
     skipped = {*left_out, *((INFO,) if changes else ())}
@@ -97,12 +98,13 @@ def _rewrite_data(
 ) -> int:
     """Write every data file with new columns; returns their size in bytes."""
     start = new_bytes = 0
+    episodes = np.repeat(np.arange(len(meta.episode_lengths)), meta.episode_lengths)
     for path in meta.data_files:
         target = output / path.relative_to(meta.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         left = {name: values.slice(start) for name, values in columns.items()}
-        require_columns(open_parquet(path).schema_arrow, ["index"], meta.features, path=path)
-        start += _rewrite(path, target, left, features, first=start)
+        require_columns(open_parquet(path).schema_arrow, PLACE_COLUMNS, meta.features, path=path)
+        start += _rewrite(path, target, left, features, episodes=episodes, first=start)
         new_bytes += target.stat().st_size
     if start != meta.num_frames:
         raise DataError(
@@ -139,12 +141,13 @@ def _with_fields(schema: pa.Schema, features: Mapping[str, Feature]) -> pa.Schem
     return schema.with_metadata(metadata or None)
 
 
-def _rewrite(
+def _rewrite(  # noqa: PLR0913 - options are keyword-only
     source: Path,
     target: Path,
     columns: Mapping[str, pa.Array],
     features: Mapping[str, Feature],
     *,
+    episodes: np.ndarray,
     first: int,
 ) -> int:
     """Copy one data file, whose first row is frame ``first``, with the first values of ``columns``.
@@ -158,34 +161,32 @@ def _rewrite(
     with new_parquet(target, schema) as writer:
         for group in range(file.num_row_groups):
             table = read_row_group(file, group, None, path=source)
-            _require_order(table, first + start, source)
+            _require_order(table, episodes, first + start, source)
             arrays = dict(zip(table.column_names, table.columns, strict=True))
             for name, values in columns.items():
-                rows = values.slice(start, table.num_rows)
-                if len(rows) < table.num_rows:
-                    raise DataError(
-                        f"{source} holds more rows than info.json says. Write the dataset again."
-                    )
-                arrays[name] = _cast(rows, schema.field(name), source)
+                arrays[name] = _cast(
+                    values.slice(start, table.num_rows), schema.field(name), source
+                )
             start += table.num_rows
             ordered = pa.table([arrays[name] for name in schema.names], schema=schema)
             writer.write_table(ordered, row_group_size=max(table.num_rows, 1))
     return start
 
 
-def _require_order(table: pa.Table, start: int, source: Path) -> None:
-    """Raise DataError unless rows are the frames from ``start`` on, which get their values."""
-    index = column_to_numpy(table.column("index"), name=f"column index of {source}")
-    if not np.array_equal(index, np.arange(start, start + table.num_rows)):
-        raise DataError(
-            f"index in {source} does not count on from {start}: values would go to other frames. "
-            "Write the dataset again."
-        )
+def _require_order(table: pa.Table, episodes: np.ndarray, start: int, source: Path) -> None:
+    """Raise ColumnError unless rows are the frames from ``start`` on, which get their values."""
+    if start + table.num_rows > len(episodes):
+        raise DataError(f"{source} holds more rows than info.json says. Write the dataset again.")
+    columns = {
+        name: column_to_numpy(table.column(name), name=f"column {name} of {source}")
+        for name in PLACE_COLUMNS
+    }
+    check_place(columns, episodes[start : start + table.num_rows], first=start, where=source)
 
 
 def _cast(values: pa.Array, field: pa.Field, source: Path) -> pa.Array:
     try:
-        return values.cast(field.type)
+        return listed_cells(values, field.type)
     except pa.ArrowException as error:
         raise ColumnError(
             f"{field.name} of {source} has type {field.type}, which cannot hold the new "

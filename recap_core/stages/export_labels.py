@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recap_core.config.interchange import ExportLabelsConfig
-from recap_core.errors import DataError
-from recap_core.lineage.artifacts import Labels, Values
+from recap_core.lineage.artifacts import Labels
 from recap_core.lineage.store import Store
+from recap_core.stages.label_origin import values_behind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,11 +59,8 @@ def _stored_values(labels: Labels, store: Store) -> "np.ndarray | None":
     """V of the labels' frames: imported with them, or what they were made from."""
     from recap_core.valuation.values import read_values
 
-    if len(labels.parents) == 1:
-        try:
-            return read_values(store.path(labels))
-        except DataError:
-            return None  # the tool that they were imported from keeps none
-    values = store.get(labels.parents[1])
-    store.verify(values)
-    return read_values(store.path(values)) if isinstance(values, Values) else None
+    source = values_behind(labels, store)
+    if source is None:
+        return None  # the tool that they were imported from keeps none
+    store.verify(source)
+    return read_values(store.path(source))

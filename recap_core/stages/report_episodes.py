@@ -1,6 +1,5 @@
 """From a labelled dataset to the parts of a report that show its episodes and labels."""
 
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +13,8 @@ from recap_core.data.video import decode_frames
 from recap_core.lineage.artifacts import AnyDataset, Labels, Values
 from recap_core.lineage.store import Store
 from recap_core.reports.content import LabelShare, Note, Thumbnail, ValueCurve
-from recap_core.stages.label import RULE_FILE
 from recap_core.stages.label_counts import label_shares
+from recap_core.stages.label_origin import read_rule
 from recap_core.training.value_batches import value_targets
 from recap_core.valuation.values import read_values
 
@@ -59,8 +58,11 @@ def label_parts(
             )
         )
         return EpisodeParts((), "", (), tuple(notes))
-    rule = json.loads((store.path(labels) / RULE_FILE).read_text())
-    label_config = LabelConfig.model_validate(rule["rule"])
+    rule = read_rule(store.path(labels))
+    if rule is None:
+        words = f"Labels {labels.name}-{labels.id[:8]} were imported; their tool knows the rule."
+    else:
+        words = rule_in_words(LabelConfig.model_validate(rule["rule"]))
     table = read_frames(store.path(dataset))
     value_model = store.get(values.parents[1])
     trained = TrainValueConfig.model_validate(store.manifest(value_model).config)
@@ -69,12 +71,12 @@ def label_parts(
         read_values(store.path(values)),
         value_targets(table, trained.targets).targets,
         read_label_table(store.path(labels) / LABELS_FILE),
-        rule["thresholds"],
+        rule["thresholds"] if rule else {},
     )
     episodes = chosen_episodes(table, config.num_value_curves)
     curves = tuple(_curve(labelled, dataset, int(episode)) for episode in episodes)
     shares = label_shares(table, labelled.labels.adv_ind, labelled.thresholds)
-    return EpisodeParts(curves, rule_in_words(label_config), shares, tuple(notes))
+    return EpisodeParts(curves, words, shares, tuple(notes))
 
 
 def chosen_episodes(table: FrameTable, num_episodes: int) -> list[int]:
@@ -126,7 +128,7 @@ def _curve(labelled: _Labelled, dataset: AnyDataset, episode: int) -> ValueCurve
         advantage=labelled.labels.advantage[rows],
         adv_ind=labelled.labels.adv_ind[rows],
         is_intervention=is_intervention,
-        threshold=labelled.thresholds[task],
+        threshold=labelled.thresholds.get(task),
         thumbnails=_thumbnails(table, dataset, np.arange(start, end)),
     )
 

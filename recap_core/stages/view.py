@@ -3,7 +3,6 @@
 Nothing is published, so this is no stage of its own.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +19,14 @@ from recap_core.lineage.layout import MANIFEST_FILE
 from recap_core.lineage.manifest import read_manifest
 from recap_core.lineage.store import Store
 from recap_core.reports.tracks import DatasetTracks, Judgement
+from recap_core.stages.label_origin import read_rule, values_behind
 
 
 class Judges(NamedTuple):
     """Values and labels of a dataset in the store."""
 
-    values: Values | None
+    values: Values | Labels | None
+    """What holds V: imported labels may do so themselves."""
     labels: Labels | None
 
 
@@ -105,7 +106,10 @@ def _known_as(store: Store, dataset: Artifact) -> set[str]:
 
 
 def _with_values(store: Store, labels: Labels | None) -> Judges:
-    return Judges(None if labels is None else _get(store, labels.parents[1], Values), labels)
+    try:
+        return Judges(values_behind(labels, store) if labels else None, labels)
+    except ArtifactNotFoundError:
+        return Judges(None, labels)  # the values were removed
 
 
 def _get[A: Artifact](store: Store, artifact_id: str, kind: type[A]) -> A | None:
@@ -165,7 +169,7 @@ def _chosen(
         return _Chosen(as_source(judges.values), wanted_labels or as_source(found.labels))
     own = found.labels
     judge = wanted_values.artifact
-    if own is not None and judge is not None and own.parents[1] != judge.id:
+    if own is not None and judge is not None and judge.id not in own.parents:
         own = None
     return _Chosen(wanted_values, wanted_labels or as_source(own))
 
@@ -184,7 +188,6 @@ def _check_same_dataset(store: Store, source: _Source, judge: _Source | None) ->
 
 def _read_judgement(chosen: _Chosen, *, num_frames: int) -> Judgement:
     from recap_core.data.label_table import LABELS_FILE, read_label_table
-    from recap_core.stages.label import RULE_FILE
     from recap_core.valuation.values import read_values
 
     parts: dict[str, object] = {}
@@ -203,17 +206,7 @@ def _read_judgement(chosen: _Chosen, *, num_frames: int) -> Judgement:
     if chosen.labels is not None:
         table = read_label_table(chosen.labels.path / LABELS_FILE)
         check(chosen.labels, len(table.adv_ind))
-        thresholds = _thresholds(chosen.labels.path / RULE_FILE)
+        rule = read_rule(chosen.labels.path)
         parts |= {"advantage": table.advantage, "adv_ind": table.adv_ind}
-        parts |= {"labels_from": chosen.labels.name, "thresholds": thresholds}
+        parts |= {"labels_from": chosen.labels.name, "thresholds": rule and rule["thresholds"]}
     return Judgement(**parts)  # pyright: ignore[reportArgumentType] - collected by name
-
-
-def _thresholds(rule: Path) -> dict[str, float | None] | None:
-    """Smallest positive advantage by task; None where labels come without their rule."""
-    if not rule.is_file():
-        return None
-    try:
-        return dict(json.loads(rule.read_text())["thresholds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{rule} cannot be read ({error!r}). Label again.") from error

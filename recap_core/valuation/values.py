@@ -25,6 +25,11 @@ def write_values(directory: Path, values: Float32[np.ndarray, " n"]) -> None:
     np.save(directory / _FILE, values)
 
 
+def holds_values(directory: Path) -> bool:
+    """Whether there is something for :func:`read_values` to read."""
+    return (directory / _FILE).is_file()
+
+
 def read_values(directory: Path) -> Float32[np.ndarray, " n"]:
     """V of every frame, in [-1, 0].
 

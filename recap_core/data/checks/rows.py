@@ -29,13 +29,13 @@ def episodes(meta: DatasetMeta, report: Report) -> Generator[Episode]:
         meta: The dataset.
         report: Takes what is wrong with files and columns.
     """
-    origins = _origins(meta)
+    origins = episode_origins(meta)
     pending: list[pa.Table] = []
     number, start = -1, 0
     for path in meta.data_files:
         try:
             for table in _tables(path, meta, report):
-                ids = table.column("episode_index").to_numpy()
+                ids = column_to_numpy(table.column("episode_index"))
                 for run in _runs(ids):
                     part = table.slice(run.start, run.stop - run.start)
                     is_same = bool(pending) and ids[run.start] == number
@@ -92,8 +92,8 @@ def _episode(
     return Episode(number, start, columns, success, origin)
 
 
-def _origins(meta: DatasetMeta) -> list[str]:
-    """Which recorded episode every episode is."""
+def episode_origins(meta: DatasetMeta) -> list[str]:
+    """Which recorded episode every episode is; empty text or list where nobody says."""
     try:
         table = meta.episodes
     except DataError:

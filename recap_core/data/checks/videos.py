@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from recap_core.data.checks.finding import Finding, Place, from_error
+from recap_core.data.checks.rows import episode_origins
 from recap_core.data.layout import DatasetMeta
 from recap_core.data.video_files import packet_times, probe_video
 from recap_core.errors import EpisodeError
@@ -19,6 +20,8 @@ class Span(NamedTuple):
     start_s: float
     length: int
     """Rows of the episode."""
+    origin: str
+    """Which recorded episode it is; empty if nobody says."""
 
 
 type Spans = dict[tuple[str, int, int], list[Span]]
@@ -29,13 +32,14 @@ def video_spans(meta: DatasetMeta) -> Spans:
     """Which episodes every video file holds, by ``meta/episodes``."""
     spans: Spans = {}
     lengths = meta.episode_lengths.tolist()
+    origins = episode_origins(meta) or [""] * len(lengths)
     for camera in meta.cameras:
         columns = [
             meta.episode_column(f"videos/{camera}/{name}").tolist()
             for name in ("chunk_index", "file_index", "from_timestamp")
         ]
         for episode, (chunk, file, start_s) in enumerate(zip(*columns, strict=True)):
-            span = Span(episode, start_s, lengths[episode])
+            span = Span(episode, start_s, lengths[episode], origins[episode])
             spans.setdefault((camera, chunk, file), []).append(span)
     return spans
 
@@ -62,10 +66,15 @@ def check_video(
             fix="convert the recording again",
         )
     is_taken = np.zeros(len(times), dtype=bool)
+    seen: set[tuple[float, int, str]] = set()
     for span in spans:
         is_inside = _inside(times, span, meta.fps)
         yield from _packets(times[is_inside], span, camera, file, meta.fps)
-        if (is_taken & is_inside).any():
+        place = (span.start_s, span.length, span.origin)
+        # An episode that was merged several times has its frames once.
+        is_repeat = bool(span.origin) and place in seen
+        seen.add(place)
+        if not is_repeat and (is_taken & is_inside).any():
             yield Finding(
                 severity="error",
                 check="videos",

@@ -320,7 +320,12 @@ MALFORMED = {
     ),
     "wrong video place": (
         edit_table(
-            EPISODES, lambda t: with_values(t, f"videos/{HEAD}/from_timestamp", lambda v: v + 0.3)
+            EPISODES,
+            lambda t: with_values(
+                with_values(t, f"videos/{HEAD}/from_timestamp", lambda v: v + 0.3),
+                f"videos/{HEAD}/to_timestamp",
+                lambda v: v + 0.3,
+            ),
         ),
         "holds 9 frames for the 12 rows of episode 0",
     ),

@@ -201,3 +201,11 @@ def test_a_damaged_video_leaves_nothing_behind(
         cache.prepare({broken: 12}, image_px=PX)
 
     assert list(cache.directory.iterdir()) == []
+
+
+def test_a_missing_video_is_named(videos: list[Path], tmp_path: Path) -> None:
+    """Before anything is decoded."""
+    videos[1].unlink()
+
+    with pytest.raises(EpisodeError, match=r"90\.mp4 cannot be read"):
+        FrameCache(tmp_path / "cache").prepare(dict.fromkeys(videos, NUM_FRAMES), image_px=PX)

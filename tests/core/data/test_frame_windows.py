@@ -52,3 +52,15 @@ def test_missing_rows_are_counted(dataset: Path, tmp_path: Path, num_rows: int) 
 
     with pytest.raises(ColumnError, match=f"hold {num_rows} rows, but the episodes have 46"):
         list(frame_windows(read_meta(root), NAMES, num_frames=8))
+
+
+def test_rows_out_of_order_are_refused(dataset: Path, tmp_path: Path) -> None:
+    """Their windows would mix episodes."""
+    root = shutil.copytree(dataset, tmp_path / "shuffled")
+    path = root / "data/chunk-000/file-000.parquet"
+    order = np.arange(46)
+    order[[20, 21]] = 21, 20
+    pq.write_table(pq.read_table(path).take(order), path)
+
+    with pytest.raises(ColumnError, match=r"index of row 20 .* is 21, but must be 20 \(2 of"):
+        list(frame_windows(read_meta(root), NAMES, num_frames=64))

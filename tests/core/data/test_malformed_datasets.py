@@ -134,6 +134,12 @@ META_CASES = [
         drop(EPISODES, f"videos/{CAMERA}/file_index"),
         f"has no column videos/{CAMERA}/file_index",
     ),
+    Case(
+        "video-span-short",
+        edit_episodes(f"videos/{CAMERA}/to_timestamp", _0=0.3),
+        f"videos/{CAMERA}/to_timestamp of episode 0 .* is 0.3, but must be the episode's length",
+    ),
+    Case("round-empty", edit_episodes("round", _1=None), "round in .* 1 empty cells"),
     Case("round-text", column(EPISODES, "round", lambda _: ["x", "y"]), "round in meta/episodes"),
 ]
 

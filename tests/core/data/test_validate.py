@@ -10,6 +10,7 @@ import pytest
 from recap_core.config.validation import ValidateConfig
 from recap_core.data.checks.finding import Finding
 from recap_core.data.checks.prompts import check_prompts
+from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import (
     SyntheticEpisode,
     SyntheticRobot,
@@ -19,7 +20,18 @@ from recap_core.data.synthetic import (
 from recap_core.data.validate import require_valid, validate
 from recap_core.data.video_files import encode_video
 from recap_core.errors import DataError
-from tests.core.data.damages import CAMERA, DATA, VIDEO, Damage, column, info, metadata, put, write
+from tests.core.data.damages import (
+    CAMERA,
+    DATA,
+    EPISODES,
+    VIDEO,
+    Damage,
+    column,
+    info,
+    metadata,
+    put,
+    write,
+)
 
 NO_CAMERA = SyntheticRobot(arms=("left",), cameras=())
 ONE_CAMERA = NO_CAMERA._replace(cameras=("head_camera",))
@@ -294,3 +306,17 @@ def test_a_recording_with_a_lying_task(tmp_path: Path) -> None:
     metadata("metadata.json", task_instruction="Transfer  cube")(max(root.iterdir()))
 
     assert len(found(validate(root), "prompts")) == 1
+
+
+def test_a_merge_with_repeats_is_healthy(small_dataset: Path, tmp_path: Path) -> None:
+    """Repeats of an episode share its frames; other episodes may not."""
+    merge_datasets([small_dataset], tmp_path / "merged", repeats=[2])
+    assert not [f for f in validate(tmp_path / "merged") if f.severity == "error"]
+
+    names = {0: "a", 1: "b", 2: "c", 3: "d"}
+    (tmp_path / "merged" / EPISODES).chmod(0o644)
+    column(EPISODES, "raw_episode", put(names))(tmp_path / "merged")
+    assert found(validate(tmp_path / "merged"), "videos") == [
+        f"{CAMERA}, episode {episode}, {VIDEO}: {count} frames belong to another episode too"
+        for episode, count in ((2, 6), (3, 5))
+    ]

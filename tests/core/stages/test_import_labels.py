@@ -23,6 +23,7 @@ from recap_core.stages.import_labels import import_config, import_labels
 from recap_core.stages.label import label_dataset
 from recap_core.stages.registry import CONVERT, INFER_VALUES, NoSettings
 from recap_core.stages.relabel import relabel_dataset
+from recap_core.stages.view import open_tracks
 from recap_core.valuation.values import read_values, write_values
 
 RLINF = LabelSourceConfig(tool="rlinf")
@@ -219,3 +220,20 @@ def test_an_export_that_fails_leaves_nothing(
         )
     assert list(tmp_path.iterdir()) == []
     assert isinstance(ours, Labels)
+
+
+def test_imported_labels_are_seen_with_their_values(
+    store: Store, dataset: Dataset, tmp_path: Path
+) -> None:
+    """V is stored in the labels themselves; their rule is not known."""
+    is_positive = np.arange(46) % 7 == 0
+    path = sidecar(store, dataset, tmp_path / "a.parquet", is_positive)
+    config = import_config(dataset, path, RLINF, store=store)
+    labels = import_labels(dataset, path, config, name="seen", store=store)
+
+    judgement = open_tracks(store, dataset.id, labels=labels.id).judgement
+
+    assert judgement.values_from == judgement.labels_from == f"seen-{labels.id[:8]}"
+    assert judgement.values is not None
+    np.testing.assert_allclose(judgement.values, np.linspace(-1, 0, 46), atol=1e-6)
+    assert judgement.thresholds is None
