@@ -311,7 +311,7 @@ def _common_statistics(metas: Sequence[DatasetMeta]) -> dict[str, list[str]]:
             ]
             if missing:
                 raise DataError(
-                    f"meta/episodes of {meta.root} lacks statistics of {camera} "
+                    f"meta/episodes of {meta.root} has no statistics of {camera} "
                     f"({', '.join(missing)}). Write the dataset again."
                 )
     return shared

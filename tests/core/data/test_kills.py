@@ -16,6 +16,7 @@ import pytest
 
 from recap_core.config.base import Config
 from recap_core.config.dataset import ConvertConfig, MergeConfig
+from recap_core.config.import_dataset import ImportConfig
 from recap_core.data.synthetic import SyntheticRobot, write_synthetic_recording
 from recap_core.lineage.artifacts import Dataset, Recording
 from recap_core.lineage.digests import tree_digest
@@ -23,6 +24,7 @@ from recap_core.lineage.keys import Stage
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.copy_dataset import copy_dataset
+from recap_core.stages.import_dataset import import_dataset
 from recap_core.stages.merge import merge_datasets
 
 NUM_KILLS = int(os.environ.get("RECAP_KILLS", "2"))
@@ -78,7 +80,18 @@ def copy(store: Store, recording: Recording, dataset: Dataset) -> Path:
     return store.path(copy_dataset(dataset, name="killed", store=store))
 
 
-OPERATIONS: dict[str, Callable[..., Path]] = {"convert": convert, "merge": merge, "copy": copy}
+def adopt(store: Store, recording: Recording, dataset: Dataset) -> Path:
+    del recording
+    source = store.path(dataset)
+    return store.path(import_dataset(source, ImportConfig(), name="killed", store=store))
+
+
+OPERATIONS: dict[str, Callable[..., Path]] = {
+    "convert": convert,
+    "merge": merge,
+    "copy": copy,
+    "import": adopt,
+}
 
 
 def _child(

@@ -47,6 +47,11 @@ def test_every_frame_of_a_converted_dataset(dataset: Path) -> None:
     check_equal(dataset)
 
 
+def test_every_frame_of_the_committed_dataset() -> None:
+    """What we wrote once stays readable."""
+    check_equal(Path(__file__).parents[2] / "golden" / "datasets" / "v30")
+
+
 def test_every_frame_of_a_merged_and_relabelled_dataset(dataset: Path, tmp_path: Path) -> None:
     """Shared videos and rewritten parquet are a dataset like any other."""
     merge_datasets([dataset, dataset], tmp_path / "merged")

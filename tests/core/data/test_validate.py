@@ -316,7 +316,5 @@ def test_a_merge_with_repeats_is_healthy(small_dataset: Path, tmp_path: Path) ->
     names = {0: "a", 1: "b", 2: "c", 3: "d"}
     (tmp_path / "merged" / EPISODES).chmod(0o644)
     column(EPISODES, "raw_episode", put(names))(tmp_path / "merged")
-    assert found(validate(tmp_path / "merged"), "videos") == [
-        f"{CAMERA}, episode {episode}, {VIDEO}: {count} frames belong to another episode too"
-        for episode, count in ((2, 6), (3, 5))
-    ]
+    (text,) = found(validate(tmp_path / "merged"), "videos")
+    assert text.endswith("episode 2: 6 frames belong to another episode too")
