@@ -354,6 +354,8 @@ def _arrow_array(
     if name not in columns:
         raise ColumnError(f"episode {episode} lacks the column {name}. Convert it again.")
     values, dims = columns[name], feature["shape"]
+    if dims == [1] and values.shape == (length, 1):
+        values = values[:, 0]  # a vector of one dimension is stored as a number
     wanted = (length,) if dims == [1] else (length, *dims)
     if values.shape != wanted:
         raise ColumnError(

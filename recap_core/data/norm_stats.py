@@ -63,6 +63,7 @@ def _action_blocks(
     for window in frame_windows(meta, names, num_frames=FRAMES_PER_BLOCK):
         actions, first = window.columns[embodiment.action], window.first
         check_finite(embodiment.action, actions, where=str(meta.root), first=first)
+        actions = actions.reshape(len(actions), -1)  # one dimension is read as a scalar
         is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
         state = _state(window, embodiment.state, meta)[window.frames - first]
         wanted, _ = chunk_indices(ends, window.frames, horizon=config.action_horizon)
