@@ -42,7 +42,8 @@ lint: $(READY) ## style, types, import contracts, spelling, lock file
 	$(BIN)/typos
 	scripts/check-lock
 
-check: lint test test-flows e2e ## everything CI runs
+check: lint test ## everything CI runs
+	$(PYTEST) -n 2 --dist loadfile tests/flows tests/e2e
 
 bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \

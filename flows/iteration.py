@@ -85,7 +85,7 @@ def _gain_experience(config: ProjectConfig, inputs: RoundInputs, k: int) -> Expe
     settings, name = config.iteration, f"round-{k}"
     session = settings.collect.model_copy(update={"round_index": k})
     recording = collect(inputs.collector, session, config.runtime.collect, name=name)
-    rollouts = convert(recording, settings.convert, name=name)
+    rollouts = convert(recording, settings.convert, annotations=inputs.annotations, name=name)
     ProjectRefs(open_store(), config).set(f"{name}-dataset", rollouts)
     datasets = (inputs.demonstrations, *inputs.earlier, rollouts)
     merged = merge(datasets, settings.merge, annotations=inputs.annotations, name=f"{name}-merged")

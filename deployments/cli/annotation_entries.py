@@ -12,7 +12,12 @@ from recap_core.errors import ConfigError
 
 
 def annotations(
-    file: Path | None, episodes: Sequence[str], *, outcome: str | None, exclude: bool, note: str
+    file: Path | None,
+    episodes: Sequence[str],
+    *,
+    outcome: str | None,
+    exclude: bool | None,
+    note: str | None,
 ) -> AnnotateConfig:
     """What ``recap annotate`` was told, by options or by a file.
 
@@ -23,7 +28,7 @@ def annotations(
         raise ConfigError("name episodes with --episode, or give a list of them with --file")
     if file is not None:
         return _read_annotations(file)
-    if outcome is None and not exclude and not note:
+    if outcome is None and exclude is None and note is None:
         raise ConfigError("say what is known: --outcome success|failure, --exclude, or --note TEXT")
     entry = {"outcome": outcome, "excluded": exclude, "note": note}
     return _checked([{"episode": name, **entry} for name in episodes], "--outcome")

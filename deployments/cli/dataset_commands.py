@@ -10,6 +10,17 @@ import typer
 
 from deployments.cli.options import JsonOption, NameOption
 
+ExcludeOption = Annotated[
+    bool | None,
+    typer.Option("--exclude/--include", help="Leave the episodes out, or take them in again."),
+]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option(
+        help="<project>/<robot> whose next rounds apply them, on top of its present ones."
+    ),
+]
+
 
 def annotate(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[str, typer.Argument(help="Recording or dataset: id, name-id8, or ref.")],
@@ -18,9 +29,11 @@ def annotate(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option("--episode", "-e", help="Name, or number in a dataset; may be repeated."),
     ] = None,
-    outcome: Annotated[str | None, typer.Option(help="success or failure.")] = None,
-    exclude: Annotated[bool, typer.Option("--exclude", help="Leave the episodes out.")] = False,
-    note: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    outcome: Annotated[
+        str | None, typer.Option(help="success or failure; recorded takes a correction back.")
+    ] = None,
+    exclude: ExcludeOption = None,
+    note: Annotated[str | None, typer.Option(help="Why, for people.")] = None,
     file: Annotated[
         Path | None,
         typer.Option(help="YAML list of {episode, outcome, excluded, note} instead of options."),
@@ -28,12 +41,7 @@ def annotate(  # noqa: PLR0913 - one parameter per option
     on: Annotated[
         str | None, typer.Option("--on", help="Earlier annotations that these are added to.")
     ] = None,
-    project: Annotated[
-        str | None,
-        typer.Option(
-            help="<project>/<robot> whose next rounds apply them, on top of its present ones."
-        ),
-    ] = None,
+    project: ProjectOption = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -126,20 +134,25 @@ def stats(  # noqa: PLR0913 - one parameter per option
     """Norm stats of state and actions in openpi's format, from parquet alone."""
     import logging
 
+    from pydantic import ValidationError
+
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from recap_core.config.dataset import NormStatsConfig
     from recap_core.config.embodiment import EmbodimentConfig
+    from recap_core.errors import ConfigError
     from recap_core.lineage.artifacts import AnyDataset
     from recap_core.stages.norm_stats import compute_norm_stats, load_norm_stats
 
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     store = open_store()
     found = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
-    embodiment = EmbodimentConfig(
-        state=tuple(state or ["observation.state"]),
-        action=action,
-        delta_mask=_run_lengths(delta_mask),
-    )
+    columns = tuple(state or ["observation.state"])
+    try:
+        embodiment = EmbodimentConfig(
+            state=columns, action=action, delta_mask=_run_lengths(delta_mask)
+        )
+    except ValidationError as error:
+        raise ConfigError(error.errors()[0]["msg"]) from error
     title = name or found.name
     if load is not None:
         result = load_norm_stats(load, found, embodiment, name=title, store=store)

@@ -6,19 +6,17 @@ from pydantic import Field, model_validator
 
 from recap_core.config.base import Config
 
-type OutcomeName = Literal["success", "failure"]
-
 
 class EpisodeAnnotation(Config):
-    """What is now known of one episode; it replaces an earlier annotation of the same episode."""
+    """What is now known of one episode; what is left out stays as earlier annotations said it."""
 
     episode: str = Field(min_length=1)
     """Name of the raw episode, or its number in the annotated dataset."""
-    outcome: OutcomeName | None = None
-    """Corrected outcome; None: as recorded."""
-    excluded: bool = False
-    """Leave the episode out of everything made from it."""
-    note: str = ""
+    outcome: Literal["success", "failure", "recorded"] | None = None
+    """Corrected outcome; ``recorded`` takes an earlier correction back."""
+    excluded: bool | None = None
+    """Leave the episode out of everything made from it; False takes it in again."""
+    note: str | None = None
     """Why, for people."""
 
 

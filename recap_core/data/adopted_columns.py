@@ -125,7 +125,7 @@ def adopted_columns(
     success = sources.outcomes.of_episode(episode, outcome_values)
     made = recap_columns(
         np.where(is_human, CORRECTING, AUTONOMOUS),
-        success=success,
+        success=success or sources.is_demonstration,
         demonstration=sources.is_demonstration,
     )
     for name, source in sources.existing.items():

@@ -78,11 +78,12 @@ def recap_columns(
 
     Args:
         phase: Phase of every frame, after resampling.
-        success: Outcome that the operator marked.
-        demonstration: The whole episode is a human's: intervention 1, success, ``positive``.
+        success: Outcome, as marked or as corrected; that demonstrations succeed whatever their
+            mark is up to the caller.
+        demonstration: The whole episode is a human's: intervention 1, ``positive``.
     """
     is_intervention = np.full(len(phase), fill_value=True) if demonstration else phase == CORRECTING
-    labels = reference_labels(len(phase), success=success or demonstration)
+    labels = reference_labels(len(phase), success=success)
     return {
         INTERVENTION: is_intervention.astype(np.int64),
         **labels._asdict(),

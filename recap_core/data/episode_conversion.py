@@ -100,9 +100,9 @@ def open_episode(path: Path, plan: Plan, *, outcomes: Mapping[str, bool]) -> Ope
         EpisodeError, ColumnError, ConfigError: See :func:`read_raw_episode`.
     """
     config = plan.config
-    raw = read_raw_episode(
-        path, config.robot, arms=config.include_arms, outcome=outcomes.get(path.name)
-    )
+    # A demonstration is taken for a success, whatever its mark, unless it was corrected.
+    outcome = outcomes.get(path.name, True if config.demonstrations else None)
+    raw = read_raw_episode(path, config.robot, arms=config.include_arms, outcome=outcome)
     videos = {name: probe_video(camera.path) for name, camera in raw.cameras.items()}
     features = {STATE: vector_feature(list(raw.state_names))}
     if raw.environment_state is not None:

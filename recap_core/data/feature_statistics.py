@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Real, UInt8
 from PIL import Image
 
+MOMENTS = ("min", "max", "mean", "std", "count")
+"""Statistics that every LeRobot dataset has of its images; quantiles came with v3.0."""
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
 type FeatureStatistics = dict[str, np.ndarray]

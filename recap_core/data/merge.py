@@ -3,14 +3,22 @@
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from recap_core.data.annotations import Corrections, key_of_row
 from recap_core.data.arrow_types import require_columns
-from recap_core.data.columns import CORRECTION_INDEX, Feature, index_features
+from recap_core.data.columns import (
+    CORRECTION_INDEX,
+    PHASE,
+    Feature,
+    check_finite,
+    check_recap_columns,
+    index_features,
+    recap_features,
+)
 from recap_core.data.dataset_writer import (
     DatasetSummary,
     DatasetWriter,
@@ -18,7 +26,7 @@ from recap_core.data.dataset_writer import (
     VideoSpan,
     emptied_on_error,
 )
-from recap_core.data.feature_statistics import FeatureStatistics
+from recap_core.data.feature_statistics import MOMENTS, QUANTILES, FeatureStatistics
 from recap_core.data.frames import column_to_numpy
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta, read_row_group
 from recap_core.errors import ConfigError, DataError, IncompatibleError
@@ -76,6 +84,7 @@ def merge_datasets(  # noqa: PLR0913 - options are keyword-only
         _check_like(meta, metas[0])
     left_out = {*index_features(), *_lacking(metas)}
     features = {n: ft for n, ft in metas[0].features.items() if n not in left_out}
+    shared = _Shared(corrections or {}, _common_statistics(metas), digests)
     robot_type = next((meta.robot_type for meta in metas if meta.robot_type), None)
     total = sum(meta.num_episodes * times for meta, times in zip(metas, repeats, strict=True))
     with (
@@ -85,7 +94,7 @@ def merge_datasets(  # noqa: PLR0913 - options are keyword-only
     ):
         done = 0
         for meta, name, times in zip(metas, names, repeats, strict=True):
-            source = _Source(writer, meta, name, corrections or {}, digests)
+            source = _Source(writer, meta, name, shared)
             for _ in range(times):
                 for _ in source.add_episodes():
                     done += 1
@@ -167,22 +176,25 @@ def _differences(ours: Feature, theirs: Feature) -> Generator[tuple[str, Any, An
             yield key, info.get(key), other.get(key)
 
 
+class _Shared(NamedTuple):
+    """What all datasets of a merge have in common."""
+
+    corrections: Corrections
+    statistics: dict[str, list[str]]
+    """Names of the image statistics that are kept, by camera."""
+    digests: DigestCache | None
+
+
 class _Source:
     """One dataset on its way into the merged one."""
 
     def __init__(
-        self,
-        writer: DatasetWriter,
-        meta: DatasetMeta,
-        name: str,
-        corrections: Corrections,
-        digests: DigestCache | None,
+        self, writer: DatasetWriter, meta: DatasetMeta, name: str, shared: _Shared
     ) -> None:
         self._writer = writer
         self._meta = meta
         self._name = name
-        self._corrections = corrections
-        self._digests = digests
+        self._shared = shared
         self._placed: dict[tuple[str, int, int], tuple[int, int]] = {}
         """Where the writer's copy of each video file is; repeats share it."""
 
@@ -197,12 +209,13 @@ class _Source:
             _require_place(table, meta, episode)
             row = rows.slice(episode, 1).to_pylist()[0]
             key = key_of_row(row, episode=episode, dataset=self._name)
-            correction = self._corrections.get(key)
+            correction = self._shared.corrections.get(key)
             if correction is None or not correction.excluded:
                 columns = {
                     name: column_to_numpy(table.column(name), name=f"{name} of {meta.root}")
                     for name in kept
                 }
+                _check_columns(columns, where=f"episode {episode} of {meta.root}")
                 if correction is not None and correction.outcome is not None:
                     success = correction.outcome == "success"
                     columns |= reference_labels(table.num_rows, success=success)._asdict()
@@ -212,7 +225,8 @@ class _Source:
                     origin=Origin(key.source, int(row.get("round") or 0), key.episode),
                     videos={camera: self._span(camera, row) for camera in meta.cameras},
                     image_statistics={
-                        camera: _image_statistics(row, camera, meta) for camera in meta.cameras
+                        camera: _image_statistics(row, camera, names, meta)
+                        for camera, names in self._shared.statistics.items()
                     },
                 )
             yield
@@ -238,10 +252,19 @@ class _Source:
         if key not in self._placed:
             target, *place = self._writer.new_video_file(camera)
             video = _require_video(self._meta.video_path(*key))
-            link_file(video, target, digests=self._digests)
+            link_file(video, target, digests=self._shared.digests)
             self._placed[key] = (place[0], place[1])
         chunk_index, file_index = self._placed[key]
         return span._replace(chunk_index=chunk_index, file_index=file_index)
+
+
+def _check_columns(columns: Mapping[str, np.ndarray], *, where: str) -> None:
+    """Raise ColumnError if an episode holds what a dataset must not hold."""
+    if set(recap_features()) - {PHASE} <= set(columns):
+        check_recap_columns(columns, where=where)
+    for name, values in columns.items():
+        if values.dtype.kind == "f":
+            check_finite(name, values, where=where)
 
 
 def _require_place(table: pa.Table, meta: DatasetMeta, episode: int) -> None:
@@ -269,19 +292,38 @@ def _require_video(path: Path) -> Path:
     return path
 
 
-def _image_statistics(row: Mapping[str, Any], camera: str, meta: DatasetMeta) -> FeatureStatistics:
+def _common_statistics(metas: Sequence[DatasetMeta]) -> dict[str, list[str]]:
+    """By camera the statistics that every episode of every dataset has.
+
+    Datasets of LeRobot v2.1 have no quantiles.
+    """
+    tables = [meta.episodes_with_statistics() for meta in metas]
+    shared = {}
+    for camera in metas[0].cameras:
+        columns = {name: f"stats/{camera}/{name}" for name in (*MOMENTS, *QUANTILES)}
+        shared[camera] = [
+            name
+            for name, column in columns.items()
+            if all(
+                column in table.column_names and not table.column(column).null_count
+                for table in tables
+            )
+        ]
+        for meta, table in zip(metas, tables, strict=True):
+            missing = [n for n in MOMENTS if columns[n] not in table.column_names]
+            if missing:
+                raise DataError(
+                    f"meta/episodes of {meta.root} has no statistics of {camera} "
+                    f"({', '.join(missing)}). Write the dataset again."
+                )
+    return shared
+
+
+def _image_statistics(
+    row: Mapping[str, Any], camera: str, names: Sequence[str], meta: DatasetMeta
+) -> FeatureStatistics:
     prefix = f"stats/{camera}/"
-    found = {
-        name.removeprefix(prefix): np.array(value)
-        for name, value in row.items()
-        if name.startswith(prefix)
-    }
-    missing = [name for name in ("min", "max", "mean", "std", "count") if name not in found]
-    if missing:
-        raise DataError(
-            f"meta/episodes of {meta.root} has no statistics of {camera} ({', '.join(missing)}). "
-            "Write the dataset again."
-        )
+    found = {name: np.array(row[prefix + name]) for name in names}
     for name, value in found.items():
         shape = (1,) if name == "count" else (3, 1, 1)
         if value.shape != shape or value.dtype.kind not in "iuf" or not np.isfinite(value).all():

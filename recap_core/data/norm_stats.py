@@ -43,11 +43,20 @@ def _state_blocks(meta: DatasetMeta, config: NormStatsConfig) -> Iterator[Float[
         yield _state(window, names, meta)[window.frames - window.first]
 
 
+def _require_numbers(name: str, values: np.ndarray, meta: DatasetMeta) -> None:
+    if values.dtype.kind not in "iuf":
+        raise ColumnError(
+            f"{name} of {meta.root} holds {values.dtype}, which has no statistics. "
+            "Name a column of numbers as state or action."
+        )
+
+
 def _state(
     window: FrameWindow, names: Sequence[str], meta: DatasetMeta
 ) -> Float[np.ndarray, "n s"]:
     """The features that make up the state, side by side."""
     for name in names:
+        _require_numbers(name, window.columns[name], meta)
         check_finite(name, window.columns[name], where=str(meta.root), first=window.first)
     columns = [window.columns[name] for name in names]
     return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
@@ -62,6 +71,7 @@ def _action_blocks(
     names = list(dict.fromkeys([*embodiment.state, embodiment.action]))
     for window in frame_windows(meta, names, num_frames=FRAMES_PER_BLOCK):
         actions, first = window.columns[embodiment.action], window.first
+        _require_numbers(embodiment.action, actions, meta)
         check_finite(embodiment.action, actions, where=str(meta.root), first=first)
         actions = actions.reshape(len(actions), -1)  # one dimension is read as a scalar
         is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
@@ -178,18 +188,34 @@ def load_norm_stats(path: Path) -> NormStatistics:
     """Read openpi's ``norm_stats.json``.
 
     Raises:
-        DataError: If the file cannot be read or lacks a statistic.
+        DataError: If the file cannot be read, lacks a statistic, or holds impossible numbers.
     """
     try:
         content = json.loads(path.read_text())["norm_stats"]
-        return {
+        stats = {
             name: FeatureNorm(*(np.array(norm[field], dtype=np.float64) for field in norm_fields()))
             for name, norm in content.items()
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"norm stats {path} cannot be read ({error!r}). Compute them again."
         ) from error
+    for name, norm in stats.items():
+        problem = _problem(norm)
+        if problem:
+            raise DataError(f"norm stats {path}: {name} {problem}. Compute them again.")
+    return stats
+
+
+def _problem(norm: FeatureNorm) -> str:
+    """What is impossible about statistics; empty if nothing is."""
+    if norm.mean.ndim != 1 or len({values.shape for values in norm}) > 1:
+        return f"has statistics of shapes {[values.shape for values in norm]}, which must be equal"
+    if not all(np.isfinite(values).all() for values in norm):
+        return "holds numbers that are not finite"
+    if (norm.std < 0).any() or (norm.q01 > norm.q99).any():
+        return "has a negative std, or a q01 above its q99"
+    return ""
 
 
 SMALL_RANGE = 1e-3

@@ -1,8 +1,9 @@
 """Corrections of what an operator marked, as an artifact that later stages apply."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recap_core.config.annotations import AnnotateConfig
+from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.errors import DataError
 from recap_core.lineage.artifacts import Annotations, AnyDataset, Recording
 from recap_core.lineage.store import Build, Built, Store
@@ -29,19 +30,20 @@ def annotate_episodes(
     """
 
     def build(area: Build) -> Built:
-        from recap_core.data.annotations import ANNOTATIONS_FILE, Correction, write_annotations
+        from recap_core.data.annotations import ANNOTATIONS_FILE, write_annotations
 
         corrections = {} if earlier is None else read_corrections(earlier, store)
         known = _episode_keys(subject, store)
+        said: dict[EpisodeKey, str] = {}
         for entry in config.episodes:
-            if entry.episode not in known:
+            key = _resolve(entry.episode, known, subject)
+            if key in said:
                 raise DataError(
-                    f"{subject.kind} {subject.name}-{subject.id[:8]} has no episode "
-                    f"{entry.episode!r}; it has {_some_of(list(known))}. Correct the name."
+                    f"episodes {said[key]!r} and {entry.episode!r} of {subject.name} are the same "
+                    "one. Annotate it once."
                 )
-            corrections[known[entry.episode]] = Correction(
-                entry.outcome, entry.excluded, entry.note
-            )
+            said[key] = entry.episode
+            corrections[key] = _corrected(corrections.get(key), entry)
         write_annotations(area.output / ANNOTATIONS_FILE, corrections)
         return Built(
             {
@@ -61,9 +63,33 @@ def read_corrections(annotations: Annotations, store: Store) -> "dict[EpisodeKey
     return read_annotations(store.path(annotations) / ANNOTATIONS_FILE)
 
 
+def _resolve(
+    episode: str, known: "Mapping[str, EpisodeKey]", subject: Recording | AnyDataset
+) -> "EpisodeKey":
+    if episode not in known:
+        raise DataError(
+            f"{subject.kind} {subject.name}-{subject.id[:8]} has no episode {episode!r}, or "
+            f"more than one; it has {_some_of(list(known))}. Correct the name, or give its number."
+        )
+    return known[episode]
+
+
+def _corrected(earlier: "Correction | None", entry: EpisodeAnnotation) -> "Correction":
+    """The earlier correction of an episode with what is said now."""
+    from recap_core.data.annotations import Correction
+
+    before = earlier or Correction(None, excluded=False, note="")
+    outcome = before.outcome if entry.outcome is None else entry.outcome
+    return Correction(
+        None if outcome == "recorded" else outcome,
+        excluded=before.excluded if entry.excluded is None else entry.excluded,
+        note=before.note if entry.note is None else entry.note,
+    )
+
+
 def _episode_keys(subject: Recording | AnyDataset, store: Store) -> "dict[str, EpisodeKey]":
-    """The episodes by what a person may call them."""
-    from recap_core.data.annotations import EpisodeKey, key_of_row, numbered
+    """The episodes by what a person may call them: raw names first, then numbers."""
+    from recap_core.data.annotations import EpisodeKey, key_of_row
 
     if isinstance(subject, Recording):
         from recap_core.data.raw_episode import episode_directories
@@ -74,14 +100,12 @@ def _episode_keys(subject: Recording | AnyDataset, store: Store) -> "dict[str, E
 
     rows = read_meta(store.path(subject)).episodes.to_pylist()
     keys = [key_of_row(row, episode=i, dataset=subject.id) for i, row in enumerate(rows)]
-    known: dict[str, EpisodeKey] = {}
-    for number, key in enumerate(keys):
-        known |= {str(number): key, numbered(number): key}
-    for name in {key.episode for key in keys} - set(known):
-        meant = {key for key in keys if key.episode == name}
-        if len(meant) == 1:  # two sources may have episodes of one name: then only numbers tell
-            known[name] = meant.pop()
-    return known
+    meant: dict[str, set[EpisodeKey]] = {}
+    for key in keys:
+        meant.setdefault(key.episode, set()).add(key)
+    # Two sources may have episodes of one name: then only the number tells.
+    named = {name: found.pop() for name, found in meant.items() if len(found) == 1}
+    return named | {str(number): key for number, key in enumerate(keys)}
 
 
 def _some_of(names: list[str]) -> str:

@@ -78,7 +78,7 @@ def test_annotations_from_a_file(tmp_path: Path) -> None:
 
     file.write_text("- {episode: '2', outcome: great}\n")
     message = refused(ConfigError, "annotate", "demo/robot/rollouts", "--file", str(file))
-    assert "outcome: Input should be 'success' or 'failure' (got 'great')" in message
+    assert "outcome: Input should be 'success', 'failure' or 'recorded' (got 'great')" in message
 
 
 def test_nothing_to_annotate_is_refused() -> None:
@@ -105,6 +105,43 @@ def test_stats_are_computed_or_loaded(tmp_path: Path) -> None:
     other.write_text(json.dumps(content))
     message = refused(ColumnError, "stats", "demo/robot/rollouts", "--load", str(other))
     assert "has 7 dimensions of state, but the dataset has 14" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"norm_stats": []}',
+        '{"norm_stats": {"state": {"mean": [0], "std": [1], "q01": null, "q99": [1]}}}',
+        '{"norm_stats": {"state": {"mean": [0], "std": [NaN], "q01": [0], "q99": [1]}}}',
+        '{"norm_stats": {"state": {"mean": [0], "std": [1, 2], "q01": [0], "q99": [1]}}}',
+        '{"norm_stats": {"state": {"mean": [0], "std": [-1], "q01": [0], "q99": [1]}}}',
+        '{"norm_stats": {"state": {"mean": [0], "std": [1], "q01": [2], "q99": [1]}}}',
+    ],
+)
+def test_broken_statistics_are_refused(tmp_path: Path, content: str) -> None:
+    """In one line that names the file; nothing is published."""
+    path = tmp_path / "norm_stats.json"
+    path.write_text(content)
+
+    message = refused(DataError, "stats", "demo/robot/rollouts", "--load", str(path))
+
+    assert str(path) in message
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "words"),
+    [
+        (ColumnError, ("--state", "phase"), "phase"),
+        (ColumnError, ("--action", "adv_ind"), "adv_ind"),
+        (ConfigError, ("--state", "action", "--delta-mask", "6,-1"), "observation.state"),
+        (ConfigError, ("--delta-mask", "6;1"), "6,-1,6,-1"),
+    ],
+)
+def test_columns_without_statistics_are_refused(
+    error: type[RecapError], arguments: tuple[str, ...], words: str
+) -> None:
+    """Words have no mean; a mask needs a state to be relative to."""
+    assert words in refused(error, "stats", "demo/robot/rollouts", *arguments)
 
 
 def test_the_wrong_kind_is_named() -> None:

@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recap_core.config.import_dataset import ImportConfig
-from recap_core.data.adopt import adopt_dataset
 from recap_core.data.frames import read_frames
 from recap_core.data.layout import EPISODES_PATH
 from recap_core.data.synthetic import (
@@ -125,6 +123,9 @@ def long_videos(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def adopted(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The foreign dataset, imported with no setting at all."""
+    from recap_core.config.import_dataset import ImportConfig
+    from recap_core.data.adopt import adopt_dataset
+
     root = tmp_path_factory.mktemp("adopted") / "dataset"
     adopt_dataset(foreign, root, ImportConfig(source="lab-a"))
     return root

@@ -33,13 +33,16 @@ def test_a_failure() -> None:
     np.testing.assert_allclose(columns["reward_label"], [-0.25, -0.25, -0.25, 0])
 
 
-def test_a_demonstration_is_a_human_success_throughout() -> None:
-    """Whatever its phases and its mark: intervention 1, positive, rewarded at the end."""
-    columns = recap_columns(PHASE, success=False, demonstration=True)
+def test_a_demonstration_is_a_humans_throughout() -> None:
+    """Whatever its phases: intervention 1, positive; its outcome is what it is said to be."""
+    columns = recap_columns(PHASE, success=True, demonstration=True)
 
     assert columns["intervention"].tolist() == [1, 1, 1, 1]
     assert set(columns["adv_ind"]) == {"positive"}
     assert columns["reward"].tolist() == [0, 0, 0, 1]
+    failed = recap_columns(PHASE, success=False, demonstration=True)
+    assert set(failed["adv_ind"]) == {"positive"}
+    assert failed["reward"].tolist() == [0, 0, 0, 0]
 
 
 def test_converted_columns_pass_the_check() -> None:
@@ -129,11 +132,10 @@ def test_what_holds_for_every_episode(
     columns = recap_columns(phase, success=success, demonstration=demonstration)
 
     check_recap_columns(columns, where="episode 0")
-    succeeded = success or demonstration
-    assert columns["reward"].sum() == succeeded
+    assert columns["reward"].sum() == success
     total = columns["reward_label"].sum(dtype=np.float64)
     assert total == pytest.approx(-(length - 1) / length, abs=1e-5)
-    if succeeded:
+    if success:
         assert columns["value_label"][0] == pytest.approx(total, abs=1e-5)
         np.testing.assert_allclose(np.diff(columns["value_label"]), 1 / length, atol=1e-6)
         assert columns["value_label"][-1] == 0

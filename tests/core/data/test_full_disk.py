@@ -7,6 +7,7 @@ Without the right to mount, these tests are skipped and say so.
 import gc
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ from recap_core.data.raw_episode import episode_directories
 from recap_core.data.relabel import write_adv_ind
 from recap_core.data.synthetic import (
     SyntheticRobot,
-    write_synthetic_dataset,
     write_synthetic_recording,
 )
 from recap_core.data.validate import validate
@@ -82,7 +82,11 @@ class Home:
 
     def open_files(self) -> list[str]:
         """Files on the disk that this process still holds open, beyond what exceptions hold."""
-        gc.collect()
+        if self._descriptors():
+            gc.collect()
+        return self._descriptors()
+
+    def _descriptors(self) -> list[str]:
         links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
         return [str(link) for link in links if link.is_relative_to(self.disk)]
 
@@ -179,9 +183,8 @@ def test_a_full_disk_is_named_and_nothing_stays(
     home.store.remove(made)
 
 
-def test_a_full_disk_outside_the_store(home: Home, tmp_path: Path) -> None:
+def test_a_full_disk_outside_the_store(home: Home, recording: Path) -> None:
     """Exports and copies: the target does not appear, nor does anything beside it."""
-    recording = write_synthetic_recording(tmp_path / "raw")
     for size_kb in (0, 8, 40):
         with (
             home.free(size_kb),
@@ -228,11 +231,9 @@ def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "file", ["metadata.json", "timestamps.npy", "left_states.npz", "head_camera.mp4", "."]
 )
-def test_a_recording_that_may_not_be_read(tmp_path: Path, file: str) -> None:
+def test_a_recording_that_may_not_be_read(small_recording: Path, tmp_path: Path, file: str) -> None:
     """The file is named; validation finds it too."""
-    root = write_synthetic_recording(
-        tmp_path / "raw", robot=SyntheticRobot(cameras=("head_camera",))
-    )
+    root = shutil.copytree(small_recording, tmp_path / "raw")
     path = episode_directories(root)[0] / file
     path.chmod(0)
 
@@ -248,17 +249,17 @@ def test_a_recording_that_may_not_be_read(tmp_path: Path, file: str) -> None:
 @pytest.mark.parametrize(
     "file", ["meta/info.json", "meta", "data/chunk-000/file-000.parquet", "meta/tasks.parquet"]
 )
-def test_a_dataset_that_may_not_be_read(tmp_path: Path, file: str) -> None:
+def test_a_dataset_that_may_not_be_read(small_dataset: Path, tmp_path: Path, file: str) -> None:
     """The same for datasets."""
-    root = tmp_path / "dataset"
-    write_synthetic_dataset(root, robot=SyntheticRobot(cameras=()))
+    root = shutil.copytree(small_dataset, tmp_path / "dataset")
+    num_frames = read_frames(root).num_frames
     (root / file).chmod(0)
 
     with bound_by_permissions():
         with pytest.raises(RecapError, match=Path(file).name):
             read_frames(root, ["reward"])
         with pytest.raises(RecapError):
-            write_adv_ind(root, tmp_path / "out", np.ones(NUM_FRAMES, np.int8))
+            write_adv_ind(root, tmp_path / "out", np.ones(num_frames, np.int8))
         errors = [finding for finding in validate(root) if finding.severity == "error"]
     (root / file).chmod(0o700)
     assert not (tmp_path / "out").exists()

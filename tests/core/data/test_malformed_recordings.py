@@ -30,28 +30,30 @@ from tests.core.data.damages import (
 from tests.core.data.refusals import Case, refused, tree
 
 FIRST = "episode_20240101_120000_0000"
-LAST = "episode_20240101_120000_0001"
+BAD = "episode_20240101_120000_0001"
+THIRD = "episode_20240101_120000_0002"
 TIMES = np.arange(5) / 10 + 1_700_001_000.0
 OBJECTS = np.array([{"a": 1}] * 5, dtype=object)
 
 
-def last(file: str) -> str:
-    return f"{LAST}/{file}"
+def bad(file: str) -> str:
+    """A file of the second of three episodes, which is the one that is spoilt."""
+    return f"{BAD}/{file}"
 
 
 def json_of(**values: object) -> Damage:
-    return metadata(last("metadata.json"), **values)
+    return metadata(bad("metadata.json"), **values)
 
 
 def times(values: object) -> Damage:
-    return array(last("timestamps.npy"), np.array(values))
+    return array(bad("timestamps.npy"), np.array(values))
 
 
 RECORDING_CASES = [
-    Case("metadata-cut", cut(last("metadata.json"), 0.5), "metadata.json cannot be read"),
-    Case("metadata-number", write(last("metadata.json"), b"5"), "metadata.json holds a int"),
-    Case("metadata-deep", write(last("metadata.json"), b"[" * 99_999), "metadata.json cannot be"),
-    Case("metadata-latin-1", write(last("metadata.json"), b'{"\xe9": 1}'), "metadata.json cannot"),
+    Case("metadata-cut", cut(bad("metadata.json"), 0.5), "metadata.json cannot be read"),
+    Case("metadata-number", write(bad("metadata.json"), b"5"), "metadata.json holds a int"),
+    Case("metadata-deep", write(bad("metadata.json"), b"[" * 99_999), "metadata.json cannot be"),
+    Case("metadata-latin-1", write(bad("metadata.json"), b'{"\xe9": 1}'), "metadata.json cannot"),
     Case("task-empty", json_of(task_instruction=""), "empty 'task_instruction'"),
     Case("task-blank", json_of(task_instruction=" \n\t"), "empty 'task_instruction'"),
     Case("task-number", json_of(task_instruction=7), "'task_instruction' 7, which is no text"),
@@ -69,14 +71,14 @@ RECORDING_CASES = [
     Case("camera-number", json_of(cameras=[3]), r"has cameras \[3\], but must list plain names"),
     Case("camera-missing", json_of(cameras=["side"]), "side.mp4 is missing"),
     Case("camera-less", json_of(cameras=[]), f"{CAMERA} None, but the first"),
-    Case("both-marks", copy(last("FAILURE"), last("SUCCESS")), "FAILURE are both there"),
-    Case("times-missing", remove(last("timestamps.npy")), "timestamps.npy is missing"),
-    Case("times-cut", cut(last("timestamps.npy"), -9), "timestamps.npy cannot be read"),
-    Case("times-header", cut(last("timestamps.npy"), 20), "timestamps.npy cannot be read"),
-    Case("times-empty", write(last("timestamps.npy"), b""), "timestamps.npy cannot be read"),
-    Case("times-directory", directory(last("timestamps.npy")), "timestamps.npy cannot be read"),
-    Case("times-objects", array(last("timestamps.npy"), OBJECTS), "timestamps.npy cannot be read"),
-    Case("times-archive", archive(last("timestamps.npy"), t=TIMES), "timestamps.npy is no .npy"),
+    Case("both-marks", copy(bad("FAILURE"), bad("SUCCESS")), "FAILURE are both there"),
+    Case("times-missing", remove(bad("timestamps.npy")), "timestamps.npy is missing"),
+    Case("times-cut", cut(bad("timestamps.npy"), -9), "timestamps.npy cannot be read"),
+    Case("times-header", cut(bad("timestamps.npy"), 20), "timestamps.npy cannot be read"),
+    Case("times-empty", write(bad("timestamps.npy"), b""), "timestamps.npy cannot be read"),
+    Case("times-directory", directory(bad("timestamps.npy")), "timestamps.npy cannot be read"),
+    Case("times-objects", array(bad("timestamps.npy"), OBJECTS), "timestamps.npy cannot be read"),
+    Case("times-archive", archive(bad("timestamps.npy"), t=TIMES), "timestamps.npy is no .npy"),
     Case("times-text", times(["now"] * 5), r"timestamps.npy is <U3 \(5,\)"),
     Case("times-complex", times(TIMES * 1j), "timestamps.npy is complex128"),
     Case("times-scalar", times(3.0), r"timestamps.npy is float64 \(\)"),
@@ -98,137 +100,135 @@ RECORDING_CASES = [
         r"jumps by 600.1 s between rows 2 and 3.*\(1 of 4 steps do\)",
     ),
     Case("times-from-1970", times([*TIMES[:4] - TIMES[0], TIMES[4]]), r"jumps by 1\.7e\+09 s"),
-    Case("states-cut", cut(last("left_states.npz"), 0.5), "left_states.npz cannot be read"),
-    Case("states-flipped", flip(last("left_states.npz"), 0.08), "left_states.npz"),
-    Case(
-        "states-text", write(last("left_states.npz"), b"joints"), "left_states.npz cannot be read"
-    ),
+    Case("states-cut", cut(bad("left_states.npz"), 0.5), "left_states.npz cannot be read"),
+    Case("states-flipped", flip(bad("left_states.npz"), 0.08), "left_states.npz"),
+    Case("states-text", write(bad("left_states.npz"), b"joints"), "left_states.npz cannot be read"),
     Case(
         "states-objects",
-        archive(last("left_states.npz"), joint_pos=OBJECTS, gripper_pos=OBJECTS),
+        archive(bad("left_states.npz"), joint_pos=OBJECTS, gripper_pos=OBJECTS),
         "left_states.npz cannot be read",
     ),
     Case(
         "states-array",
-        array(last("left_states.npz"), np.zeros((5, 6))),
+        array(bad("left_states.npz"), np.zeros((5, 6))),
         "is no .npz file",
     ),
-    Case("states-others", archive(last("left_states.npz"), qpos=TIMES), "has no array 'joint_pos'"),
+    Case("states-others", archive(bad("left_states.npz"), qpos=TIMES), "has no array 'joint_pos'"),
     Case(
         "states-flat",
-        archive(last("left_states.npz"), joint_pos=TIMES, gripper_pos=TIMES),
+        archive(bad("left_states.npz"), joint_pos=TIMES, gripper_pos=TIMES),
         "has action .*but the first",
     ),
     Case(
         "states-narrow",
-        archive(last("left_states.npz"), joint_pos=np.zeros((5, 0)), gripper_pos=np.zeros((5, 1))),
+        archive(bad("left_states.npz"), joint_pos=np.zeros((5, 0)), gripper_pos=np.zeros((5, 1))),
         r"left_states.npz is float64 \(5, 0\)",
     ),
     Case(
         "states-nan",
-        archive(last("left_states.npz"), joint_pos=np.full((5, 6), np.nan)),
+        archive(bad("left_states.npz"), joint_pos=np.full((5, 6), np.nan)),
         r"left_states.npz\[0\] of episode",
     ),
     Case(
         "states-giant",
-        archive(last("left_states.npz"), joint_pos=np.full((5, 6), 1e300)),
+        archive(bad("left_states.npz"), joint_pos=np.full((5, 6), 1e300)),
         r"left_states.npz\[0\] of episode",
     ),
-    Case("actions-short", archive(last("left_actions.npz"), pos=np.zeros((3, 7))), "has 3 rows"),
+    Case("actions-short", archive(bad("left_actions.npz"), pos=np.zeros((3, 7))), "has 3 rows"),
     Case(
         "actions-wide",
-        archive(last("left_actions.npz"), pos=np.zeros((5, 8))),
+        archive(bad("left_actions.npz"), pos=np.zeros((5, 8))),
         r"action \[8\], but the first",
     ),
     Case(
         "actions-complex",
-        archive(last("left_actions.npz"), pos=np.zeros((5, 7)) * 1j),
+        archive(bad("left_actions.npz"), pos=np.zeros((5, 7)) * 1j),
         "left_actions.npz is complex128",
     ),
-    Case("phase-word", array(last("phase.npy"), np.array(["flying"] * 5)), "holds 'flying'"),
-    Case("phase-scalar", array(last("phase.npy"), np.array("paused")), r"phase.npy is <U6 \(\)"),
+    Case("phase-word", array(bad("phase.npy"), np.array(["flying"] * 5)), "holds 'flying'"),
+    Case("phase-scalar", array(bad("phase.npy"), np.array("paused")), r"phase.npy is <U6 \(\)"),
     Case(
         "phase-matrix",
-        array(last("phase.npy"), np.full((5, 2), "paused")),
+        array(bad("phase.npy"), np.full((5, 2), "paused")),
         r"is <U6 \(5, 2\)",
     ),
-    Case("phase-objects", array(last("phase.npy"), OBJECTS), "phase.npy cannot be read"),
+    Case("phase-objects", array(bad("phase.npy"), OBJECTS), "phase.npy cannot be read"),
     Case(
         "flags-text",
-        both(remove(last("phase.npy")), array(last("interventions.npy"), np.array(["no"] * 5))),
+        both(remove(bad("phase.npy")), array(bad("interventions.npy"), np.array(["no"] * 5))),
         "interventions.npy is <U2",
     ),
     Case(
         "flags-short",
-        both(remove(last("phase.npy")), array(last("interventions.npy"), np.zeros(2, bool))),
+        both(remove(bad("phase.npy")), array(bad("interventions.npy"), np.zeros(2, bool))),
         "interventions.npy has 2 of 5 rows",
     ),
-    Case("video-empty", write(last("head_camera.mp4"), b""), "head_camera.mp4 cannot be opened"),
-    Case("video-text", write(last("head_camera.mp4"), b"frame\n" * 99), "head_camera.mp4 cannot"),
-    Case("video-directory", directory(last("head_camera.mp4")), "head_camera.mp4"),
-    Case("video-header", cut(last("head_camera.mp4"), 60), "head_camera.mp4"),
-    Case("video-cut", cut(last("head_camera.mp4"), -100), "head_camera.mp4"),
-    Case("video-sound", sound(last("head_camera.mp4")), "head_camera.mp4 has no video stream"),
-    Case("video-short", video(last("head_camera.mp4"), 3), "head_camera.mp4 holds 3 frames"),
-    Case("video-long", video(last("head_camera.mp4"), 7), "head_camera.mp4 holds 7 frames"),
+    Case("video-empty", write(bad("head_camera.mp4"), b""), "head_camera.mp4 cannot be opened"),
+    Case("video-text", write(bad("head_camera.mp4"), b"frame\n" * 99), "head_camera.mp4 cannot"),
+    Case("video-directory", directory(bad("head_camera.mp4")), "head_camera.mp4"),
+    Case("video-header", cut(bad("head_camera.mp4"), 60), "head_camera.mp4"),
+    Case("video-cut", cut(bad("head_camera.mp4"), -100), "head_camera.mp4"),
+    Case("video-sound", sound(bad("head_camera.mp4")), "head_camera.mp4 has no video stream"),
+    Case("video-short", video(bad("head_camera.mp4"), 3), "head_camera.mp4 holds 3 frames"),
+    Case("video-long", video(bad("head_camera.mp4"), 7), "head_camera.mp4 holds 7 frames"),
     Case(
         "video-other-size",
-        video(last("head_camera.mp4"), 5, px=48),
+        video(bad("head_camera.mp4"), 5, px=48),
         r"\[48, 48, 3\], but the first",
     ),
     Case(
         "camera-times-short",
-        array(last("head_camera_timestamps.npy"), TIMES[:3]),
+        array(bad("head_camera_timestamps.npy"), TIMES[:3]),
         "holds 5 frames, but there are 3 camera timestamps",
     ),
     Case(
         "camera-times-nan",
-        array(last("head_camera_timestamps.npy"), np.full(5, np.nan)),
+        array(bad("head_camera_timestamps.npy"), np.full(5, np.nan)),
         "head_camera_timestamps.npy holds a time that is not finite",
     ),
     Case(
         "camera-times-late",
-        array(last("head_camera_timestamps.npy"), TIMES + 3600),
+        array(bad("head_camera_timestamps.npy"), TIMES + 3600),
         "head_camera.mp4 are 3600 to 3600 s after the first tick.*no moment in common",
     ),
     Case(
         "camera-times-from-1970",
-        array(last("head_camera_timestamps.npy"), TIMES - TIMES[0]),
+        array(bad("head_camera_timestamps.npy"), TIMES - TIMES[0]),
         "no moment in common",
     ),
     Case(
         "corrections-giant",
-        array(last("correction_index.npy"), np.array([0, 0, 1, 2**40, 2**40])),
+        array(bad("correction_index.npy"), np.array([0, 0, 1, 2**40, 2**40])),
         "correction_index.npy is 1099511627776 in row 3",
     ),
     Case(
         "corrections-unsigned",
-        array(last("correction_index.npy"), np.array([0, 0, 0, 0, 2**63], dtype=np.uint64)),
+        array(bad("correction_index.npy"), np.array([0, 0, 0, 0, 2**63], dtype=np.uint64)),
         "correction_index.npy is 9223372036854775808 in row 4",
     ),
     Case(
         "corrections-negative",
-        array(last("correction_index.npy"), np.array([-5, 0, 0, 1, 1])),
+        array(bad("correction_index.npy"), np.array([-5, 0, 0, 1, 1])),
         "correction_index.npy is -5 in row 0",
     ),
     Case(
         "corrections-falling",
-        array(last("correction_index.npy"), np.array([0, 1, 2, 1, 1])),
+        array(bad("correction_index.npy"), np.array([0, 1, 2, 1, 1])),
         r"correction_index.npy is 1 in row 3.*\(1 of 5 rows do not\)",
     ),
     Case(
         "environment-short",
-        array(last("environment_state.npy"), np.zeros((2, 3))),
+        array(bad("environment_state.npy"), np.zeros((2, 3))),
         "environment_state.npy has 2 rows",
     ),
     Case(
         "environment-new",
-        array(last("environment_state.npy"), np.zeros((5, 3))),
+        array(bad("environment_state.npy"), np.zeros((5, 3))),
         r"observation.environment_state \[3\], but the first",
     ),
     Case(
         "nothing-finished",
-        both(remove(last("metadata.json")), remove(FIRST), remove(f"{FIRST}a")),
+        both(remove(bad("metadata.json")), remove(FIRST), remove(THIRD)),
         "no finished",
     ),
 ]
@@ -249,7 +249,7 @@ def test_a_malformed_recording_is_refused(
 ) -> None:
     """Conversion names the episode and the file; no dataset appears."""
     root = shutil.copytree(small_recording, tmp_path / "recording")
-    shutil.copytree(root / FIRST, root / f"{FIRST}a")  # the rate is the median of three
+    shutil.copytree(root / FIRST, root / THIRD)  # the rate is the median of three
     case.damage(root)
     before = tree(root)
 

@@ -2,22 +2,25 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recap_core.config.dataset import ConvertConfig
 from recap_core.data.annotations import Correction, EpisodeKey
 from recap_core.data.frames import read_frames
+from recap_core.data.layout import read_meta
 from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.data.video import iter_camera_blocks
-from recap_core.errors import ConfigError, DataError, IncompatibleError
+from recap_core.errors import ColumnError, ConfigError, DataError, IncompatibleError
 
 DATA = "data/chunk-000/file-000.parquet"
 
@@ -260,3 +263,45 @@ def test_an_optional_column_that_one_lacks_is_left_out(
     assert "correction_index" not in merged.meta.features
     assert merged.num_frames == 92
     assert "merging without correction_index, which older does not have" in caplog.text
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_quantiles_of_images_are_kept_only_if_all_have_them(
+    dataset: Path, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """Datasets of older formats have none; what is merged can be merged again."""
+    older = shutil.copytree(dataset, tmp_path / "older")
+    path = older / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    quantile = re.compile(r"stats/observation\.images\..*/q\d\d")
+    pq.write_table(table.drop_columns([n for n in table.column_names if quantile.match(n)]), path)
+    sources = [dataset, older]
+
+    merge_datasets([sources[i] for i in order], tmp_path / "merged")
+    merge_datasets([tmp_path / "merged", dataset], tmp_path / "again")
+
+    rows = read_meta(tmp_path / "again").episodes_with_statistics()
+    camera = "stats/observation.images.head_camera"
+    assert f"{camera}/mean" in rows.column_names
+    assert f"{camera}/q01" not in rows.column_names
+    assert rows.num_rows == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("reward", float("nan"), r"reward\[3\]"), ("adv_ind", "bogus", r"adv_ind\[3\]")],
+)
+def test_wrong_values_are_not_merged(
+    dataset: Path, tmp_path: Path, name: str, value: object, message: str
+) -> None:
+    """A frame that breaks a rule is named with its episode."""
+    broken = shutil.copytree(dataset, tmp_path / "broken")
+    table = pq.read_table(broken / DATA)
+    values = table.column(name).to_pylist()
+    values[3] = value
+    index, field = table.schema.get_field_index(name), table.schema.field(name)
+    pq.write_table(table.set_column(index, field, pa.array(values, field.type)), broken / DATA)
+
+    with pytest.raises(ColumnError, match=message):
+        merge_datasets([dataset, broken], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

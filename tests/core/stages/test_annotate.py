@@ -1,15 +1,18 @@
 """Corrections after the fact, from the artifact to the datasets made with it."""
 
+import numpy as np
 import pytest
 
 from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.base import Config
 from recap_core.config.dataset import ConvertConfig, MergeConfig
+from recap_core.data.annotations import EpisodeKey
 from recap_core.data.frames import read_frames
 from recap_core.data.synthetic import SyntheticRobot, write_synthetic_recording
 from recap_core.errors import DataError
 from recap_core.lineage.artifacts import Recording
 from recap_core.lineage.keys import Stage
+from recap_core.lineage.links import link_tree
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.annotate import annotate_episodes, read_corrections
 from recap_core.stages.convert import convert_recording
@@ -86,11 +89,11 @@ def test_a_merged_dataset_can_be_annotated_by_number(store: Store, recording: Re
 
 
 def test_later_annotations_build_on_earlier_ones(store: Store, recording: Recording) -> None:
-    """An entry replaces the earlier one of its episode; the others stay."""
+    """What a later entry leaves out stays; what it says counts, also that a mark was right."""
     first = annotate_episodes(
         recording,
         annotated(
-            EpisodeAnnotation(episode=FIRST, outcome="failure"),
+            EpisodeAnnotation(episode=FIRST, outcome="failure", excluded=True),
             EpisodeAnnotation(episode=LAST, excluded=True),
         ),
         name="first",
@@ -98,22 +101,94 @@ def test_later_annotations_build_on_earlier_ones(store: Store, recording: Record
     )
     second = annotate_episodes(
         recording,
-        annotated(EpisodeAnnotation(episode=FIRST, note="looked again: fine")),
+        annotated(
+            EpisodeAnnotation(episode=FIRST, note="looked again"),
+            EpisodeAnnotation(episode=LAST, excluded=False, outcome="success"),
+        ),
         earlier=first,
         name="second",
         store=store,
     )
+    third = annotate_episodes(
+        recording,
+        annotated(EpisodeAnnotation(episode=FIRST, outcome="recorded", excluded=False)),
+        earlier=second,
+        name="third",
+        store=store,
+    )
 
-    assert (second.num_changed, second.num_excluded) == (0, 1)
-    notes = {key.episode: entry.note for key, entry in read_corrections(second, store).items()}
-    assert notes == {FIRST: "looked again: fine", LAST: ""}
+    found = {key.episode: entry for key, entry in read_corrections(second, store).items()}
+    assert found[FIRST] == ("failure", True, "looked again")
+    assert found[LAST] == ("success", False, "")
+    assert read_corrections(third, store)[EpisodeKey(recording.id, FIRST)].outcome is None
+    assert (third.num_changed, third.num_excluded) == (1, 0)
+
+
+def test_a_name_wins_over_a_number_and_an_episode_is_said_once(
+    store: Store, recording: Recording
+) -> None:
+    """After an exclusion numbers and names run apart: each means what it says."""
+    dataset = convert_recording(recording, ConvertConfig(), name="plain", store=store)
+    excluded = annotate_episodes(
+        dataset, annotated(EpisodeAnnotation(episode="0", excluded=True)), name="x", store=store
+    )
+    fewer = merge_datasets(
+        [dataset], MergeConfig(), annotations=excluded, name="fewer", store=store
+    )
+
+    by_number = annotate_episodes(
+        fewer, annotated(EpisodeAnnotation(episode="0", note="n")), name="x", store=store
+    )
+    second = "episode_20240101_120000_0001"
+    assert list(read_corrections(by_number, store)) == [EpisodeKey(recording.id, second)]
+    twice = annotated(
+        EpisodeAnnotation(episode="0", excluded=True),
+        EpisodeAnnotation(episode=second, outcome="failure"),
+    )
+    with pytest.raises(DataError, match=f"'0' and '{second}' of fewer are the same one"):
+        annotate_episodes(fewer, twice, name="x", store=store)
+
+
+def test_a_corrected_demonstration_is_the_same_by_either_way(
+    store: Store, recording: Recording
+) -> None:
+    """A demonstration that failed after all: corrected when converted, or when merged."""
+    demonstrations = ConvertConfig(demonstrations=True)
+    taught = _as_demonstration(recording, store)
+    failed = annotate_episodes(
+        taught,
+        annotated(EpisodeAnnotation(episode=FIRST, outcome="failure")),
+        name="x",
+        store=store,
+    )
+
+    converted = convert_recording(
+        taught, demonstrations, annotations=failed, name="converted", store=store
+    )
+    plain = convert_recording(taught, demonstrations, name="demonstrations", store=store)
+    merged = merge_datasets([plain], MergeConfig(), annotations=failed, name="merged", store=store)
+
+    one, other = (read_frames(store.path(dataset)) for dataset in (converted, merged))
+    assert one.success.tolist() == other.success.tolist() == [False, True, True, True]
+    for name in ("reward", "reward_label", "value_label", "adv_ind", "intervention"):
+        np.testing.assert_array_equal(one.column(name), other.column(name))
+
+
+def _as_demonstration(recording: Recording, store: Store) -> Recording:
+    def build(area: Build) -> Built:
+        link_tree(store.path(recording), area.output, digests=None)
+        return Built({**recording.details(), "mode": "demonstration"})
+
+    return store.produce(Stage("taught", 1, Recording), Config(), {}, name="taught", build=build)
 
 
 def test_an_unknown_episode_is_named(store: Store, recording: Recording) -> None:
     """With the episodes there are; no artifact appears."""
     before = len(list(store.artifacts()))
 
-    with pytest.raises(DataError, match=r"no episode 'episode_7'; it has episode_20240101"):
+    with pytest.raises(
+        DataError, match=r"no episode 'episode_7', or more than one; it has episode_20240101"
+    ):
         annotate_episodes(
             recording, annotated(EpisodeAnnotation(episode="episode_7")), name="x", store=store
         )
