@@ -23,7 +23,7 @@ V30_PATHS: Final = {
 }
 """Path templates of v3.0, and what may be filled in."""
 _NUMBER_FORMAT = re.compile(r"(0?\d)?d?")
-_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def read_info(root: Path) -> dict[str, Any]:

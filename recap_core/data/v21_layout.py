@@ -130,7 +130,10 @@ def _json_lines(path: Path) -> Generator[dict[str, Any]]:
         with path.open(encoding="utf-8") as file:
             for line_number, line in enumerate(file, start=1):  # noqa: B007 - for the message
                 if line.strip():
-                    yield dict(json.loads(line))
+                    row = dict(json.loads(line))
+                    if "\\u" in line:  # half a character can be escaped, but not stored
+                        json.dumps(row, ensure_ascii=False).encode()
+                    yield row
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read, line {line_number}: {error}. It must hold one JSON object "

@@ -271,6 +271,10 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tasks": (lambda root: (root / "meta/tasks.jsonl").unlink(), "tasks.jsonl cannot be read"),
     "task is a number": (edit_json("tasks.jsonl", lambda row: row.update(task=3)), "text of its"),
+    "half a character": (
+        edit_json("tasks.jsonl", lambda row: row.update(task="\ud800")),
+        "tasks.jsonl cannot be read, line 1: .* surrogates not allowed",
+    ),
     "task_index is a list": (
         edit_json("tasks.jsonl", lambda row: row.update(task_index=[0])),
         "0 lines with task_index 0",
