@@ -36,19 +36,20 @@ def column_problem(name: str, column: pa.DataType, feature: Feature) -> str | No
         return str(error)
     shape = list(feature["shape"])
     inner, size = column, None
-    if _is_list(column):
+    if is_list(column):
         inner, size = column.value_type, getattr(column, "list_size", None)
     is_right = inner == value or (pa.types.is_string(value) and pa.types.is_large_string(inner))
     if shape not in ([1], []):
-        is_right &= len(shape) == 1 and _is_list(column) and size in (None, shape[0])
-    elif _is_list(column):
+        is_right &= len(shape) == 1 and is_list(column) and size in (None, shape[0])
+    elif is_list(column):
         is_right &= size in (None, 1)
     if is_right:
         return None
     return f"is {column}, but info.json says {feature['dtype']} of shape {shape}"
 
 
-def _is_list(column: pa.DataType) -> bool:
+def is_list(column: pa.DataType) -> bool:
+    """Whether cells hold several values: as lists of any length, long ones, or of one length."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(is_kind(column) for is_kind in kinds)
 
