@@ -10,6 +10,17 @@ import typer
 
 from deployments.cli.options import JsonOption, NameOption
 
+ExcludeOption = Annotated[
+    bool | None,
+    typer.Option("--exclude/--include", help="Leave the episodes out, or take them in again."),
+]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option(
+        help="<project>/<robot> whose next rounds apply them, on top of its present ones."
+    ),
+]
+
 
 def annotate(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[str, typer.Argument(help="Recording or dataset: id, name-id8, or ref.")],
@@ -21,10 +32,7 @@ def annotate(  # noqa: PLR0913 - one parameter per option
     outcome: Annotated[
         str | None, typer.Option(help="success or failure; recorded takes a correction back.")
     ] = None,
-    exclude: Annotated[
-        bool | None,
-        typer.Option("--exclude/--include", help="Leave the episodes out, or take them in again."),
-    ] = None,
+    exclude: ExcludeOption = None,
     note: Annotated[str | None, typer.Option(help="Why, for people.")] = None,
     file: Annotated[
         Path | None,
@@ -33,12 +41,7 @@ def annotate(  # noqa: PLR0913 - one parameter per option
     on: Annotated[
         str | None, typer.Option("--on", help="Earlier annotations that these are added to.")
     ] = None,
-    project: Annotated[
-        str | None,
-        typer.Option(
-            help="<project>/<robot> whose next rounds apply them, on top of its present ones."
-        ),
-    ] = None,
+    project: ProjectOption = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:

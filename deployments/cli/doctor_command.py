@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployments.cli.options import JsonOption, Output
+from deployments.cli.recording_commands import RobotMapOption, read_robot_map
 
 if TYPE_CHECKING:
     from recap_core.data.checks.finding import Finding
@@ -54,6 +55,7 @@ def data(
     decode: Annotated[
         Decode, typer.Option(help="Images to decode: first, middle and last of every episode.")
     ] = Decode.sampled,
+    robot: RobotMapOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check a dataset or a recording from the file names to the pictures; exit code 1 on errors."""
@@ -63,7 +65,12 @@ def data(
 
     output = Output(json=json, verbose=False)
     root = _directory(path_or_artifact)
-    findings = validate(root, ValidateConfig(decode=decode.value), progress=Terminal())
+    findings = validate(
+        root,
+        ValidateConfig(decode=decode.value),
+        robot=None if robot is None else read_robot_map(robot),
+        progress=Terminal(),
+    )
     counts = Counter(finding.severity for finding in findings)
     if json:
         answer = {

@@ -194,14 +194,14 @@ def _config(settings: dict[str, object], robot: Path | None) -> "ConvertConfig":
 
     given = {key: value for key, value in settings.items() if value is not None}
     if robot is not None:
-        given["robot"] = _robot_map(robot)
+        given["robot"] = read_robot_map(robot)
     try:
         return ConvertConfig.model_validate(given)
     except ValidationError as error:
         raise ConfigError(explain(error, ConvertConfig)) from None
 
 
-def _robot_map(file: Path) -> "RecordingMap":
+def read_robot_map(file: Path) -> "RecordingMap":
     """The map in a YAML file, at its top or under ``robot``."""
     from pydantic import ValidationError
 

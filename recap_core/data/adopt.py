@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 
 from recap_core.config.import_dataset import ImportConfig
-from recap_core.data.adopted_columns import adopted_columns
+from recap_core.data.adopted_columns import adopted_columns, adopted_correction_index
 from recap_core.data.annotations import numbered
-from recap_core.data.columns import INTERVENTION, REWARD, check_recap_columns
+from recap_core.data.columns import (
+    CORRECTION_INDEX,
+    INTERVENTION,
+    REWARD,
+    check_recap_columns,
+)
 from recap_core.data.dataset_writer import (
     DatasetSummary,
     DatasetWriter,
@@ -104,6 +109,11 @@ class _Adopter:
             plan.sources, episode.columns, length=episode.length, episode=episode.number
         )
         check_recap_columns(recap, where=episode.where)
+        values = {plan.names[source]: episode.columns[source] for source in plan.values}
+        if CORRECTION_INDEX in values:
+            values[CORRECTION_INDEX] = adopted_correction_index(
+                values[CORRECTION_INDEX], where=episode.where
+            )
         videos: dict[str, VideoSpan] = {}
         statistics: dict[str, FeatureStatistics] = {}
         for camera in plan.videos:
@@ -114,7 +124,7 @@ class _Adopter:
             name = plan.names[camera]
             videos[name], statistics[name] = self._encode(episode, camera)
         self._writer.add_episode(
-            {plan.names[source]: episode.columns[source] for source in plan.values} | recap,
+            values | recap,
             task=episode.task,
             origin=self._origin(row, episode.number),
             videos=videos,

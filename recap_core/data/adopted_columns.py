@@ -4,19 +4,21 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int32
 
 from recap_core.config.import_dataset import ImportConfig
 from recap_core.data.columns import (
     ADV_IND,
     AUTONOMOUS,
     CORRECTING,
+    CORRECTION_INDEX,
     INTERVENTION,
     PHASE,
     PHASES,
     REWARD,
     REWARD_LABEL,
     VALUE_LABEL,
+    contradictions,
     recap_columns,
     recap_features,
 )
@@ -36,6 +38,9 @@ INTERVENTION_COLUMNS: Final = (
 """Where it is looked for who drove, first match first."""
 LABEL_TOLERANCE: Final = 1e-6
 """float32 arithmetic of other writers may end in another last digit."""
+
+type _Rule = tuple[str, Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]]
+"""In words, and the frames that follow it, given the column and all columns as they are made."""
 
 
 class RecapSources(NamedTuple):
@@ -128,9 +133,33 @@ def adopted_columns(
         success=success or sources.is_demonstration,
         demonstration=sources.is_demonstration,
     )
+    rules = {**_RULES, **(_DEMONSTRATION_RULES if sources.is_demonstration else {})}
+    anew = dict(made)
     for name, source in sources.existing.items():
-        made[name] = _kept(name, columns[source], made, where=where)
+        made[name] = _kept(name, columns[source], anew, rule=rules[name], where=where)
+    for name, (is_bad, rule) in contradictions(made).items():
+        _refuse(name, is_bad, made[name], anew[name], rule=rule, where=where)
     return made
+
+
+def adopted_correction_index(values: np.ndarray, *, where: str) -> Int32[np.ndarray, " t"]:
+    """``correction_index`` of one episode in our dtype.
+
+    Args:
+        values: Whole numbers, one per frame.
+        where: What to call the episode in an error.
+
+    Raises:
+        ColumnError: If one is negative, or too large for a count.
+    """
+    bad = (values < 0) | (values > np.iinfo(np.int32).max)
+    if bad.any():
+        raise ColumnError(
+            f"{CORRECTION_INDEX} of {where} is {values[bad][0]}, but it counts corrections, from "
+            f"0 and in int32 ({bad.sum()} of {len(values)} frames are wrong). Correct it, or leave "
+            "it out with --drop."
+        )
+    return values.astype(np.int32)
 
 
 def _is_human(values: np.ndarray, *, name: str, where: str) -> Bool[np.ndarray, " t"]:
@@ -143,7 +172,7 @@ def _is_human(values: np.ndarray, *, name: str, where: str) -> Bool[np.ndarray, 
 
 
 def _kept(
-    name: str, values: np.ndarray, made: Mapping[str, np.ndarray], *, where: str
+    name: str, values: np.ndarray, made: Mapping[str, np.ndarray], *, rule: _Rule, where: str
 ) -> np.ndarray:
     """An existing RECAP column in our dtype, if it follows the rule that makes such columns."""
     expected = made[name]
@@ -153,15 +182,28 @@ def _kept(
             f"{name} of {where} holds {values.dtype} of shape {values.shape}, but it must hold one "
             f"{feature['dtype']} per frame. {_recompute(name)}"
         )
-    rule, is_good = _RULES[name]
-    bad = np.flatnonzero(~is_good(values, made))
-    if bad.size:
-        frame = bad[0]
+    text, is_good = rule
+    _refuse(name, ~is_good(values, made), values, expected, rule=text, where=where)
+    return values if values.dtype.kind == "U" else values.astype(expected.dtype)
+
+
+def _refuse(  # noqa: PLR0913 - one fact each
+    name: str,
+    is_bad: Bool[np.ndarray, " t"],
+    values: np.ndarray,
+    expected: np.ndarray,
+    *,
+    rule: str,
+    where: str,
+) -> None:
+    """Raise ColumnError for the first bad frame of a RECAP column."""
+    if is_bad.any():
+        frame = int(np.argmax(is_bad))
         raise ColumnError(
             f"{name}[{frame}] of {where} is {values[frame]!s}, but {rule} (here "
-            f"{expected[frame]!s}; {bad.size} of {len(values)} frames differ). {_recompute(name)}"
+            f"{expected[frame]!s}; {is_bad.sum()} of {len(values)} frames differ). "
+            f"{_recompute(name)}"
         )
-    return values if values.dtype.kind == "U" else values.astype(expected.dtype)
 
 
 def _recompute(name: str) -> str:
@@ -172,9 +214,7 @@ def _equals(name: str) -> Callable[[np.ndarray, Mapping[str, np.ndarray]], np.nd
     return lambda values, made: np.abs(values.astype(np.float64) - made[name]) <= LABEL_TOLERANCE
 
 
-_RULES: Final[
-    dict[str, tuple[str, Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]]]
-] = {
+_RULES: Final[dict[str, _Rule]] = {
     INTERVENTION: ("it is 1 exactly where a human drove", _equals(INTERVENTION)),
     REWARD: ("it is 0, and 1 at the last frame of a success", _equals(REWARD)),
     REWARD_LABEL: ("it is -1/T, and 0 at the last frame", _equals(REWARD_LABEL)),
@@ -186,10 +226,11 @@ _RULES: Final[
         f"it is one of {', '.join(ADV_IND_NAMES)}",
         lambda values, _: np.isin(values, ADV_IND_NAMES),
     ),
-    PHASE: (
-        f"it is one of {', '.join(PHASES)}, and correcting only where intervention is 1",
-        lambda values, made: (
-            np.isin(values, PHASES) & ((values != CORRECTING) | (made[INTERVENTION] == 1))
-        ),
+    PHASE: (f"it is one of {', '.join(PHASES)}", lambda values, _: np.isin(values, PHASES)),
+}
+_DEMONSTRATION_RULES: Final[dict[str, _Rule]] = {
+    ADV_IND: (
+        "it is positive throughout a demonstration",
+        lambda values, made: values == made[ADV_IND],
     ),
 }

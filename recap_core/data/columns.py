@@ -121,6 +121,24 @@ def check_finite(name: str, values: np.ndarray, *, where: str, first: int = 0) -
     _refuse(name, bad, values, rule=rule, where=where, first=first)
 
 
+def contradictions(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, str]]:
+    """Frames at which a column contradicts ``intervention``, and the rule, by column.
+
+    Args:
+        columns: Of one episode: ``intervention``, and ``adv_ind`` and ``phase`` if they exist.
+    """
+    is_human = columns[INTERVENTION] == 1
+    found = {}
+    if ADV_IND in columns:
+        is_wrong = is_human & (columns[ADV_IND] == "negative")
+        found[ADV_IND] = (is_wrong, "frames that a human drove are never negative")
+    # A demonstration is a human's throughout, whatever its recorder called it.
+    if PHASE in columns and not is_human.all():
+        is_wrong = is_human != (columns[PHASE] == CORRECTING)
+        found[PHASE] = (is_wrong, "intervention is 1 where the phase is correcting")
+    return found
+
+
 def check_recap_columns(columns: Mapping[str, np.ndarray], *, where: str) -> None:
     """Raise ColumnError unless the five columns of one episode hold what they must.
 

@@ -22,6 +22,7 @@ from recap_core.data.feature_statistics import (
     aggregate_statistics,
     vector_statistics,
 )
+from recap_core.data.info import check_file_name
 from recap_core.data.layout import (
     DATA_PATH,
     EPISODES_PATH,
@@ -117,7 +118,13 @@ class DatasetWriter:
             robot_type: Kept in ``info.json``.
             tasks: Texts of the first task indices; others follow as they appear.
             max_data_file_mb: Size beyond which the next episode starts a new data file, MiB.
+
+        Raises:
+            DataError: If a feature's name could not be that of its video directory.
+            ColumnError: If a feature can be stored neither as a column nor as a video.
         """
+        for name in features:
+            check_file_name(name, what=f"a feature of {root}")
         self.root = root
         self.fps = fps
         self.features: dict[str, Feature] = {**features, **index_features()}
@@ -354,6 +361,8 @@ def _arrow_array(
     if name not in columns:
         raise ColumnError(f"episode {episode} lacks the column {name}. Convert it again.")
     values, dims = columns[name], feature["shape"]
+    if dims == [1] and values.shape == (length, 1):
+        values = values[:, 0]  # a vector of one dimension is stored as a number
     wanted = (length,) if dims == [1] else (length, *dims)
     if values.shape != wanted:
         raise ColumnError(

@@ -26,6 +26,7 @@ from recap_core.data.raw_episode import MAX_CUT, RawCamera, RawEpisode, read_raw
 from recap_core.data.resample import (
     hold_indices,
     interpolate,
+    is_apart,
     measured_fps,
     needs_resampling,
     time_grid,
@@ -210,7 +211,8 @@ def _frame_choice(
 
     Raises:
         EpisodeError: If the video does not have the frames that its timestamps, or the rows,
-            promise. One more or fewer is a recorder that was stopped in the middle of a tick.
+            promise, or is of another time. One frame more or fewer is a recorder that was stopped
+            in the middle of a tick.
     """
     times = episode.timestamps if camera.timestamps is None else camera.timestamps
     if abs(info.num_frames - len(times)) > MAX_CUT or info.num_frames == 0 or len(times) == 0:
@@ -220,11 +222,19 @@ def _frame_choice(
             f"are {len(times)} {what}. Exclude the episode with an annotation, or restore the "
             "video."
         )
+    if is_apart(episode.timestamps, times):
+        first_s, last_s = times[[0, -1]] - episode.timestamps[0]
+        raise EpisodeError(
+            f"episode {episode.name}: the frames of {camera.path.name} are {first_s:.4g} to "
+            f"{last_s:.4g} s after the first tick, but the ticks end after "
+            f"{np.ptp(episode.timestamps):.4g} s: camera and ticks have no moment in common. "
+            "Correct the camera's timestamps, or exclude the episode with an annotation."
+        )
     if not is_resampled and len(times) == len(grid) == info.num_frames:
         return None
     times = times[: info.num_frames]
     choice = hold_indices(times, grid)
-    still_s = float(np.max(np.minimum(grid - times[choice], grid - grid[0]), initial=0.0))
+    still_s = float(np.abs(grid - times[choice]).max())
     if still_s > MAX_STILL_S:
         logger.warning(
             "episode %s: %s has %d frames for %d rows, and stands still for up to %.1f s",

@@ -27,7 +27,6 @@ from recap_core.data.layout import DatasetMeta, open_parquet, path_inside, read_
 from recap_core.data.merge import episode_tables
 from recap_core.data.video_cutting import Span, cut_video
 from recap_core.data.video_files import image_statistics
-from recap_core.errors import DataError
 from recap_core.progress import Bar, Progress, Silent
 
 _log = logging.getLogger(__name__)
@@ -74,7 +73,6 @@ def export_v21(
         EpisodeError: If a video does not hold exactly the frames of its episodes.
     """
     meta = read_meta(source)
-    _check_episodes(meta)
     jobs = _video_jobs(meta, output)
     num_videos = meta.num_episodes * len(meta.cameras)
     with (
@@ -122,17 +120,6 @@ def make_readable(root: Path) -> int:
     return num_bytes
 
 
-def _check_episodes(meta: DatasetMeta) -> None:
-    if meta.num_episodes < 1:
-        raise DataError(f"{meta.root} holds no episodes. Export a dataset that has some.")
-    numbers = meta.episode_column("episode_index")
-    if not np.array_equal(numbers, np.arange(meta.num_episodes)):
-        raise DataError(
-            f"meta/episodes of {meta.root} numbers its episodes {numbers[:5].tolist()}...; they "
-            "must run from 0 without gap or repetition. Write the dataset again."
-        )
-
-
 def _video_jobs(meta: DatasetMeta, output: Path) -> dict[Path, list[Span]]:
     """Which episodes to cut out of every video file."""
     jobs: dict[Path, list[Span]] = {}
@@ -140,12 +127,6 @@ def _video_jobs(meta: DatasetMeta, output: Path) -> dict[Path, list[Span]]:
     for camera in meta.cameras:
         names = [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index")]
         names.append(f"videos/{camera}/from_timestamp")
-        for name in names:
-            if name not in meta.episodes.column_names or meta.episodes.column(name).null_count:
-                raise DataError(
-                    f"meta/episodes of {meta.root} does not say where the videos of every episode "
-                    f"are: {name} is missing. Write the dataset again."
-                )
         places = zip(*(meta.episode_column(name).tolist() for name in names), strict=True)
         for episode, (chunk_index, file_index, start_s) in enumerate(places):
             target = path_inside(output, v21_layout.video_path(camera, episode))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
+from recap_core.data.arrow_types import is_list
 from recap_core.data.columns import Feature, check_finite, index_features
 from recap_core.data.frames import column_to_numpy
 from recap_core.data.index_columns import check_index_columns
@@ -79,16 +80,16 @@ def foreign_column(
             f"{name} of {where} holds {column.null_count} empty cells of {len(column)}. Fill "
             "them, or drop the column."
         )
-    kind, is_list = column.type, False
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
+    kind = column.type
+    if is_list(column.type):
         lengths = compute.call_function("list_value_length", [column]).unique().to_pylist()
-        kind, is_list = kind.value_type, True
+        kind = column.type.value_type
         if lengths != dims:
             raise ColumnError(
                 f"{name} of {where} holds lists of {sorted(lengths)} numbers, but its feature has "
                 f"shape {dims}. Correct the feature, or drop the column."
             )
-    if (not is_list and dims != [1]) or not _fits(kind, feature["dtype"]):
+    if (not is_list(column.type) and dims != [1]) or not _fits(kind, feature["dtype"]):
         raise ColumnError(
             f"{name} of {where} is stored as {column.type}, but its feature is "
             f"{feature['dtype']} of shape {dims}. Correct the feature, or drop the column."

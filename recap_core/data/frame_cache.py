@@ -29,7 +29,7 @@ import numpy as np
 import xxhash
 from jaxtyping import Float64, UInt8
 
-from recap_core.data.video import RESIZE_VERSION, fit_image
+from recap_core.data.image_fit import RESIZE_VERSION, fit_image
 from recap_core.data.video_files import frame_time_s, read_frames_in_order, rgb
 from recap_core.errors import DataError, EpisodeError
 from recap_core.lineage.digest_cache import DigestCache
@@ -193,7 +193,7 @@ class FrameCache:
             with draft.open("xb") as file, closing(read_frames_in_order(video)) as frames:
                 for frame in frames:
                     times_s.append(frame_time_s(frame))
-                    image = np.ascontiguousarray(fit_image(rgb(frame), image_px))
+                    image = np.ascontiguousarray(fit_image(rgb(frame), image_px, image_px))
                     content.update(image.data)
                     file.write(image.data)
                 times = np.array(times_s, dtype=np.float64)

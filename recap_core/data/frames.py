@@ -193,7 +193,7 @@ def column_to_numpy(column: pa.ChunkedArray, *, name: str = "a column") -> np.nd
         encoded = column.combine_chunks().dictionary_encode()
         words = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
         return words[encoded.indices.to_numpy()]
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+    if is_list(column.type):
         sizes = pc.call_function("list_value_length", [column]).unique().to_pylist()
         if len(sizes) > 1:
             raise ColumnError(f"{name} holds vectors of {sorted(sizes)} numbers. Write it again.")

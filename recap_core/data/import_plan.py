@@ -3,11 +3,18 @@
 from dataclasses import dataclass
 
 from recap_core.config.import_dataset import ImportConfig
-from recap_core.data.adopted_columns import RecapSources, find_intervention
-from recap_core.data.columns import Feature, index_features, recap_features
-from recap_core.data.episode_outcomes import find_outcomes
-from recap_core.data.foreign_layout import DTYPES, NUMBERS, check_feature_name
+from recap_core.data.adopted_columns import INTERVENTION_COLUMNS, RecapSources, find_intervention
+from recap_core.data.columns import (
+    CORRECTION_INDEX,
+    Feature,
+    correction_index_feature,
+    index_features,
+    recap_features,
+)
+from recap_core.data.episode_outcomes import REWARD_COLUMNS, SUCCESS_COLUMNS, find_outcomes
+from recap_core.data.foreign_layout import DTYPES, NUMBERS
 from recap_core.data.image_columns import image_video_feature
+from recap_core.data.info import check_file_name
 from recap_core.data.layout import DatasetMeta
 from recap_core.errors import ColumnError, ConfigError
 
@@ -54,7 +61,7 @@ def plan_import(meta: DatasetMeta, config: ImportConfig) -> ImportPlan:
         for source, name in kept.items()
         if name in recap and name not in config.recompute
     }
-    features = {name: _feature(meta, source) for source, name in names.items()}
+    features = {name: _feature(meta, source, name) for source, name in names.items()}
     readable = [source for source in meta.features if _is_readable(meta, source)]
     by_any_name = {renamed[source]: source for source in readable}
     by_any_name |= {source: source for source in readable}
@@ -75,6 +82,15 @@ def plan_import(meta: DatasetMeta, config: ImportConfig) -> ImportPlan:
         videos=tuple(source for source, dtype in dtypes.items() if dtype == "video"),
         images=tuple(source for source, dtype in dtypes.items() if dtype == "image"),
     )
+
+
+def unread(config: ImportConfig) -> tuple[str, ...]:
+    """Dropped features that nothing is made from, by source name; the others have to be read."""
+    read = {
+        *(config.intervention_from, config.success_from, *recap_features()),
+        *(*INTERVENTION_COLUMNS, *SUCCESS_COLUMNS, *REWARD_COLUMNS),
+    }
+    return tuple(name for name in config.drop if name not in read)
 
 
 def _is_readable(meta: DatasetMeta, name: str) -> bool:
@@ -101,7 +117,7 @@ def _check_names(meta: DatasetMeta, config: ImportConfig) -> None:
         )
     stay = {name for name in meta.features if name not in {*config.rename, *config.drop}}
     for source, target in config.rename.items():
-        check_feature_name(target)
+        check_file_name(target, what=f"the new name of {source}")
         if target in stay or target in index_features():
             raise ConfigError(
                 f"{source} cannot be renamed to {target}: {meta.root} has a {target} already. "
@@ -109,14 +125,22 @@ def _check_names(meta: DatasetMeta, config: ImportConfig) -> None:
             )
 
 
-def _feature(meta: DatasetMeta, name: str) -> Feature:
-    """A feature as we describe it.
+def _feature(meta: DatasetMeta, name: str, new_name: str) -> Feature:
+    """A feature as we describe it under its new name.
 
     Raises:
         ColumnError: If a column of that kind cannot be stored.
     """
     feature = meta.features[name]
     dtype, shape = feature["dtype"], list(feature["shape"])
+    if new_name == CORRECTION_INDEX:
+        if dtype.rstrip("0123456789") not in ("int", "uint") or shape not in ([], [1]):
+            raise ColumnError(
+                f"{name} of {meta.root} has dtype {dtype} and shape {shape}, but "
+                f"{CORRECTION_INDEX} counts corrections in whole numbers. Leave it out with "
+                f"--drop {name}, or rename it."
+            )
+        return correction_index_feature()[CORRECTION_INDEX]
     if dtype == "image":
         return image_video_feature(name, feature, fps=meta.fps)
     is_storable = dtype in DTYPES and (

@@ -3,12 +3,13 @@
 A video of one episode is a valid v3.0 video file, so it is shared with the source by hard link.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from recap_core.data.arrow_types import is_list
 from recap_core.data.columns import Feature, index_features
 from recap_core.data.dataset_writer import (
     DatasetSummary,
@@ -23,12 +24,14 @@ from recap_core.data.layout import open_parquet
 from recap_core.data.v21_layout import REQUIRED_STATISTICS, V21Meta, read_v21_meta
 from recap_core.data.video_cutting import check_video
 from recap_core.data.video_files import image_statistics
-from recap_core.errors import ColumnError, DataError
+from recap_core.errors import ColumnError, ConfigError, DataError
 from recap_core.lineage.links import link_file
 from recap_core.progress import Progress, Silent
 
 
-def import_v21(source: Path, output: Path, *, progress: Progress | None = None) -> DatasetSummary:
+def import_v21(
+    source: Path, output: Path, *, drop: Collection[str] = (), progress: Progress | None = None
+) -> DatasetSummary:
     """Write a v2.1 (or v2.0) dataset as a v3.0 dataset.
 
     Index columns are checked and derived anew, task indices are kept. Statistics of images are
@@ -39,19 +42,27 @@ def import_v21(source: Path, output: Path, *, progress: Progress | None = None) 
     Args:
         source: A v2.1 dataset; only read. Its videos become files of the result too.
         output: Directory of the v3.0 dataset; must not exist or be empty.
+        drop: Columns and cameras that are left out, and not looked at.
         progress: Who watches.
 
     Raises:
+        ConfigError: If there is nothing of a name in ``drop``, or it is an index column.
         DataError: If the source is incomplete or its parts disagree, or ``output`` is taken.
         ColumnError: If a column is missing or of another type than ``info.json`` says, or rows
             are not numbered as they must be.
         EpisodeError: If a video does not hold exactly the frames of its episode.
     """
     meta = read_v21_meta(source)
-    kept = {name: ft for name, ft in meta.features.items() if name not in index_features()}
+    own = {name: ft for name, ft in meta.features.items() if name not in index_features()}
+    for name in drop:
+        if name not in own:
+            raise ConfigError(
+                f"drop names {name!r}, but {source} has {', '.join(own)}. Correct it."
+            )
+    kept = {name: feature for name, feature in own.items() if name not in drop}
     for name, feature in kept.items():
         _check_feature(meta, name, feature)
-    importer = _Importer(meta, [name for name, ft in kept.items() if ft["dtype"] != "video"])
+    importer = _Importer(meta, kept)
     with (
         emptied_on_error(output),
         DatasetWriter(
@@ -78,16 +89,18 @@ def _check_feature(meta: V21Meta, name: str, feature: Feature) -> None:
     if not is_number or len(shape) != 1:
         raise ColumnError(
             f"feature {name} of {meta.root} has dtype {dtype} and shape {shape}; only scalars, "
-            "vectors, texts and videos can be imported. Store images as videos; leave others out."
+            f"vectors, texts and videos can be imported. Leave it out with --drop {name}; images "
+            "in parquet can be imported once the dataset is stored as v3.0, or has videos."
         )
 
 
 class _Importer:
     """Reads the episodes of a dataset one after the other."""
 
-    def __init__(self, meta: V21Meta, columns: Sequence[str]) -> None:
+    def __init__(self, meta: V21Meta, kept: Mapping[str, Feature]) -> None:
         self._meta = meta
-        self._columns = columns
+        self._columns = [name for name, feature in kept.items() if feature["dtype"] != "video"]
+        self._cameras = [name for name in meta.cameras if name in kept]
         self._num_frames = 0
         known = meta.image_statistics.values()
         # Quantiles are newer than the format; all episodes of a dataset have them, or none has.
@@ -104,7 +117,7 @@ class _Importer:
                 f"have one, of {len(meta.tasks)} tasks. Split the episode, or give it one task."
             )
         spans = {}
-        for camera in meta.cameras:
+        for camera in self._cameras:
             path = meta.video_path(camera, episode).resolve()
             check_video(path, num_frames=length, fps=meta.fps)
             target, *place = writer.new_video_file(camera)
@@ -119,7 +132,7 @@ class _Importer:
             origin=origin,
             videos=spans,
             image_statistics={
-                camera: self._image_statistics(camera, episode) for camera in meta.cameras
+                camera: self._image_statistics(camera, episode) for camera in self._cameras
             },
         )
         self._num_frames += length
@@ -163,15 +176,14 @@ def _column(table: pa.Table, name: str, feature: Feature, path: Path) -> np.ndar
     if name not in table.column_names:
         raise ColumnError(f"{path} has no column {name}, but info.json does. Write it again.")
     column = table.column(name).combine_chunks()
-    is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    kind = column.type.value_type if is_list else column.type
+    kind = column.type.value_type if is_list(column.type) else column.type
     dtype = "string" if pa.types.is_large_string(kind) else str(kind)
     if dtype != str(pa.type_for_alias(feature["dtype"])):
         raise ColumnError(
             f"{name} in {path} is of type {column.type}, but info.json says {feature['dtype']}. "
             "Write the file, or info.json, again."
         )
-    num_empty = column.null_count + (column.flatten().null_count if is_list else 0)
+    num_empty = column.null_count + (column.flatten().null_count if is_list(column.type) else 0)
     if num_empty:
         raise ColumnError(f"{name} in {path} has {num_empty} empty cells. Fill them.")
     sizes = _cell_sizes(column)
@@ -187,6 +199,6 @@ def _cell_sizes(column: pa.Array) -> list[int]:
     """How many values the cells of a column hold, each number once."""
     if pa.types.is_fixed_size_list(column.type):
         return [column.type.list_size]
-    if pa.types.is_list(column.type):
+    if is_list(column.type):
         return np.unique(np.diff(column.offsets.to_numpy())).tolist()
     return [1]

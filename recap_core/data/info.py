@@ -5,22 +5,25 @@ Feature names and path templates become file names, so none of them may leave th
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from recap_core.errors import ColumnError, DataError
 
 MAX_INFO_BYTES: Final = 64 << 20
 """The largest real one is a few hundred kilobytes."""
 MAX_FPS: Final = 1000
-_TEMPLATES: Final = {
+MAX_SIZE: Final = 2**31 - 1
+"""Arrow's limit to the length of vectors."""
+V30_PATHS: Final = {
     "data_path": {"chunk_index", "file_index"},
     "video_path": {"video_key", "chunk_index", "file_index"},
 }
+"""Path templates of v3.0, and what may be filled in."""
 _NUMBER_FORMAT = re.compile(r"(0?\d)?d?")
-_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -51,8 +54,15 @@ def read_info(root: Path) -> dict[str, Any]:
     return info
 
 
-def check_info(info: dict[str, Any], root: Path) -> None:
+def check_info(
+    info: dict[str, Any], root: Path, *, paths: Mapping[str, Collection[str]] = V30_PATHS
+) -> None:
     """Raise unless everything that the readers rely on is there and safe to use.
+
+    Args:
+        info: What :func:`read_info` gave.
+        root: The dataset, for the error.
+        paths: Its path templates, and what may be filled in.
 
     Raises:
         DataError: If a key is missing or of the wrong kind, or a path leads out of the dataset.
@@ -66,12 +76,10 @@ def check_info(info: dict[str, Any], root: Path) -> None:
     for key in ("total_episodes", "total_frames"):
         if not is_count(info[key]):
             raise _wrong(root, key, info[key], "a whole number, 0 or more")
-    features = info["features"]
-    if not isinstance(features, dict) or not features:
-        raise _wrong(root, "features", features, "an object with one entry per feature")
-    for name, feature in features.items():
-        _check_feature(root, name, feature)
-    for key, fields in _TEMPLATES.items():
+    if not isinstance(info.get("robot_type"), str | None):
+        raise _wrong(root, "robot_type", info["robot_type"], "a text")
+    _check_features(root, info["features"])
+    for key, fields in paths.items():
         problem = _template_problem(info.get(key), fields)
         if problem:
             raise DataError(
@@ -80,7 +88,7 @@ def check_info(info: dict[str, Any], root: Path) -> None:
             )
 
 
-def is_count(value: object, *, low: int = 0, high: int = 2**63 - 1) -> bool:
+def is_count(value: object, *, low: int = 0, high: int = 2**63 - 1) -> TypeGuard[int | float]:
     """Whether a JSON value is a whole number from ``low`` to ``high``; 30.0 is one, True is not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -110,12 +118,20 @@ def _wrong(root: Path, key: str, value: object, rule: str) -> DataError:
     )
 
 
+def _check_features(root: Path, features: object) -> None:
+    if not isinstance(features, dict) or not features:
+        raise _wrong(root, "features", features, "an object with one entry per feature")
+    for name, feature in features.items():
+        _check_feature(root, name, feature)
+
+
 def _check_feature(root: Path, name: str, feature: object) -> None:
     check_file_name(name, what=f"a feature in meta/info.json of {root}")
     described = feature if isinstance(feature, dict) else {}
     dtype, shape = described.get("dtype"), described.get("shape")
     dims = shape if isinstance(shape, list) else [None]
-    if not isinstance(dtype, str) or not all(is_count(dim, low=1) for dim in dims):
+    is_shape = all(isinstance(dim, int) and is_count(dim, low=1, high=MAX_SIZE) for dim in dims)
+    if not isinstance(dtype, str) or not is_shape:
         raise ColumnError(
             f"feature {name} in meta/info.json of {root} has dtype {dtype!r} and shape {shape!r}, "
             "but needs a type's name and a list of sizes. Write the dataset again."

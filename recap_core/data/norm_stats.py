@@ -73,6 +73,7 @@ def _action_blocks(
         actions, first = window.columns[embodiment.action], window.first
         _require_numbers(embodiment.action, actions, meta)
         check_finite(embodiment.action, actions, where=str(meta.root), first=first)
+        actions = actions.reshape(len(actions), -1)  # one dimension is read as a scalar
         is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
         state = _state(window, embodiment.state, meta)[window.frames - first]
         wanted, _ = chunk_indices(ends, window.frames, horizon=config.action_horizon)

@@ -327,6 +327,14 @@ def _read_correction_index(episode: Path) -> Int32[np.ndarray, " _"] | None:
         rule = "must count corrections (N,)"
         found = f"is {values.dtype} {values.shape}"
         raise _broken(episode, CORRECTION_INDEX_FILE, f"{found}, but {rule}")
+    is_wrong = (values < 0) | (values > np.iinfo(np.int32).max)
+    is_wrong[1:] |= values[1:] < values[:-1]
+    if is_wrong.any():
+        at = int(np.argmax(is_wrong))
+        rule = (
+            f"must count from 0 on and never fall ({is_wrong.sum()} of {len(values)} rows do not)"
+        )
+        raise _broken(episode, CORRECTION_INDEX_FILE, f"is {values[at]} in row {at}, but {rule}")
     return values.astype(np.int32)
 
 

@@ -8,6 +8,9 @@ from recap_core.errors import EpisodeError
 
 MAX_RATE_ERROR = 0.01
 """Relative difference of rates up to which frames are taken as they are."""
+MAX_GAP_S = 10.0
+"""A longer step between two ticks is a clock that was set, or a recorder that hung: what the robot
+did meanwhile is unknown, and any row in between would be made up."""
 
 
 def measured_fps(timestamps: Float64[np.ndarray, " t"]) -> float:
@@ -16,17 +19,27 @@ def measured_fps(timestamps: Float64[np.ndarray, " t"]) -> float:
 
 
 def plausible_fps(timestamps: Float64[np.ndarray, " t"], *, episode: str) -> float:
-    """:func:`measured_fps` of an episode, if a robot can be that fast.
+    """:func:`measured_fps` of an episode, if its times can be those of a robot at work.
 
     Raises:
-        EpisodeError: If the rate is above :data:`recap_core.data.info.MAX_FPS`.
+        EpisodeError: If the rate is above :data:`recap_core.data.info.MAX_FPS`, or a step is longer
+            than :data:`MAX_GAP_S`.
     """
     with np.errstate(over="ignore", divide="ignore"):
-        rate = measured_fps(timestamps)
+        rate, steps = measured_fps(timestamps), np.diff(timestamps)
     if not rate <= MAX_FPS:
         raise EpisodeError(
             f"episode {episode}: timestamps.npy says {rate:.4g} frames per second, more than "
             f"{MAX_FPS}. It must hold seconds; correct it, or exclude the episode."
+        )
+    gaps = np.flatnonzero(steps > MAX_GAP_S)
+    if gaps.size:
+        row = int(gaps[0])
+        raise EpisodeError(
+            f"episode {episode}: timestamps.npy jumps by {steps[row]:.4g} s between rows {row} and "
+            f"{row + 1}, more than {MAX_GAP_S:g} s ({gaps.size} of {len(steps)} steps do): its "
+            "clock was set, or the recorder hung. Exclude the episode with an annotation, or "
+            "correct its times."
         )
     return rate
 
@@ -42,6 +55,11 @@ def time_grid(timestamps: Float64[np.ndarray, " t"], fps: int) -> Float64[np.nda
     # 1e-4 frames: Unix times are only exact to about 1e-7 s.
     num_frames = int(np.floor(duration_s * fps + 1e-4)) + 1
     return timestamps[0] + np.arange(num_frames) / fps
+
+
+def is_apart(times: Float64[np.ndarray, " t"], others: Float64[np.ndarray, " c"]) -> bool:
+    """Whether two rising series of times, of at least one each, have no moment in common."""
+    return bool(others[0] > times[-1] or others[-1] < times[0])
 
 
 def hold_indices(

@@ -67,16 +67,21 @@ def session_digest(session: Path, cache: DigestCache | None) -> str:
     """xxh3-128, in hexadecimal, of the finished episodes and the summary of a session.
 
     Raises:
-        DataError: If there is no finished episode.
+        DataError: If there is no finished episode, or a file cannot be read.
         ArtifactError: If an episode holds symbolic links or special files.
     """
     digest = xxhash.xxh3_128()
-    for episode in episode_directories(session, warn=False):
-        files = [file for file in walk(episode).files if is_kept(file.relative)]
-        own = files_digest(files, cache)
-        digest.update(f"{episode.name}\0{own}\n".encode())
-    if (session / SUMMARY).is_file():
-        digest.update((session / SUMMARY).read_bytes())
+    try:
+        for episode in episode_directories(session, warn=False):
+            files = [file for file in walk(episode).files if is_kept(file.relative)]
+            own = files_digest(files, cache)
+            digest.update(f"{episode.name}\0{own}\n".encode())
+        if (session / SUMMARY).is_file():
+            digest.update((session / SUMMARY).read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{session} cannot be read ({error}). Correct its permissions, or copy it first."
+        ) from error
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from recap_core.config.recording_map import RecordingMap
 from recap_core.config.validation import ValidateConfig
 from recap_core.data.checks import recording as raw_checks
 from recap_core.data.checks.columns import NumberCheck, RecapColumnCheck
@@ -27,7 +28,7 @@ from recap_core.data.checks.videos import check_video, video_spans
 from recap_core.data.columns import ACTION, STATE
 from recap_core.data.layout import DatasetMeta, read_meta
 from recap_core.data.raw_episode import episode_directories
-from recap_core.errors import DataError
+from recap_core.errors import ConfigError, DataError
 from recap_core.progress import Progress, Silent
 
 
@@ -79,13 +80,18 @@ def validate_dataset(
 
 
 def validate_recording(
-    recording: Path, config: ValidateConfig | None = None, *, progress: Progress | None = None
+    recording: Path,
+    config: ValidateConfig | None = None,
+    *,
+    robot: RecordingMap | None = None,
+    progress: Progress | None = None,
 ) -> list[Finding]:
     """Check a recording session of raw episodes (SPEC §2.4); the videos' packets are counted.
 
     Args:
         recording: Directory of raw episodes; only read.
         config: What counts as healthy.
+        robot: Which arrays are state and action; None: the reference collector's layout.
         progress: Who watches.
 
     Returns:
@@ -106,7 +112,7 @@ def validate_recording(
     checks, tasks = _shared_checks(config, None), {}
     with (progress or Silent()).bar("check episodes", len(paths)) as bar:
         for number, path in enumerate(paths):
-            raw, problems = raw_checks.read_for_checks(path)
+            raw, problems = raw_checks.read_for_checks(path, robot)
             _add(findings, problems)
             if raw is not None:
                 tasks.setdefault(raw.task)
@@ -120,12 +126,26 @@ def validate_recording(
 
 
 def validate(
-    root: Path, config: ValidateConfig | None = None, *, progress: Progress | None = None
+    root: Path,
+    config: ValidateConfig | None = None,
+    *,
+    robot: RecordingMap | None = None,
+    progress: Progress | None = None,
 ) -> list[Finding]:
-    """Check a dataset or a recording, whichever the directory holds."""
-    is_recording = not (root / "meta").exists() and any(root.glob("episode_*"))
-    check = validate_recording if is_recording else validate_dataset
-    return check(root, config, progress=progress)
+    """Check a dataset or a recording, whichever the directory holds; ``robot`` is a recording's.
+
+    Raises:
+        DataError: If there is no such directory.
+        ConfigError: If a robot map comes with a dataset.
+    """
+    if not (root / "meta").exists() and any(root.glob("episode_*")):
+        return validate_recording(root, config, robot=robot, progress=progress)
+    if robot is not None:
+        raise ConfigError(
+            f"a robot map says how a recording is read, but {root} holds no raw episodes. "
+            "Leave the map out, or name the session."
+        )
+    return validate_dataset(root, config, progress=progress)
 
 
 def require_valid(root: Path, config: ValidateConfig | None = None) -> None:

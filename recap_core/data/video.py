@@ -15,8 +15,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 from jaxtyping import Int, Int64, UInt8
-from PIL import Image
 
+from recap_core.data.image_fit import fit_image
 from recap_core.data.layout import DatasetMeta, read_meta, require_features
 from recap_core.data.video_files import (
     TIME_TOLERANCE_S,
@@ -29,8 +29,6 @@ from recap_core.errors import EpisodeError
 MAX_GAP = 30
 """Frames that are decoded and dropped rather than seeking past them."""
 BLOCKS_AHEAD = 2
-RESIZE_VERSION = 1
-"""Of :func:`fit_image`; raise it when its pixels change, so that cached images are made again."""
 
 
 class CameraBlock(NamedTuple):
@@ -40,27 +38,6 @@ class CameraBlock(NamedTuple):
     """Global indices, rising."""
     images: dict[str, UInt8[np.ndarray, "b height width 3"]]
     """By camera feature."""
-
-
-def fit_image(
-    image: UInt8[np.ndarray, "_ _ 3"], image_px: int | None
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Scale an image to fit a square of ``image_px`` pixels, centred on black, as openpi does.
-
-    Args:
-        image: RGB.
-        image_px: Side of the square; None leaves the image as it is.
-    """
-    height, width, _ = image.shape
-    if image_px is None or height == width == image_px:
-        return image
-    ratio = max(width, height) / image_px
-    size = int(width / ratio), int(height / ratio)
-    left, top = (image_px - size[0]) // 2, (image_px - size[1]) // 2
-    canvas = np.zeros((image_px, image_px, 3), dtype=np.uint8)
-    scaled = Image.fromarray(image).resize(size, resample=Image.Resampling.BILINEAR)
-    canvas[top : top + size[1], left : left + size[0]] = np.asarray(scaled)
-    return canvas
 
 
 def episode_video(meta: DatasetMeta, camera: str, episode: int) -> tuple[Path, float]:
@@ -94,7 +71,8 @@ class _Reader:
         num_images = first
         frames = self._from(path, start_s + first / self._meta.fps)
         for frame in islice(frames, length - first):
-            yield fit_image(rgb(frame), self._image_px)
+            image, side = rgb(frame), self._image_px
+            yield image if side is None else fit_image(image, side, side)
             num_images += 1
         if num_images != length:
             raise EpisodeError(

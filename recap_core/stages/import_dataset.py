@@ -46,10 +46,10 @@ def import_dataset(  # noqa: PLR0913 - options are keyword-only
         ConfigError: If a setting names what the dataset does not have.
         DataError: If the source is no whole dataset, states no outcome, or changes meanwhile.
     """
-    from recap_core.data.foreign_layout import read_info
+    from recap_core.data.info import read_info
 
     source = source.absolute()
-    version = read_info(source)["codebase_version"]
+    version = read_info(source).get("codebase_version")
     digest = outside_digest(source, DIRECTORIES, store.digests)
     # Names repeat from lab to lab; episodes must stay apart in merges and annotations.
     filled_in = {"source_digest": digest, "source": config.source or digest}
@@ -58,11 +58,11 @@ def import_dataset(  # noqa: PLR0913 - options are keyword-only
     def build(area: Build) -> Built:
         from recap_core.data.adopt import adopt_dataset
 
-        with _as_v30(source, version, area.work, progress) as current:
+        with _as_v30(source, version, config, area.work, progress) as (current, rest):
             summary = adopt_dataset(
                 current,
                 area.output,
-                config,
+                rest,
                 copies=copies,
                 digests=store.digests,
                 progress=progress,
@@ -74,17 +74,25 @@ def import_dataset(  # noqa: PLR0913 - options are keyword-only
 
 
 @contextmanager
-def _as_v30(source: Path, version: str, work: Path, progress: Progress | None) -> Generator[Path]:
-    """The dataset itself, or of an older one a v3.0 copy, gone again afterwards."""
+def _as_v30(
+    source: Path, version: object, config: ImportConfig, work: Path, progress: Progress | None
+) -> Generator[tuple[Path, ImportConfig]]:
+    """The dataset itself, or of an older one a v3.0 copy, gone again afterwards; and what to do.
+
+    What is dropped may be what v3.0 cannot hold, so the copy lacks it already.
+    """
     if version not in OLDER_VERSIONS:
-        yield source
+        yield source, config
         return
+    from recap_core.data.import_plan import unread
     from recap_core.data.import_v21 import import_v21
 
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         current = Path(scratch) / "dataset"
-        import_v21(source, current, progress=progress)
-        yield current
+        drop = unread(config)
+        import_v21(source, current, drop=drop, progress=progress)
+        rest = tuple(name for name in config.drop if name not in drop)
+        yield current, config.model_copy(update={"drop": rest})
 
 
 def _check_unchanged(source: Path, digest: str, store: Store) -> None:

@@ -65,7 +65,8 @@ class PolicyBatches:
         train, policy = config.train, config.policy
         self._transform = transform
         self._horizon = policy.model.action_horizon
-        self._actions = table.column(policy.embodiment.action)
+        # An action of one dimension is read as a scalar.
+        self._actions = table.column(policy.embodiment.action).reshape(table.num_frames, -1)
         self._episode_ends = table.episode_ends
         self._task_index = table.task_index
         self._observations = FrameObservations(table, policy.embodiment.state)

@@ -1,12 +1,12 @@
 """Camera frames to model inputs (OPENPI_CONTRACT §6).
 
-The resize is Pillow's bilinear one, as in openpi's client and transforms.
+The resize is that of openpi's client and transforms.
 """
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image as PillowImage
 
+from recap_core.data.image_fit import fit_image
 from recap_core.errors import DataError
 
 BLACK = -1.0
@@ -45,24 +45,10 @@ def to_uint8_hwc(
 def resize_with_pad(
     images: UInt8[np.ndarray, "b _ _ 3"], height_px: int, width_px: int
 ) -> UInt8[np.ndarray, "b height_px width_px 3"]:
-    """Scale to fit without distortion, centred on black.
-
-    Odd padding puts the extra row or column at the bottom or right.
-    """
-    height, width = images.shape[1:3]
-    if (height, width) == (height_px, width_px):
+    """A batch of images, each scaled to fit without distortion, centred on black."""
+    if images.shape[1:3] == (height_px, width_px):
         return images
-    ratio = max(width / width_px, height / height_px)
-    # Truncated, not rounded: the published policies have seen it this way.
-    scaled_height, scaled_width = int(height / ratio), int(width / ratio)
-    top, left = (height_px - scaled_height) // 2, (width_px - scaled_width) // 2
-    padded = np.zeros((len(images), height_px, width_px, 3), np.uint8)
-    for source, target in zip(images, padded, strict=True):
-        scaled = PillowImage.fromarray(source).resize(
-            (scaled_width, scaled_height), resample=PillowImage.Resampling.BILINEAR
-        )
-        target[top : top + scaled_height, left : left + scaled_width] = np.asarray(scaled)
-    return padded
+    return np.stack([fit_image(image, height_px, width_px) for image in images])
 
 
 def to_model_range(images: UInt8[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:

@@ -6,14 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from deployments.cli.doctor_command import doctor
 from deployments.cli.main import app
 from recap_core.data.dataset_writer import DatasetSummary
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
-from recap_core.errors import ArtifactError, RecapError
+from recap_core.errors import ArtifactError, ConfigError, RecapError
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.registry import MERGE, NORM_STATS, NoSettings
 
@@ -90,6 +91,30 @@ def test_an_artifact_by_name(recap_home: Path) -> None:
     assert isinstance(refused.exception, RecapError)
     unknown = CliRunner().invoke(doctor, ["data", "nothing"])
     assert isinstance(unknown.exception, ArtifactError)
+
+
+def test_a_recording_of_another_robot(dataset: Path, tmp_path: Path) -> None:
+    """It is read with the map of that robot, as ``recap convert`` does; datasets have none."""
+    episode = tmp_path / "session" / "episode_0"
+    episode.mkdir(parents=True)
+    np.save(episode / "timestamps.npy", 1_700_000_000 + np.arange(10) / 10)
+    np.save(episode / "joints.npy", np.arange(30.0).reshape(10, 3))
+    (episode / "metadata.json").write_text(json.dumps({"task_instruction": "stack the bricks"}))
+    (episode / "SUCCESS").touch()
+    part = [{"file": "joints.npy"}]
+    robot_map, narrow = tmp_path / "map.json", tmp_path / "narrow.json"
+    robot_map.write_text(json.dumps({"state": part, "action": part, "cameras": {}}))
+    part = [{"file": "joints.npy", "dims": [7]}]
+    narrow.write_text(json.dumps({"robot": {"state": part, "action": part, "cameras": {}}}))
+
+    def checked(path: Path, *options: str) -> Result:
+        return CliRunner().invoke(doctor, ["data", str(path), "--json", *options])
+
+    assert "has no 'arms'" in checked(episode.parent).stdout
+    assert checked(episode.parent, "--robot", str(robot_map)).exit_code == 0
+    wrong = checked(episode.parent, "--robot", str(narrow))
+    assert (wrong.exit_code, "takes column 7 of joints.npy" in wrong.stdout) == (1, True)
+    assert isinstance(checked(dataset, "--robot", str(robot_map)).exception, ConfigError)
 
 
 def test_help_ends_with_an_example() -> None:

@@ -8,13 +8,13 @@ from recap_core.data.checks.episode import Episode, first_of
 from recap_core.data.checks.finding import Finding
 from recap_core.data.columns import (
     ADV_IND,
-    CORRECTING,
     INTERVENTION,
     PHASE,
     PHASES,
     REWARD,
     REWARD_LABEL,
     VALUE_LABEL,
+    contradictions,
 )
 from recap_core.labels.adv_ind import NAMES
 from recap_core.labels.targets import reference_labels
@@ -95,17 +95,11 @@ def _targets(episode: Episode) -> Generator[Finding]:
 
 def _agreement(episode: Episode) -> Generator[Finding]:
     """Columns that say the same thing say it of the same frames."""
-    columns = episode.columns
-    if INTERVENTION not in columns:
+    if INTERVENTION not in episode.columns:
         return
-    is_human = columns[INTERVENTION] == 1
-    if ADV_IND in columns:
-        bad = is_human & (columns[ADV_IND] == "negative")
-        rule = "frames that a human drove are never negative"
-        yield from _wrong(episode, ADV_IND, bad, rule, fix="label the dataset again")
-    if PHASE in columns and not is_human.all():
-        bad = is_human != (columns[PHASE] == CORRECTING)
-        yield from _wrong(episode, PHASE, bad, "intervention is 1 where the phase is correcting")
+    for name, (bad, rule) in contradictions(episode.columns).items():
+        fix = "label the dataset again" if name == ADV_IND else _CONVERT
+        yield from _wrong(episode, name, bad, rule, fix=fix)
 
 
 def _wrong(  # noqa: PLR0913 - options are keyword-only

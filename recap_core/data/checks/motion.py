@@ -46,8 +46,9 @@ class MotionCheck:
         """Motion within one episode."""
         for name in (STATE, ACTION):
             values = episode.columns.get(name)
-            if values is None or values.ndim != 2 or not np.isfinite(values).all():
+            if values is None or values.ndim > 2 or not np.isfinite(values).all():
                 continue
+            values = values.reshape(episode.length, -1)  # one dimension is read as a scalar
             low, high = values.min(axis=0), values.max(axis=0)
             if low.shape != self._low.setdefault(name, low).shape:
                 continue  # another robot's episode; the schema check says so

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recap_core.config.recording_map import RecordingMap
 from recap_core.config.validation import ValidateConfig
 from recap_core.data.checks.episode import Episode
 from recap_core.data.checks.finding import Finding, Place, from_error
@@ -17,9 +18,9 @@ from recap_core.data.raw_episode import (
     read_metadata,
     read_raw_episode,
 )
-from recap_core.data.resample import plausible_fps
+from recap_core.data.resample import is_apart, plausible_fps
 from recap_core.data.video_files import probe_video
-from recap_core.errors import DataError, EpisodeError
+from recap_core.errors import ConfigError, DataError, EpisodeError
 
 MAX_DROPPED_SHARE = 0.02
 """Share of a camera's frames that may be lost before somebody should look at the encoder."""
@@ -28,11 +29,13 @@ MAX_PAUSE_STEPS = 5.0
 MAX_CLOCK_OFFSET_S = 0.5
 
 
-def read_for_checks(path: Path) -> tuple[RawEpisode | None, list[Finding]]:
-    """One raw episode, or why it cannot be read."""
+def read_for_checks(
+    path: Path, robot: RecordingMap | None = None
+) -> tuple[RawEpisode | None, list[Finding]]:
+    """One raw episode, or why it cannot be read (with this robot's map)."""
     try:
-        return read_raw_episode(path), []
-    except DataError as error:
+        return read_raw_episode(path, robot), []
+    except (DataError, ConfigError) as error:
         finding = from_error(error, check="recording", where=Place(episode=path.name))
         return None, [finding]
 
@@ -172,18 +175,10 @@ def _camera(raw: RawEpisode, name: str, camera: RawCamera, num_frames: int) -> G
     )
     if offset > MAX_CLOCK_OFFSET_S:
         yield Finding(
-            severity="error" if _is_apart(raw, camera) else "warning",
+            severity="error" if is_apart(raw.timestamps, camera.timestamps) else "warning",
             check="rate",
             where=where,
             value=f"the camera's time is {offset:.2f} s away from the ticks'",
             rule=f"both come from one clock; {MAX_CLOCK_OFFSET_S:g} s are allowed",
             fix="check the camera's clock and when it starts",
         )
-
-
-def _is_apart(raw: RawEpisode, camera: RawCamera) -> bool:
-    """Whether camera and ticks have no moment in common."""
-    times = camera.timestamps
-    return times is not None and bool(
-        times[0] > raw.timestamps[-1] or times[-1] < raw.timestamps[0]
-    )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recap_core.data.columns import correction_index_feature
 from recap_core.data.frames import read_frames
 from recap_core.data.import_record import read_import_record
 from recap_core.errors import ColumnError
@@ -97,6 +98,34 @@ def test_a_column_renamed_to_a_recap_column_is_one(foreign: Path, tmp_path: Path
 
     assert table.column("intervention").tolist() == [1] * 15
     assert "is_human" not in table.meta.features
+
+
+def test_corrections_are_counted_in_our_dtype(foreign: Path, tmp_path: Path) -> None:
+    """Whatever integers the source counts in: else the result would not merge with our own."""
+    counts = pa.array([[0], [0], [1], [1], [1]] * 3, pa.large_list(pa.int64()))
+    source = altered(
+        foreign,
+        tmp_path / "in",
+        columns={"correction_index": ("int64", counts)},
+        info=lambda info: info["features"]["correction_index"].update(names=["count"]),
+    )
+
+    table = adopt(source, tmp_path / "out")
+
+    assert table.column("correction_index").tolist() == [0, 0, 1, 1, 1] * 3
+    assert {"correction_index": table.meta.features["correction_index"]} == (
+        correction_index_feature()
+    )
+
+
+def test_vectors_in_long_lists(foreign: Path, tmp_path: Path) -> None:
+    """Polars writes them."""
+    action = read_frames(foreign).column("action")
+    long = pa.array(action.tolist(), pa.large_list(pa.float32()))
+    source = altered(foreign, tmp_path / "in", columns={"action": ("float32", long)})
+
+    np.testing.assert_array_equal(read_frames(source).column("action"), action)
+    np.testing.assert_array_equal(adopt(source, tmp_path / "out").column("action"), action)
 
 
 def test_columns_that_break_a_rule_are_written_anew_when_told(

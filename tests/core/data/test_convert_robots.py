@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recap_core.config.dataset import ConvertConfig
+from recap_core.config.dataset import ConvertConfig, NormStatsConfig
+from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.recording_map import RecordingMap
 from recap_core.data.convert import convert_recording
 from recap_core.data.frames import FrameTable, read_frames
+from recap_core.data.norm_stats import compute_norm_stats
 from recap_core.data.synthetic import (
     SyntheticEpisode,
     SyntheticRobot,
@@ -220,6 +222,73 @@ def test_frames_are_matched_by_time_not_by_number(
     assert "head_camera.mp4 has 6 frames for 14 rows, and stands still for up to 0.6 s" in (
         caplog.text
     )
+
+
+@pytest.mark.parametrize("target_fps", [None, 5])
+@pytest.mark.parametrize("offset_s", [3600.0, -3600.0])
+def test_a_camera_of_another_clock_is_refused(
+    tmp_path: Path, target_fps: int | None, offset_s: float
+) -> None:
+    """Every row would show its first frame, or its last one."""
+    recording = write_synthetic_recording(
+        tmp_path / "raw", [SyntheticEpisode(length=14)], ONE_CAMERA
+    )
+    (episode,) = recording.iterdir()
+    times = np.load(episode / "timestamps.npy")
+    np.save(episode / "head_camera_timestamps.npy", times[:-1] + offset_s)
+
+    with pytest.raises(EpisodeError, match=r"_0000: .*head_camera\.mp4.*no moment in common"):
+        converted(recording, tmp_path / "out", target_fps=target_fps)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_camera_that_starts_late_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first picture stands in for what it had not seen yet."""
+    recording = write_synthetic_recording(
+        tmp_path / "raw", [SyntheticEpisode(length=14)], ONE_CAMERA
+    )
+    (episode,) = recording.iterdir()
+    times = np.load(episode / "timestamps.npy")
+    np.save(episode / "head_camera_timestamps.npy", times + 0.9)
+
+    with caplog.at_level(logging.WARNING):
+        converted(recording, tmp_path / "out", target_fps=5)
+
+    assert "stands still for up to 0.9 s" in caplog.text
+
+
+def test_a_robot_of_one_dimension(tmp_path: Path) -> None:
+    """One number of state, action and environment each, as vectors or as matrices of one column."""
+    episode = tmp_path / "raw" / "episode_0"
+    episode.mkdir(parents=True)
+    values = np.arange(10.0) ** 2
+    np.save(episode / "timestamps.npy", 1_700_000_000 + np.arange(10) / 10)
+    np.save(episode / "opening.npy", values)
+    np.save(episode / "goal.npy", values[:, None] + 1)
+    np.save(episode / "environment_state.npy", values[:, None] + 2)
+    (episode / "metadata.json").write_text(json.dumps({"task_instruction": "close the gripper"}))
+    (episode / "SUCCESS").touch()
+    robot = {
+        "state": [{"file": "opening.npy", "names": ["opening"]}],
+        "action": [{"file": "goal.npy"}],
+        "cameras": {},
+    }
+
+    table = converted(episode.parent, tmp_path / "out", robot=robot)
+
+    np.testing.assert_array_equal(table.column("observation.state"), values)
+    np.testing.assert_array_equal(table.column("action"), values + 1)
+    np.testing.assert_array_equal(table.column("observation.environment_state"), values + 2)
+    stats = compute_norm_stats(
+        tmp_path / "out",
+        NormStatsConfig(action_horizon=2, embodiment=EmbodimentConfig(delta_mask=(1,))),
+    )
+    changes = np.append(np.diff(values), 0) + 1  # to the next frame; none after the last one
+    np.testing.assert_allclose(stats["state"].mean, [values.mean()])
+    np.testing.assert_allclose(stats["actions"].mean, [np.mean([np.ones(10), changes])])
 
 
 def test_a_broken_episode_can_be_excluded(four_arms: Path, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_video_files_are_spread_over_directories(tmp_path: Path) -> None:
     assert places[1000][0].parent.name == "chunk-001"
 
 
+@pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "..", "", "a\0b", "\ud800"])
+def test_feature_names_stay_inside(tmp_path: Path, name: str) -> None:
+    """They become directories, so none may be a path."""
+    with pytest.raises(DataError, match="must be a plain name"):
+        DatasetWriter(tmp_path / "out", {name: vector_feature(["x"])}, fps=10)
+
+
 def test_columns_must_be_the_features(tmp_path: Path) -> None:
     """Unknown, missing or misshapen: the error names episode and column."""
     with DatasetWriter(tmp_path, FEATURES, fps=10) as writer:

@@ -318,6 +318,24 @@ MALFORMED = {
         edit_table(EPISODES, lambda t: t.drop_columns([f"videos/{HEAD}/from_timestamp"])),
         "has no column videos/.*/from_timestamp",
     ),
+    "empty video place": (
+        edit_table(
+            EPISODES,
+            lambda t: t.set_column(
+                t.schema.get_field_index(f"videos/{HEAD}/file_index"),
+                f"videos/{HEAD}/file_index",
+                pa.array([None, 0, 0, 0], pa.int64()),
+            ),
+        ),
+        "videos/.*/file_index in meta/episodes .* 1 empty cells",
+    ),
+    "no episodes": (
+        lambda root: (
+            edit_info(lambda info: info.update(total_episodes=0, total_frames=0))(root),
+            edit_table(EPISODES, lambda t: t.slice(0, 0))(root),
+        ),
+        "has no episode",
+    ),
     "wrong video place": (
         edit_table(
             EPISODES,

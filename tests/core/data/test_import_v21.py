@@ -15,7 +15,7 @@ from recap_core.data.export_v21 import export_v21
 from recap_core.data.frames import read_frames
 from recap_core.data.import_v21 import import_v21
 from recap_core.data.layout import read_meta
-from recap_core.errors import DataError, RecapError
+from recap_core.errors import ConfigError, DataError, RecapError
 from tests.core.data.shared_videos import (
     CAMERAS,
     ONE_KEYFRAME,
@@ -138,8 +138,10 @@ def test_a_dataset_of_another_tool(v21: Path, v30: Path, tmp_path: Path) -> None
         edit_json("episodes_stats.jsonl", lambda row: row["stats"].pop(CAMERAS[0])),
         edit_json("episodes_stats.jsonl", lambda row: row.update(stats=None)),
         edit_json("episodes_stats.jsonl", lambda row: row["stats"][CAMERAS[1]].update(std=[1, 2])),
+        edit_json("episodes_stats.jsonl", lambda row: row.update(episode_index=[0])),
+        edit_json("episodes_stats.jsonl", lambda row: row["stats"][CAMERAS[1]].update(q10=10**400)),
     ],
-    ids=["v2.0", "one camera", "null", "wrong shape"],
+    ids=["v2.0", "one camera", "null", "wrong shape", "index is a list", "no float"],
 )
 def test_statistics_of_images_that_are_missing_are_taken(
     v21: Path, v30: Path, tmp_path: Path, change: Callable[[Path], None]
@@ -154,13 +156,16 @@ def test_statistics_of_images_that_are_missing_are_taken(
     assert_same_dataset(tmp_path / "ours", v30)
 
 
-def test_scalars_in_lists_of_one_are_scalars(v21: Path, v30: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("list_of", [pa.list_, pa.large_list])
+def test_scalars_in_lists_of_one_are_scalars(
+    v21: Path, v30: Path, tmp_path: Path, list_of: Callable[[pa.DataType], pa.DataType]
+) -> None:
     """Some writers store features of shape [1] so; vectors may be lists of any length."""
     root = shutil.copytree(v21, tmp_path / "lists")
     wrapped = lambda cells: [[cell] for cell in cells]  # noqa: E731 - short
-    replaced("is_open", wrapped, pa.list_(pa.bool_()))(root)
+    replaced("is_open", wrapped, list_of(pa.bool_()))(root)
     replaced("adv_ind", wrapped, pa.list_(pa.large_string(), 1))(root)
-    replaced("action", list, pa.list_(pa.float32()))(root)
+    replaced("action", list, list_of(pa.float32()))(root)
 
     import_v21(root, tmp_path / "ours")
 
@@ -232,7 +237,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no dataset": (shutil.rmtree, "is no LeRobot dataset"),
     "no info": (lambda root: (root / "meta/info.json").unlink(), "is no LeRobot dataset"),
     "info is no JSON": (write_text("meta/info.json", "{"), "is no LeRobot dataset"),
-    "info is a list": (write_text("meta/info.json", "[]"), "is no object"),
+    "info is a list": (write_text("meta/info.json", "[]"), "holds a list, but must hold an object"),
     "v3.0": (info(codebase_version="v3.0"), "version 'v3.0', but v2.0 or v2.1 is needed"),
     "v1.6": (info(codebase_version="v1.6"), "version 'v1.6'"),
     "no fps": (info(fps=None), "fps in meta/info.json of .* is None"),
@@ -241,16 +246,39 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "zero episodes": (info(total_episodes=0), "total_episodes .* is 0"),
     "chunks of 0": (info(chunks_size=0), "chunks_size .* is 0"),
     "features are a list": (info(features=[]), "features in meta/info.json"),
-    "no shape": (feature("action", shape=None), "features in meta/info.json"),
-    "no dtype": (feature("action", dtype=None), "features in meta/info.json"),
+    "no shape": (feature("action", shape=None), "feature action in meta/info.json"),
+    "no dtype": (feature("action", dtype=None), "feature action in meta/info.json"),
     "image in parquet": (feature("action", dtype="image"), "feature action .* dtype image"),
     "matrix": (feature("action", shape=[1, 3]), r"feature action .* shape \[1, 3\]"),
-    "data path outside": (info(data_path="../{episode_index}"), "outside of the dataset"),
-    "video path outside": (info(video_path="/{video_key}"), "outside of the dataset"),
-    "path with code": (info(data_path="{episode_index.real.x}"), "cannot be filled in"),
-    "path is a number": (info(data_path=3), "data_path in meta/info.json of .* is no text"),
+    "data path outside": (
+        info(data_path="../{episode_index}"),
+        "data_path .* leads out of the dataset",
+    ),
+    "video path outside": (
+        info(video_path="/{video_key}"),
+        "video_path .* leads out of the dataset",
+    ),
+    "path with code": (info(data_path="{episode_index.real.x}"), "data_path .* unknown part"),
+    "robot is a list": (info(robot_type=["a"]), "robot_type in meta/info.json"),
+    "size of half a number": (feature("action", shape=[3.0]), r"feature action .* shape \[3.0\]"),
+    "path in a feature name": (
+        edit_json("info.json", lambda row: row["features"].update({"../x": {}})),
+        r"a feature in meta/info.json of .* is '\.\./x'",
+    ),
+    "path is a number": (
+        info(data_path=3),
+        "data_path in meta/info.json of .* is 3, which is no text",
+    ),
     "no tasks": (lambda root: (root / "meta/tasks.jsonl").unlink(), "tasks.jsonl cannot be read"),
     "task is a number": (edit_json("tasks.jsonl", lambda row: row.update(task=3)), "text of its"),
+    "half a character": (
+        edit_json("tasks.jsonl", lambda row: row.update(task="\ud800")),
+        "tasks.jsonl cannot be read, line 1: .* surrogates not allowed",
+    ),
+    "task_index is a list": (
+        edit_json("tasks.jsonl", lambda row: row.update(task_index=[0])),
+        "0 lines with task_index 0",
+    ),
     "task twice": (edit_json("tasks.jsonl", lambda row: row.update(task="lift")), "text of its"),
     "a gap in tasks": (drop_lines("tasks.jsonl", slice(1, 2)), "0 lines with task_index 0"),
     "no episodes": (
@@ -267,6 +295,14 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
         "3 lines with episode_index 0",
     ),
     "half a line": (write_text("meta/episodes.jsonl", '{"episode_index": 0, "len'), "line 1: "),
+    "nested too deeply": (
+        write_text("meta/episodes.jsonl", "[" * 100_000 + "]" * 100_000),
+        "episodes.jsonl cannot be read, line 1: ",
+    ),
+    "round beyond int64": (
+        edit_json("episodes.jsonl", lambda row: row.update(round=10**30)),
+        "and round 1000",
+    ),
     "line is a number": (write_text("meta/episodes.jsonl", "7"), "line 1: "),
     "binary": (
         lambda root: (root / "meta/episodes.jsonl").write_bytes(b"\xff\xfe\x00"),
@@ -341,6 +377,39 @@ def test_a_malformed_dataset_is_refused(v21: Path, tmp_path: Path, name: str) ->
         import_v21(root, tmp_path / "ours")
     assert str(raised.value).rstrip().endswith(".")
     assert not (tmp_path / "ours").exists()
+
+
+def test_a_feature_name_leads_nowhere(v21: Path, tmp_path: Path) -> None:
+    """Also where the source's own paths do not contain it."""
+    root = shutil.copytree(v21, tmp_path / "source")
+
+    def rename(described: dict[str, Any]) -> None:
+        described["features"]["../../../escaped"] = described["features"].pop(CAMERAS[0])
+        described["video_path"] = described["video_path"].replace("{video_key}", CAMERAS[0])
+
+    edit_json("info.json", rename)(root)
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(DataError, match=r"'\.\./\.\./\.\./escaped', but must be a plain name"):
+        import_v21(root, tmp_path / "ours")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_dropped_is_not_looked_at(v21: Path, tmp_path: Path) -> None:
+    """A column that v3.0 cannot hold, one that is broken, and a camera without its files."""
+    root = shutil.copytree(v21, tmp_path / "source")
+    feature("force", dtype="image", shape=[2, 2, 3])(root)
+    edit_rows(lambda table: table.drop_columns(["is_open"]))(root)
+    (root / VIDEO).unlink()
+
+    import_v21(root, tmp_path / "ours", drop=("force", "is_open", CAMERAS[0]))
+
+    ours = read_meta(tmp_path / "ours")
+    assert ours.cameras == CAMERAS[1:]
+    assert not {"force", "is_open"} & set(ours.features)
+    for name in ("no such column", "index"):
+        with pytest.raises(ConfigError, match=f"drop names '{name}', but"):
+            import_v21(v21, tmp_path / "other", drop=(name,))
 
 
 def test_what_exists_is_not_overwritten(v21: Path, tmp_path: Path) -> None:

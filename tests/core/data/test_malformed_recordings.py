@@ -94,6 +94,12 @@ RECORDING_CASES = [
     Case("times-fast", times(np.arange(5) * 1e-300), "timestamps.npy says .* more than 1000"),
     Case("times-slow", times(TIMES[0] + np.arange(5)), "recorded at 1.00 frames per second"),
     Case("times-long", times(np.arange(9.0) / 10), "has 5 of 9 rows"),
+    Case(
+        "times-jump",
+        times([*TIMES[:3], *TIMES[3:] + 600]),
+        r"jumps by 600.1 s between rows 2 and 3.*\(1 of 4 steps do\)",
+    ),
+    Case("times-from-1970", times([*TIMES[:4] - TIMES[0], TIMES[4]]), r"jumps by 1\.7e\+09 s"),
     Case("states-cut", cut(bad("left_states.npz"), 0.5), "left_states.npz cannot be read"),
     Case("states-flipped", flip(bad("left_states.npz"), 0.08), "left_states.npz"),
     Case("states-text", write(bad("left_states.npz"), b"joints"), "left_states.npz cannot be read"),
@@ -179,6 +185,36 @@ RECORDING_CASES = [
         "camera-times-nan",
         array(bad("head_camera_timestamps.npy"), np.full(5, np.nan)),
         "head_camera_timestamps.npy holds a time that is not finite",
+    ),
+    Case(
+        "camera-times-late",
+        array(bad("head_camera_timestamps.npy"), TIMES + 3600),
+        "head_camera.mp4 are 3600 to 3600 s after the first tick.*no moment in common",
+    ),
+    Case(
+        "camera-times-from-1970",
+        array(bad("head_camera_timestamps.npy"), TIMES - TIMES[0]),
+        "no moment in common",
+    ),
+    Case(
+        "corrections-giant",
+        array(bad("correction_index.npy"), np.array([0, 0, 1, 2**40, 2**40])),
+        "correction_index.npy is 1099511627776 in row 3",
+    ),
+    Case(
+        "corrections-unsigned",
+        array(bad("correction_index.npy"), np.array([0, 0, 0, 0, 2**63], dtype=np.uint64)),
+        "correction_index.npy is 9223372036854775808 in row 4",
+    ),
+    Case(
+        "corrections-negative",
+        array(bad("correction_index.npy"), np.array([-5, 0, 0, 1, 1])),
+        "correction_index.npy is -5 in row 0",
+    ),
+    Case(
+        "corrections-falling",
+        array(bad("correction_index.npy"), np.array([0, 1, 2, 1, 1])),
+        r"correction_index.npy is 1 in row 3.*\(1 of 5 rows do not\)",
     ),
     Case(
         "environment-short",

@@ -12,8 +12,10 @@ from recap_core.data.resample import (
     interpolate,
     measured_fps,
     needs_resampling,
+    plausible_fps,
     time_grid,
 )
+from recap_core.errors import EpisodeError
 
 TIMES = 1_700_000_000 + np.arange(11) / 10
 
@@ -52,6 +54,15 @@ def test_linear_dimensions_and_held_ones() -> None:
 
     np.testing.assert_allclose(result[:, 0], [0, 0.5, 1.5, 2])
     np.testing.assert_allclose(result[:, 1], [0, 0, 1, 2])
+
+
+def test_a_gap_of_ten_seconds_is_the_longest() -> None:
+    """What a robot did in a longer one is unknown, at any rate."""
+    times = TIMES + np.where(np.arange(11) > 4, 9.8, 0)
+
+    assert plausible_fps(times, episode="one") == pytest.approx(10 / 10.8)
+    with pytest.raises(EpisodeError, match=r"one: .* jumps by 10\.1 s between rows 4 and 5"):
+        plausible_fps(times + np.where(np.arange(11) > 4, 0.2, 0), episode="one")
 
 
 def test_the_last_sample_at_or_before() -> None:

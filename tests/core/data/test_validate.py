@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from recap_core.config.validation import ValidateConfig
+from recap_core.data.checks.episode import Episode
 from recap_core.data.checks.finding import Finding
+from recap_core.data.checks.motion import MotionCheck
 from recap_core.data.checks.prompts import check_prompts
+from recap_core.data.columns import STATE
 from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import (
     SyntheticEpisode,
@@ -276,6 +279,18 @@ def test_a_camera_of_another_clock(tmp_path: Path) -> None:
 
     (finding,) = [f for f in validate(root) if f.check == "rate"]
     assert finding.severity == "error"
+
+
+def test_a_state_of_one_dimension_may_jump_too() -> None:
+    """It is read as a column of numbers; one reading is far off."""
+    values = np.arange(60, dtype=np.float32) / 100
+    values[20] = 9
+    check = MotionCheck(ValidateConfig(), {})
+
+    assert not list(check.look(Episode("one", 0, {STATE: values}, success=True)))
+    assert found(list(check.finish()), "jumps") == [
+        "observation.state[0], one, frame 20: a step of 8.81; most are below 0.01"
+    ]
 
 
 def test_the_same_finding_everywhere_is_one_line(rollouts: Path, tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Existing datasets in the store."""
 
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recap_core.config.import_dataset import ImportConfig
 from recap_core.data.export_v21 import export_v21
 from recap_core.data.frames import read_frames
+from recap_core.data.import_record import read_import_record
 from recap_core.data.synthetic import SyntheticRobot, write_synthetic_dataset
-from recap_core.errors import DataError
+from recap_core.errors import ConfigError, DataError
 from recap_core.lineage.files import walk
 from recap_core.lineage.store import Store
 from recap_core.progress import Bar
@@ -110,6 +113,34 @@ def test_a_v21_dataset_is_brought_up_first(outside: Path, tmp_path: Path) -> Non
     for name, feature in before.meta.features.items():
         if feature["dtype"] != "video":
             np.testing.assert_array_equal(after.column(name), before.column(name))
+
+
+def test_what_a_v21_dataset_drops(outside: Path, tmp_path: Path) -> None:
+    """Images in parquet are left out; an outcome is read first and left out then."""
+    root, images = tmp_path / "v21", "observation.images.extra"
+    export_v21(outside, root)
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"][images] = {"dtype": "image", "shape": [2, 2, 3]}
+    info["features"]["success"] = {"dtype": "bool", "shape": [1]}
+    path.write_text(json.dumps(info))
+    for file in root.rglob("*.parquet"):
+        table = pq.read_table(file)
+        success = pa.array([table["reward"][-1].as_py() == 1] * table.num_rows)
+        pq.write_table(table.append_column("success", success), file)
+    store = Store(tmp_path / "home")
+
+    config = ImportConfig(drop=(images, "success"))
+    dataset = import_dataset(root, config, name="rollouts", store=store)
+
+    assert set(read_frames(store.path(dataset)).meta.features) == set(
+        read_frames(outside).meta.features
+    )
+    record = read_import_record(store.path(dataset))
+    assert record.made_from["outcome"] == "success true at any frame"
+    for wrong, message in (("nothing", "drop names 'nothing'"), ("adv_ind", "cannot be dropped")):
+        with pytest.raises(ConfigError, match=message):
+            import_dataset(root, ImportConfig(drop=(images, wrong)), name="no", store=store)
 
 
 class _Intruder:

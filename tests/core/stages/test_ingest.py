@@ -16,6 +16,7 @@ from recap_core.lineage.artifacts import Recording
 from recap_core.lineage.store import Store
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.ingest import describe_session, ingest_recording
+from tests.core.data.permissions import bound_by_permissions
 
 ROBOT = SyntheticRobot(cameras=("head_camera",))
 EPISODES = [
@@ -168,3 +169,14 @@ def test_a_directory_without_episodes_is_refused(tmp_path: Path, store: Store) -
     """Also one that is an episode itself."""
     with pytest.raises(DataError, match=r"holds no finished episode.*directory of the session"):
         ingest(tmp_path, store)
+
+
+def test_a_file_that_may_not_be_read_is_one_error(session: Path, store: Store) -> None:
+    """The session is named with the file, and nothing is published."""
+    hidden = next(session.iterdir()) / "left_states.npz"
+    hidden.chmod(0)
+
+    with bound_by_permissions(), pytest.raises(DataError, match=f"{hidden}.*permissions"):
+        ingest(session, store)
+
+    assert not list(store.artifacts())

@@ -13,6 +13,8 @@ from recap_core.data.shards import Shard
 from recap_core.models.tokenizer import PromptTokenizer
 from recap_core.training.policy_batches import PolicyBatches
 from recap_core.training.policy_loss import PROMPT_CLASSES
+from recap_core.transforms.normalize import FeatureStats, NormStats
+from recap_core.transforms.policy_transform import PolicyTransform
 from tests.core.training import robot
 
 NEGATIVE, NONE, POSITIVE, DROPPED = range(4)
@@ -77,6 +79,31 @@ def test_a_batch_by_hand(table: FrameTable) -> None:
             action = table.column("action")[min(frame + h, end)]
             np.testing.assert_allclose(batch.actions[i, h, :4], (action - 0.5) / 2, atol=1e-5)
     assert np.all(np.asarray(batch.actions)[:, :, 4] == 0)
+
+
+def test_an_action_of_one_dimension(table: FrameTable) -> None:
+    """A column of numbers is a vector of one: the label of a frame and of the two after it."""
+    config = _config()
+    embodiment = robot.EMBODIMENT.model_copy(
+        update={"state": ("value_label",), "action": "reward_label"}
+    )
+    policy = config.policy.model_copy(update={"embodiment": embodiment})
+    unit = FeatureStats(mean=np.zeros(1), std=np.ones(1))
+    transform = PolicyTransform(
+        policy,
+        NormStats({"state": unit, "actions": unit}),
+        PromptTokenizer(policy.prompt, policy.model.max_token_len, policy.model.state_input),
+        state_dim=1,
+        action_dim=1,
+    )
+    batches = PolicyBatches(table, transform, config.model_copy(update={"policy": policy}))
+
+    actions, frames = np.asarray(batches(5).actions), batches.frames(5)
+
+    ends = table.episode_ends[table.episode_index[frames]] - 1
+    wanted = np.minimum(frames[:, None] + np.arange(robot.HORIZON), ends[:, None])
+    np.testing.assert_allclose(actions[..., 0], table.column("reward_label")[wanted], atol=1e-5)
+    assert not actions[..., 1:].any()
 
 
 def test_a_batch_depends_on_seed_and_step_alone(table: FrameTable) -> None:
