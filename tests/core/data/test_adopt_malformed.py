@@ -171,7 +171,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "fps of another dataset": (
         {"info": change(("fps",), 20)},
         {},
-        r"its observation.images.top runs from 0 s to 0.5 s at 20 fps",
+        r"observation.images.top/to_timestamp of episode 0 .* is 0.5, but must be .* at 20 fps",
     ),
     "broken fps": ({"info": change(("fps",), 29.97)}, {}, r"fps .* is 29.97, but must be a whole"),
     "fps of text": ({"info": change(("fps",), "ten")}, {}, r"fps .* is 'ten', but must be"),
