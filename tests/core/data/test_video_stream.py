@@ -55,7 +55,7 @@ def in_one_file(dataset: Path, target: Path, *, gop: int, max_b_frames: int) -> 
         container.mux(stream.encode())
     (table_path,) = (target / "meta" / "episodes").glob("*/*.parquet")
     table = pq.read_table(table_path)
-    for name, value in (("file_index", 0), ("from_timestamp", 1.2)):
+    for name, value in (("file_index", 0), ("from_timestamp", 1.2), ("to_timestamp", 2.7)):
         column = f"videos/{CAMERA}/{name}"
         values = table.column(column).to_pylist()
         position = table.column_names.index(column)
