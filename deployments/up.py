@@ -14,6 +14,8 @@ from flows.loop import recap_loop
 from flows.stage3 import stage3
 from recap_core.config.flows import ProjectConfig
 
+TOLD_AGAIN_AFTER_S = 15.0
+
 
 class _Runner(Runner):
     """A runner that ends in the same orderly way on SIGTERM as on Ctrl-C."""
@@ -32,7 +34,26 @@ def serve_all(project: ProjectConfig) -> None:
     runner = _Runner(name="recap", limit=1)
     for deployment in deployments(project):
         runner.add_deployment(deployment)
-    asyncio.run(runner.start())
+    asyncio.run(_serve(runner))
+
+
+async def _serve(runner: Runner) -> None:
+    """Serve until Ctrl-C, then let the runner end in order.
+
+    Prefect's runner may lose a cancellation that reaches it while a run has just ended, and would
+    then serve for ever. So it is told again.
+    """
+    interrupted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
+    serving = asyncio.ensure_future(runner.start())
+    waiting = asyncio.ensure_future(interrupted.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    while not serving.done():
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=TOLD_AGAIN_AFTER_S)
+    if not serving.cancelled():
+        serving.result()
 
 
 def deployments(project: ProjectConfig) -> list[RunnerDeployment]:
