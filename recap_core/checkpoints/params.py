@@ -1,6 +1,6 @@
 """Model parameters in openpi's layout: a ``params`` directory whose one top key is ``params``."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from recap_core.checkpoints.architecture import explain_mismatch
-from recap_core.checkpoints.files import Target, read_structure, read_tree, write_tree
+from recap_core.checkpoints.files import AS_STORED, Target, read_structure, read_tree, write_tree
 from recap_core.checkpoints.trees import Tree, compare_trees, flatten, unflatten
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
+from recap_core.progress import Bar, Progress, Silent
 
 _TOP = "params"
 NNX_LEAF = "value"
@@ -124,7 +125,7 @@ def check_finite(leaves: Iterable[tuple[str, Any]], *, where: str) -> None:
         )
 
 
-def check_stored_finite(path: Path) -> int:
+def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
     """Check the parameters in ``path`` one leaf at a time; returns how many numbers there are.
 
     Raises:
@@ -132,12 +133,26 @@ def check_stored_finite(path: Path) -> int:
     """
     stored = _stored(path)
 
-    def leaves() -> Iterable[tuple[str, Any]]:
-        for name, (file_name, _) in stored.items():
-            yield name, flatten(read_tree(path, {file_name: Target()}))[file_name]
+    def leaves(bar: Bar) -> Generator[tuple[str, Any]]:
+        for done, (name, (file_name, _)) in enumerate(stored.items()):
+            bar.update(done)
+            yield name, flatten(read_tree(path, {file_name: AS_STORED}))[file_name]
 
-    check_finite(leaves(), where=f"the parameters in {path}")
+    with (progress or Silent()).bar("check parameters", len(stored)) as bar:
+        check_finite(leaves(bar), where=f"the parameters in {path}")
     return sum(leaf.size for _, leaf in stored.values())
+
+
+def check_fits(path: Path, like: Tree) -> None:
+    """Raise CheckpointError unless ``path`` holds exactly the leaves of ``like``; no array is read.
+
+    The message names paths and counts, both models, and what to do.
+    """
+    found = read_shapes(path)
+    report = compare_trees(like, found)
+    if not report.is_match:
+        reason = explain_mismatch(like, found, report)
+        raise CheckpointError(f"{path} does not fit the model: {reason}")
 
 
 def cast_floats(params: Tree, dtype: DTypeLike) -> Params:
