@@ -136,6 +136,21 @@ def actions(model: PolicyModelConfig, params: Params) -> np.ndarray:
     )
 
 
+def loss(
+    model: PolicyModelConfig, params: Params, actions: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """Squared error of the velocity for :func:`inputs` and :func:`noise`."""
+    return np.asarray(
+        jax.jit(
+            lambda params, inputs, actions, noise, time: (
+                Policy(model)
+                .flow_loss(params, KEY, inputs, actions, noise=noise, time=time)
+                .squared_error
+            )
+        )(params, inputs(model), actions, noise(model), time)
+    )
+
+
 def assert_equal(found: Params, expected: Params) -> None:
     """Same leaves, dtypes and bits."""
     have, want = flatten(found), flatten(expected)
