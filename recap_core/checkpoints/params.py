@@ -1,6 +1,6 @@
 """Model parameters in openpi's layout: a ``params`` directory whose one top key is ``params``."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ NNX_LEAF = "value"
 """Last part of every path in what openpi's training writes."""
 _BLOCK = 1 << 24
 """Numbers that are checked at once."""
+_BATCH_BYTES = 1 << 30
 
 type Shardings = jax.sharding.Sharding | Tree
 """One sharding for all leaves, or a tree of shardings with the structure of the parameters."""
@@ -126,7 +127,7 @@ def check_finite(leaves: Iterable[tuple[str, Any]], *, where: str) -> None:
 
 
 def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
-    """Check the parameters in ``path`` one leaf at a time; returns how many numbers there are.
+    """Check the parameters in ``path`` a few at a time; returns how many numbers there are.
 
     Raises:
         CheckpointError: If one is NaN or infinite, or a leaf cannot be read.
@@ -134,13 +135,32 @@ def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
     stored = _stored(path)
 
     def leaves(bar: Bar) -> Generator[tuple[str, Any]]:
-        for done, (name, (file_name, _)) in enumerate(stored.items()):
+        done = 0
+        for names in _batches({name: leaf for name, (_, leaf) in stored.items()}):
+            read = flatten(read_tree(path, {stored[name][0]: AS_STORED for name in names}))
+            for name in names:
+                yield name, read[stored[name][0]]
+            done += len(names)
             bar.update(done)
-            yield name, flatten(read_tree(path, {file_name: AS_STORED}))[file_name]
 
     with (progress or Silent()).bar("check parameters", len(stored)) as bar:
         check_finite(leaves(bar), where=f"the parameters in {path}")
     return sum(leaf.size for _, leaf in stored.values())
+
+
+def _batches(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> Generator[list[str]]:
+    """Leaves in their order, in groups of at most 1 GiB, or of one."""
+    group: list[str] = []
+    num_bytes = 0
+    for name, leaf in leaves.items():
+        size = leaf.size * leaf.dtype.itemsize
+        if group and num_bytes + size > _BATCH_BYTES:
+            yield group
+            group, num_bytes = [], 0
+        group.append(name)
+        num_bytes += size
+    if group:
+        yield group
 
 
 def check_fits(path: Path, like: Tree) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.core.checkpoints import tiny
@@ -92,9 +93,13 @@ def build(seed: int) -> "modeling_pi05.PI05Policy":
 def arguments() -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """``tiny.inputs()`` as lerobot takes them: images channels first, in token order."""
     inputs = tiny.inputs()
-    images = [torch.from_numpy(inputs.images[v].transpose(0, 3, 1, 2)) for v in tiny.FULL.views]
-    masks = [torch.from_numpy(inputs.image_masks[view]) for view in tiny.FULL.views]
-    return images, masks, torch.from_numpy(inputs.tokens), torch.from_numpy(inputs.token_mask)
+
+    def tensor(array: Any) -> torch.Tensor:  # noqa: ANN401 - a JAX array
+        return torch.from_numpy(np.array(array))
+
+    images = [tensor(inputs.images[view]).permute(0, 3, 1, 2) for view in tiny.FULL.views]
+    masks = [tensor(inputs.image_masks[view]) for view in tiny.FULL.views]
+    return images, masks, tensor(inputs.tokens).long(), tensor(inputs.token_mask)
 
 
 def loss(policy: "modeling_pi05.PI05Policy", actions: Any, noise: Any, time: Any) -> Any:  # noqa: ANN401

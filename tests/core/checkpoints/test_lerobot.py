@@ -272,10 +272,8 @@ def pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any
     write_lerobot_settings(tmp_path, policy, tiny.norm_stats(), dtype="float32")
     assert read_lerobot_norm_stats(tmp_path) is not None
     load = PolicyProcessorPipeline.from_pretrained
-    return tuple(
-        load(tmp_path, config_filename=f"policy_{name}.json")
-        for name in ("preprocessor", "postprocessor")
-    )
+    before = load(tmp_path, config_filename="policy_preprocessor.json")
+    return before, load(tmp_path, config_filename="policy_postprocessor.json")
 
 
 def test_lerobots_pipelines_normalise_as_we_do(pipelines: tuple[Any, Any], tmp_path: Path) -> None:

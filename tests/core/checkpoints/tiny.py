@@ -109,13 +109,14 @@ def inputs(model: PolicyModelConfig = FULL, seed: int = 1) -> PolicyInputs:
     side = (2, model.image_px, model.image_px, 3)
     images = {view: rng.uniform(-1, 1, side).astype(np.float32) for view in model.views}
     masks = {view: np.array([True, view != "right_wrist_0_rgb"]) for view in model.views}
+    tokens = rng.integers(0, model.vocab_size, (2, model.max_token_len))
     lengths = np.array([[model.max_token_len], [model.max_token_len // 2]])
     return PolicyInputs(
-        images=images,
-        image_masks=masks,
-        state=np.zeros((2, model.action_dim), np.float32),
-        tokens=rng.integers(0, model.vocab_size, (2, model.max_token_len)),
-        token_mask=np.arange(model.max_token_len) < lengths,
+        images={view: jnp.asarray(image) for view, image in images.items()},
+        image_masks={view: jnp.asarray(mask) for view, mask in masks.items()},
+        state=jnp.zeros((2, model.action_dim)),
+        tokens=jnp.asarray(tokens),
+        token_mask=jnp.asarray(np.arange(model.max_token_len) < lengths),
     )
 
 
