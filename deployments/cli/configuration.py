@@ -1,4 +1,4 @@
-"""From a preset, a file and overrides to the settings of a run."""
+"""From a preset, a file and overrides to the settings of a run or of one stage."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recap_core.config.flows import ProjectConfig
+from recap_core.config.base import Config
 from recap_core.errors import ConfigError
 
 
-def load_project(
-    preset: ProjectConfig, *, file: Path | None, overrides: Sequence[str]
-) -> ProjectConfig:
+def load_settings[C: Config](preset: C, *, file: Path | None, overrides: Sequence[str]) -> C:
     """``preset``, with the settings of ``file`` laid over it, and the overrides over that.
 
     Raises:
@@ -27,9 +25,9 @@ def load_project(
     for override in overrides:
         _lay_over(settings, _parse(override))
     try:
-        return ProjectConfig.model_validate(settings)
+        return type(preset).model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(explain(error, ProjectConfig)) from None
+        raise ConfigError(explain(error, type(preset))) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -61,7 +61,7 @@ def read_policy(directory: Path) -> PolicyFiles:
 
 def write_norm_stats(directory: Path, asset_id: str, norm_stats: NormStats) -> None:
     """Write ``assets/<asset_id>/norm_stats.json``, as openpi does."""
-    path = _norm_stats_path(directory, asset_id)
+    path = norm_stats_path(directory, asset_id)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(norm_stats.to_json_dict(), indent=2))
 
@@ -72,7 +72,7 @@ def read_norm_stats(directory: Path, asset_id: str) -> NormStats:
     Raises:
         CheckpointError: If there is none; names the assets that there are.
     """
-    path = _norm_stats_path(directory, asset_id)
+    path = norm_stats_path(directory, asset_id)
     if not path.is_file():
         found = sorted(p.parent.name for p in directory.glob("assets/**/norm_stats.json"))
         raise CheckpointError(
@@ -93,5 +93,6 @@ def read_text(path: Path) -> str:
     return path.read_text()
 
 
-def _norm_stats_path(directory: Path, asset_id: str) -> Path:
+def norm_stats_path(directory: Path, asset_id: str) -> Path:
+    """Where a policy's directory keeps the norm stats of an asset."""
     return directory / "assets" / asset_id / "norm_stats.json"

@@ -9,13 +9,23 @@ from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
 from recap_core.config.labels import LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
-from recap_core.config.robot import SimRobotConfig
+from recap_core.config.robot import SimRobotConfig, SupervisorConfig
 from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY, TINY_VALUE, VALUE_670M
 from recap_core.config.stages import HealthConfig, TrainPolicyConfig, TrainValueConfig
-from recap_core.config.training import OptimizerConfig, SamplingConfig, TrainConfig, TrainRuntime
+from recap_core.config.training import (
+    AugmentConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    TrainConfig,
+    TrainRuntime,
+)
 from recap_core.config.value import ValueConfig, ValueModelConfig
 
+type FullSizePreset = Literal["single_gpu", "paper"]
 type SizePreset = Literal["tiny", "single_gpu", "paper"]
+
+PRETRAINED_POLICY = "pretrained/pi05/base"
+"""Ref under which projects of full size look for pi0.5's base checkpoint."""
 
 REFERENCE_LABELS = LabelConfig(
     positive_share=0.3,
@@ -156,6 +166,73 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
             collect=CollectRuntime(num_robots=30),
             train=TrainRuntime(log_interval=25, save_interval=250),
         ),
+    )
+
+
+def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
+    """The simulated robot with models of full size that look through three cameras.
+
+    The same stages as the demo, on an accelerator: pi0.5 from its base checkpoint (with LoRA on
+    ``single_gpu``), and the 670 M value model. The robot runs at gym-aloha's own 50 Hz.
+
+    Args:
+        preset: ``single_gpu`` (24 GB, LoRA) or ``paper`` (all weights).
+        seed: Of demonstrations, rollouts and training.
+    """
+    robot = SimRobotConfig(fps=50, image_px=224)
+    # The demo's reaction times, at five times its rate.
+    supervisor = SupervisorConfig(stall_frames=50, grace_frames=40, takeover_frames=40)
+    limit = 400
+    collect = CollectConfig(
+        robot=robot, supervisor=supervisor, seed=seed, max_episode_frames=limit, execute_frames=10
+    )
+    evaluation = EvaluationConfig(
+        num_episodes=50, robot=robot, max_episode_frames=limit, execute_frames=10
+    )
+    policy = _on_the_simulator(policy_config(preset))
+    train = _full_training(preset, seed)
+    finetune = TrainPolicyConfig(policy=policy, train=train)
+    return ProjectConfig(
+        project=preset.replace("_", "-"),
+        bootstrap=BootstrapConfig(
+            demonstrations=collect.model_copy(update={"mode": "demonstration", "num_episodes": 50}),
+            norm_stats=NormStatsConfig(
+                embodiment=policy.embodiment, action_horizon=policy.model.action_horizon
+            ),
+            start=PRETRAINED_POLICY,
+            sft=finetune.model_copy(update={"condition": "positive", "new_norm_stats": True}),
+            evaluation=evaluation,
+        ),
+        iteration=IterationConfig(
+            collect=collect.model_copy(update={"round_index": 1, "num_episodes": 100}),
+            value=TrainValueConfig(
+                value=_on_the_simulator(value_config(preset)),
+                train=train.model_copy(update={"batch_size": 32, "ema_decay": 0.99}),
+            ),
+            label=PAPER_FINETUNE_LABELS,
+            finetune=finetune,
+            stage3=finetune,
+            evaluation=evaluation,
+        ),
+        runtime=Runtime(collect=CollectRuntime(num_robots=10)),
+    )
+
+
+def _on_the_simulator[C: (PolicyConfig, ValueConfig)](config: C) -> C:
+    """Two simulated arms have YAM's layout; only their norm stats are their own."""
+    embodiment = config.embodiment.model_copy(update={"asset_id": SIM_EMBODIMENT.asset_id})
+    return config.model_copy(update={"embodiment": embodiment})
+
+
+def _full_training(preset: FullSizePreset, seed: int) -> TrainConfig:
+    """The reference's 5,000 steps under openpi's schedule (SPEC §5.4, §7)."""
+    is_lora = preset == "single_gpu"
+    return TrainConfig(
+        num_steps=5000,
+        batch_size=4 if is_lora else 64,
+        seed=seed,
+        ema_decay=None if is_lora else 0.99,
+        augment=AugmentConfig(),
     )
 
 
