@@ -9,7 +9,7 @@ from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
 from recap_core.config.labels import LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
-from recap_core.config.robot import SimRobotConfig, SupervisorConfig
+from recap_core.config.robot import SimRobotConfig
 from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY, TINY_VALUE, VALUE_670M
 from recap_core.config.stages import HealthConfig, TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import (
@@ -173,23 +173,16 @@ def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
     """The simulated robot with models of full size that look through three cameras.
 
     The same stages as the demo, on an accelerator: pi0.5 from its base checkpoint (with LoRA on
-    ``single_gpu``), and the 670 M value model. The robot runs at gym-aloha's own 50 Hz.
+    ``single_gpu``), and the 670 M value model. A chunk of 10 actions is one second.
 
     Args:
         preset: ``single_gpu`` (24 GB, LoRA) or ``paper`` (all weights).
         seed: Of demonstrations, rollouts and training.
     """
-    robot = SimRobotConfig(fps=50, image_px=224)
-    # The demo's reaction times, at five times its rate.
-    supervisor = SupervisorConfig(stall_frames=50, grace_frames=40, takeover_frames=40)
-    limit = 400
-    collect = CollectConfig(
-        robot=robot, supervisor=supervisor, seed=seed, max_episode_frames=limit, execute_frames=10
-    )
-    evaluation = EvaluationConfig(
-        num_episodes=50, robot=robot, max_episode_frames=limit, execute_frames=10
-    )
-    policy = _on_the_simulator(policy_config(preset))
+    robot = SimRobotConfig(image_px=224)
+    collect = CollectConfig(robot=robot, seed=seed, execute_frames=5)
+    evaluation = EvaluationConfig(num_episodes=50, robot=robot, execute_frames=5)
+    policy = _at_ten_hertz(_on_the_simulator(policy_config(preset)))
     train = _full_training(preset, seed)
     finetune = TrainPolicyConfig(policy=policy, train=train)
     return ProjectConfig(
@@ -208,8 +201,9 @@ def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
             value=TrainValueConfig(
                 value=_on_the_simulator(value_config(preset)),
                 train=train.model_copy(update={"batch_size": 32, "ema_decay": 0.99}),
+                targets=TargetConfig(rule="fixed_limit", limit_frames=collect.max_episode_frames),
             ),
-            label=PAPER_FINETUNE_LABELS,
+            label=sim_demo_labels(collect.max_episode_frames),
             finetune=finetune,
             stage3=finetune,
             evaluation=evaluation,
@@ -222,6 +216,11 @@ def _on_the_simulator[C: (PolicyConfig, ValueConfig)](config: C) -> C:
     """Two simulated arms have YAM's layout; only their norm stats are their own."""
     embodiment = config.embodiment.model_copy(update={"asset_id": SIM_EMBODIMENT.asset_id})
     return config.model_copy(update={"embodiment": embodiment})
+
+
+def _at_ten_hertz(config: PolicyConfig) -> PolicyConfig:
+    model = config.model.model_copy(update={"action_horizon": 10})
+    return config.model_copy(update={"model": model})
 
 
 def _full_training(preset: FullSizePreset, seed: int) -> TrainConfig:
