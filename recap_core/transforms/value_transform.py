@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recap_core.config.value import ValueConfig
+from recap_core.data.aloha_space import state_to_pi
 from recap_core.errors import ConfigError, DataError
 from recap_core.models.tokenizer import PromptTokenizer
 from recap_core.models.value_model import ValueInputs
@@ -85,7 +86,7 @@ class ValueTransform:
             std_floor=embodiment.std_floor,
             feature="state",
         )
-        normalized = normalizer.normalize(state)
+        normalized = normalizer.normalize(state_to_pi(state) if embodiment.adapt_to_pi else state)
         if embodiment.state_clip is not None:
             normalized = np.clip(normalized, -embodiment.state_clip, embodiment.state_clip)
         return pad_dims(normalized, model.state_dim)

@@ -45,6 +45,7 @@ class WireReader:
         self._cameras: dict[View, str] = {
             view: embodiment.views[view] for view in config.model.views if view in embodiment.views
         }
+        self._image_px = config.model.image_px
         self._needs_base = BASE_VIEW in self._cameras
         self._state_features = embodiment.state
         self._state_dim = embodiment.state_dim
@@ -88,7 +89,7 @@ class WireReader:
                 view = self._image_keys[key]
                 if view is not None and view in self._cameras:
                     _check_sent_once(view, key, pictures)
-                    observation[self._cameras[view]] = _picture(key, value)
+                    observation[self._cameras[view]] = self._picture(key, value)
             elif key in (PROMPT, ADV_IND):
                 if value is not None or key == PROMPT:
                     observation[key] = _text(key, value)
@@ -133,6 +134,16 @@ class WireReader:
                 "finite). Check the robot's sensors."
             )
         return array
+
+    def _picture(self, key: str, value: Any) -> Shaped[np.ndarray, "_ _ _"]:  # noqa: ANN401
+        picture = _picture(key, value)
+        height, width = picture.shape[:2] if picture.shape[-1] == 3 else picture.shape[1:]
+        if min(height, width) * self._image_px < max(height, width):
+            raise DataError(
+                f"{key} is {height} x {width} pixels: nothing is left of it when it is scaled to "
+                f"{self._image_px} x {self._image_px}. Check the camera."
+            )
+        return picture
 
     def _check_cameras(self, pictures: Mapping[str, str], unknown: list[str]) -> None:
         missing = [view for view in self._cameras if view not in pictures]

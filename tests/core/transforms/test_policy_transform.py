@@ -112,15 +112,17 @@ def test_missing_classes_are_fine_for_pi05() -> None:
     assert inputs.token_mask.any()
 
 
-def test_the_default_prompt_replaces_the_task_text() -> None:
-    """As in the reference, training and serving then see one text."""
+def test_the_default_prompt_is_for_training_and_for_observations_without_one() -> None:
+    """As in openpi: it replaces the task text in training, and a client's own prompt is read."""
     embodiment = DEMO.embodiment.model_copy(update={"default_prompt": "transfer cube"})
     fixed = make(DEMO.model_copy(update={"embodiment": embodiment}))
 
-    inputs = fixed.inputs(demo_observations(), ["go", "stop"], ["none", "none"])
-    expected = make().inputs(demo_observations(), ["transfer cube"] * 2, ["none", "none"])
+    served = fixed.inputs(demo_observations(), ["go", "stop"], ["none", "none"])
+    expected = make().inputs(demo_observations(), ["go", "stop"], ["none", "none"])
 
-    np.testing.assert_array_equal(inputs.tokens, expected.tokens)
+    assert fixed.training_prompts(["go", "stop"]) == ["transfer cube", "transfer cube"]
+    assert make().training_prompts(["go", "stop"]) == ["go", "stop"]
+    np.testing.assert_array_equal(served.tokens, expected.tokens)
 
 
 def test_state_text_is_the_normalised_unpadded_state() -> None:
