@@ -1,6 +1,6 @@
 """One training of a policy with everything around it: where it starts and what it learns from."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -53,3 +53,23 @@ class PolicySetup(Config):
             family = "pi0.6"
         is_lora = policy.model.vlm.lora is not None or policy.model.expert.lora is not None
         return f"{family} LoRA" if is_lora else family
+
+    def project_settings(self) -> dict[str, Any]:
+        """The part of a project's settings (``recap.yaml``) that the setup decides.
+
+        Complete, so that nothing of what it is laid over shows through. A policy that is only
+        served is no part of a project: its ``policy`` is returned.
+        """
+        train = self.train.model_dump(mode="json")
+        if self.stage == "serve":
+            return {"policy": train["policy"]}
+        norm_stats = {
+            "embodiment": train["policy"]["embodiment"],
+            "action_horizon": self.train.policy.model.action_horizon,
+        }
+        settings: dict[str, Any] = {"bootstrap": {"norm_stats": norm_stats}}
+        if self.stage == "sft":
+            settings["bootstrap"]["sft"] = train
+        else:
+            settings["iteration"] = {"stage3" if self.stage == "stage3" else "finetune": train}
+        return settings | {"runtime": {"train": self.runtime.model_dump(mode="json")}}

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.policy_setup import PolicySetup
 from recap_core.config.setups import OPENPI_SETUPS, REFERENCE_SETUPS
 from recap_core.errors import ConfigError
@@ -38,6 +39,7 @@ def policy_setup(
     dataset: str | None = None,
     task: str | None = None,
     asset_id: str | None = None,
+    embodiment: EmbodimentConfig | None = None,
 ) -> PolicySetup:
     """The setup of a name.
 
@@ -46,24 +48,27 @@ def policy_setup(
         dataset: Repository id instead of the reference's.
         task: Default prompt instead of the reference's.
         asset_id: Directory of the norm stats instead of the reference's.
+        embodiment: Another robot instead of the reference's; ``task`` and ``asset_id`` still count.
 
     Raises:
         ConfigError: If there is none (names the closest), or ``asset_id`` is no directory.
     """
     setup = _found(name)
-    embodiment = setup.train.policy.embodiment
-    robot = {"default_prompt": task, "asset_id": asset_id}
-    changed = {field: value for field, value in robot.items() if value is not None}
+    robot = embodiment or setup.train.policy.embodiment
+    given = {"default_prompt": task, "asset_id": asset_id}
+    changed = {field: value for field, value in given.items() if value is not None}
     try:
-        embodiment = type(embodiment).model_validate(embodiment.model_dump() | changed)
-    except ValidationError:
-        raise ConfigError(
-            f"asset_id {asset_id!r} names no directory inside a checkpoint's assets/; "
-            "write for instance 'trossen' or 'local/folding'"
-        ) from None
-    policy = setup.train.policy.model_copy(update={"embodiment": embodiment})
+        robot = EmbodimentConfig.model_validate(robot.model_dump() | changed)
+    except ValidationError as error:
+        rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"asset_id {asset_id!r} {rule}") from None
+    policy = setup.train.policy.model_copy(update={"embodiment": robot})
     train = setup.train.model_copy(update={"policy": policy})
-    return setup.model_copy(update={"train": train, "dataset": dataset or setup.dataset})
+    changes = {"train": train, "dataset": dataset or setup.dataset}
+    if embodiment is not None:
+        # Neither the reference's data nor the published norm stats are of this robot.
+        changes |= {"dataset": dataset, "norm_stats_of": None}
+    return setup.model_copy(update=changes)
 
 
 def _found(name: str) -> PolicySetup:
@@ -80,8 +85,9 @@ def _found(name: str) -> PolicySetup:
             f"{name!r} is a pi0-FAST policy, an architecture that is not part of this project. "
             "See what there is with: recap configs list"
         )
-    close = difflib.get_close_matches(plain, SETUPS, n=1, cutoff=0.0)
+    longer = [known for known in SETUPS if plain and known.startswith(plain)]
+    closest, *_ = longer or difflib.get_close_matches(plain, SETUPS, n=1, cutoff=0.0)
     raise ConfigError(
-        f"no policy setup is called {name!r}; the closest is {close[0]!r}. "
+        f"no policy setup is called {name!r}; the closest is {closest!r}. "
         "See all with: recap configs list"
     )

@@ -254,6 +254,17 @@ def test_parameters_replace_what_the_reference_hard_codes() -> None:
     assert own.train.policy.model == reference.train.policy.model
 
 
+def test_another_robot_takes_the_place_of_the_references() -> None:
+    """With its own columns and statistics; the dataset is then the user's to name."""
+    robot = EMBODIMENTS["libero"]
+
+    setup = policy_setup("pi06_yam_vial_30fps_lora", embodiment=robot, task="fold")
+
+    assert setup.train.policy.embodiment == robot.model_copy(update={"default_prompt": "fold"})
+    assert (setup.dataset, setup.norm_stats_of) == (None, None)
+    assert setup.train.train == policy_setup("pi06_yam_vial_30fps_lora").train.train
+
+
 def test_an_asset_id_leads_nowhere_else() -> None:
     """It becomes a directory."""
     with pytest.raises(ConfigError, match=r"asset_id '../elsewhere'.*directory"):
@@ -266,6 +277,7 @@ def test_an_asset_id_leads_nowhere_else() -> None:
         ("pi06_yam_vail_30fps", "closest is 'pi06_yam_vial_30fps'.*recap configs list"),
         ("pi06_yam_vial_30fps_lora_recap_infer", "closest is 'pi06_yam_vial_30fps_lora"),
         ("pi0_libero_recap_v2", "closest is 'pi0_libero'"),
+        ("pi06_yam", "closest is 'pi06_yam_vial_30fps'"),
         ("", "closest is"),
         ("pi0_fast_droid", "pi0-FAST"),
     ],
