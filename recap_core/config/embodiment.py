@@ -137,7 +137,8 @@ class EmbodimentConfig(Config):
 
     @model_validator(mode="after")
     def _delta_needs_plain_state(self) -> "EmbodimentConfig":
-        if self.delta_mask and "environment_state" in self.state[0]:
+        is_no_joint_state = "environment_state" in self.state[0] or self.state[0] == self.action
+        if self.delta_mask and is_no_joint_state:
             raise ValueError(
                 f"delta_mask needs observation.state (the joints) as the first state feature, got "
                 f"{self.state}"
