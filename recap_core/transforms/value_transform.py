@@ -72,7 +72,8 @@ class ValueTransform:
         model, embodiment = self._config.model, self._config.embodiment
         if model.state_input != "continuous" or self._norm_stats is None:
             return np.zeros((num_samples, model.state_dim), np.float32)
-        state = self._reader.state(observations)
+        # Trained on float32, whatever is stored; read the same way.
+        state = self._reader.state(observations).astype(np.float32, copy=False)
         if len(state) != num_samples or state.shape[1] > model.state_dim:
             raise DataError(
                 f"the state {list(embodiment.state)} has shape {state.shape}; expected "
