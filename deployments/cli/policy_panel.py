@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from deployments.cli import training_commands
+from deployments.cli.configs_commands import configs
 
 PANEL = "Policies"
 RELABELED = "demo/sim-aloha/round-1-relabeled"
@@ -21,3 +22,4 @@ def add_policy_commands(app: typer.Typer) -> None:
     demonstrations = "demo/sim-aloha/demonstrations"
     add("sft", training_commands.sft, f"{demonstrations} --start pretrained/pi05/base")
     add("finetune", training_commands.finetune, f"{RELABELED} --start demo/sim-aloha/start")
+    app.add_typer(configs, name="configs", rich_help_panel=PANEL)
