@@ -154,20 +154,20 @@ class _Request:
 def _train(request: _Request) -> None:
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
-    from deployments.cli.train_settings import train_settings
+    from deployments.cli.train_settings import check_one_policy, starting_policy, train_settings
     from recap_core.config.training import TrainRuntime
-    from recap_core.lineage.artifacts import AnyDataset, NormStats, PolicyCheckpoint
+    from recap_core.lineage.artifacts import AnyDataset, NormStats
     from recap_core.progress import Terminal
     from recap_core.stages.train_policy import train_policy
 
     store = open_store()
     dataset = artifact_of_kind(store, request.dataset, AnyDataset, wanted="a dataset")
-    start = None
-    if request.start is not None:
-        start = artifact_of_kind(store, request.start, PolicyCheckpoint, wanted="a policy")
+    preset = request.preset and request.preset.value
+    check_one_policy(request.config, preset)
+    start = starting_policy(request.start, request.config, store=store)
     config = train_settings(
         request.config,
-        request.preset and request.preset.value,
+        preset,
         request.overrides,
         store=store,
         start=start,

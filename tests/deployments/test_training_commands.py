@@ -10,7 +10,7 @@ from deployments.cli.main import app
 from recap_core.checkpoints.policy_checkpoint import read_policy
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
-from recap_core.errors import ConfigError, IncompatibleError, RecapError
+from recap_core.errors import IncompatibleError, RecapError
 from recap_core.lineage.artifacts import Dataset
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.norm_stats import compute_norm_stats
@@ -89,21 +89,22 @@ def test_norm_stats_of_another_robot_need_a_word(recap_home: Path) -> None:
     [
         ((), "nothing says which policy to train.*--config.*--preset.*--start"),
         (("--preset=tiny", "--config=pi06_yam_vial_30fps"), "both name a policy; choose one"),
-        (("--config=pi06_yam_vial_30fsp"), "did you mean"),
+        (("--config=pi06_yam_vial_30fsp",), "the closest is 'pi06_yam_vial_30fps'"),
+        (("--config=pi06_yam_vial_30fps_from_sft",), "starts from your SFT policy.*--start"),
+        (("--config=pi06_yam_vial_30fps",), "recap import-policy .*--ref pretrained/pi05/base"),
         (("--preset=tiny", "--set=train.num_step=3"), "'train.num_step'; did you mean 'num_steps'"),
         (("--preset=tiny", "--runtime=save=3"), "unknown setting 'save'"),
         (("--preset=tiny", "--start=nobody"), "nobody"),
     ],
 )
 def test_a_wrong_request_is_one_helpful_line(
-    recap_home: Path, arguments: tuple[str, ...] | str, message: str
+    recap_home: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     """Before anything is read or trained."""
     dataset = store_dataset(recap_home, "rollouts", 2)
-    given = (arguments,) if isinstance(arguments, str) else arguments
 
-    with pytest.raises((ConfigError, RecapError), match=message):
-        recap("finetune", dataset.id, *given)
+    with pytest.raises(RecapError, match=message):
+        recap("finetune", dataset.id, *arguments)
 
 
 def test_a_yaml_file_is_laid_over_the_preset(recap_home: Path, tmp_path: Path) -> None:
