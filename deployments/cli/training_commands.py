@@ -162,7 +162,7 @@ def _train(request: _Request) -> None:
 
     store = open_store()
     dataset = artifact_of_kind(store, request.dataset, AnyDataset, wanted="a dataset")
-    preset = request.preset and request.preset.value
+    preset = None if request.preset is None else request.preset.value
     check_one_policy(request.config, preset)
     start = starting_policy(request.start, request.config, store=store)
     config = train_settings(
