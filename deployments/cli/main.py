@@ -18,7 +18,7 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
-from deployments.cli.policy_commands import add_policy_commands
+from deployments.cli.policy_panel import add_policy_commands
 
 app = typer.Typer(
     name="recap",

@@ -7,7 +7,7 @@ import json as json_format
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,6 @@ from deployments.cli.options import JsonOption, NameOption
 
 if TYPE_CHECKING:
     from recap_core.config.policy import PolicyConfig
-
-PANEL = "Policies"
 
 
 class Layout(StrEnum):
@@ -36,7 +34,7 @@ class Size(StrEnum):
 
 
 ConfigNameOption = Annotated[
-    str | None, typer.Option("--config", metavar="NAME", help="A reference config, by its name.")
+    str | None, typer.Option("--config", metavar="NAME", help="A name of `recap configs list`.")
 ]
 PolicyFileOption = Annotated[
     Path | None,
@@ -55,24 +53,6 @@ BaseOption = Annotated[
 ]
 
 
-def add_policy_commands(app: typer.Typer) -> None:
-    """Add them to the ``recap`` command, each with examples that can be copied."""
-    app.command(
-        "import-policy",
-        rich_help_panel=PANEL,
-        epilog="Examples: recap import-policy ./checkpoints/pi05_yam/fold/29999 --size pi05  |  "
-        "recap import-policy ./pi05_base --size pi05 --base --name pi05-base  |  "
-        "recap import-policy ./lerobot_pi05 --policy-config policy.yaml",
-    )(import_policy)
-    app.command(
-        "export-policy",
-        rich_help_panel=PANEL,
-        epilog="Examples: recap export-policy demo/sim-aloha/current ./checkpoints/mine  |  "
-        "recap export-policy fold-1a2b3c4d ./merged --merge-lora  |  "
-        "recap export-policy fold-1a2b3c4d ./for_lerobot --format lerobot",
-    )(export_policy)
-
-
 def import_policy(  # noqa: PLR0913 - one parameter per option
     path: Annotated[
         Path, typer.Argument(help="openpi: experiment, step or params; lerobot: the policy.")
@@ -81,6 +61,10 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     config: ConfigNameOption = None,
     policy_config: PolicyFileOption = None,
     size: SizeOption = None,
+    embodiment: Annotated[
+        str | None,
+        typer.Option(help="Another robot for --config: a name of `recap configs robots`, or YAML."),
+    ] = None,
     asset_id: AssetOption = None,
     norm_stats: StatsOption = None,
     base: BaseOption = False,
@@ -88,6 +72,9 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--copy", help="Copy openpi's files instead of hard-linking them.")
     ] = False,
     name: NameOption = None,
+    ref: Annotated[
+        str | None, typer.Option(help="Point this reference to it: pretrained/pi05/base.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """A checkpoint of openpi or lerobot (pi0.5) becomes a policy: to serve, or to train from.
@@ -99,14 +86,17 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.artifact_arguments import open_store, tell
     from deployments.cli.import_command import default_name
     from recap_core.errors import ConfigError
+    from recap_core.lineage.refs import check_ref
     from recap_core.progress import Terminal
     from recap_core.stages.import_policy import describe_policy
     from recap_core.stages.import_policy import import_policy as import_stage
 
     if base and norm_stats is not None:
         raise ConfigError("--base takes no norm stats and --norm-stats names some; keep one.")
+    if ref is not None:
+        check_ref(ref)
     store = open_store()
-    policy = _policy(config, policy_config, size)
+    policy = _policy(config, policy_config, size, embodiment)
     source = describe_policy(
         path, policy, asset_id=asset_id, norm_stats=norm_stats, base=base, store=store
     )
@@ -114,6 +104,8 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     result = import_stage(
         source, name=name or default_name(named), store=store, copies=copy, progress=Terminal()
     )
+    if ref is not None:
+        store.set_ref(ref, result)
     step = "" if source.step is None else f", step {source.step}"
     kept = source.config.policy.embodiment.asset_id
     stats = "no norm stats" if source.config.norm_stats is None else f"norm stats of {kept}"
@@ -185,7 +177,9 @@ def export_policy(  # noqa: PLR0913 - one parameter per option
     sys.stdout.write(f"{written.directory}\n")
 
 
-def _policy(name: str | None, file: Path | None, size: Size | None) -> "PolicyConfig":
+def _policy(
+    name: str | None, file: Path | None, size: Size | None, embodiment: str | None
+) -> "PolicyConfig":
     """The one configuration that was named."""
     from recap_core.errors import ConfigError
 
@@ -196,20 +190,18 @@ def _policy(name: str | None, file: Path | None, size: Size | None) -> "PolicyCo
             "--policy-config FILE and --size"
         )
     if name is not None:
-        return _registered(name)
+        return _registered(name, embodiment)
+    if embodiment is not None:
+        raise ConfigError("--embodiment changes the robot of a --config NAME; name one")
     return _policy_of_size(size) if size is not None else _read_policy(file or Path())
 
 
-def _registered(name: str) -> "PolicyConfig":
-    import importlib
-    import importlib.util
+def _registered(name: str, embodiment: str | None) -> "PolicyConfig":
+    from deployments.cli.embodiments import load_embodiment
+    from recap_core.config.registry import policy_setup
 
-    from recap_core.errors import ConfigError
-
-    if importlib.util.find_spec("recap_core.config.registry") is None:
-        raise ConfigError("this version has no reference configs; use --policy-config or --size")
-    registry: Any = importlib.import_module("recap_core.config.registry")
-    return registry.policy_setup(name).train.policy
+    robot = None if embodiment is None else load_embodiment(embodiment)
+    return policy_setup(name, embodiment=robot).train.policy
 
 
 def _read_policy(file: Path) -> "PolicyConfig":

@@ -134,9 +134,11 @@ def _first_params(
             f"{who} has another architecture than the configured one; "
             "set policy.model to the model it was trained with"
         )
-    if files.norm_stats.to_json_dict() != statistics.to_json_dict():
+    is_equal = files.norm_stats.to_json_dict() == statistics.to_json_dict()
+    if not (is_equal or config.new_norm_stats):
         raise IncompatibleError(
-            f"{who} was trained with other norm stats than the given ones; pass its own"
+            f"{who} was trained with other norm stats than the given ones; pass its own, or set "
+            "new_norm_stats if it was pretrained on other robots"
         )
     return load_params(files.params, jax.eval_shape(init, key))
 
@@ -159,13 +161,7 @@ def _batches(
         policy.model.state_input,
         weights_dir=weights_dir(),
     )
-    transform = PolicyTransform(
-        policy,
-        statistics,
-        tokenizer,
-        state_dim=len(statistics.feature("state").mean),
-        action_dim=len(statistics.feature("actions").mean),
-    )
+    transform = PolicyTransform.for_policy(policy, statistics, tokenizer)
     return PolicyBatches(table, transform, config, images=images)
 
 

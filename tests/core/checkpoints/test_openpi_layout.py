@@ -17,13 +17,13 @@ from recap_core.checkpoints.policy_checkpoint import (
     norm_stats_path,
     read_policy,
     read_policy_config,
+    write_norm_stats,
     write_policy,
 )
 from recap_core.checkpoints.trees import flatten, unflatten
 from recap_core.errors import CheckpointError, ConfigError
 from recap_core.models.lora import merge_adapters
 from recap_core.models.parameters import Params
-from recap_core.transforms.normalize import NormStats
 from tests.core.checkpoints import tiny
 
 
@@ -162,17 +162,10 @@ def test_a_base_policy_has_no_assets(tmp_path: Path) -> None:
 )
 def test_asset_ids_stay_inside_the_checkpoint(tmp_path: Path, asset_id: str) -> None:
     """Reading and writing refuse every way out."""
-    stats: NormStats = tiny.norm_stats()
-
     with pytest.raises(CheckpointError, match="no name inside of a checkpoint"):
         norm_stats_path(tmp_path, asset_id)
     with pytest.raises(CheckpointError, match="no name inside of a checkpoint"):
-        write_policy(
-            tmp_path,
-            {"a": np.ones(1)},
-            tiny.policy(tiny.FULL, asset_id=asset_id),
-            stats,
-        )
+        write_norm_stats(tmp_path, asset_id, tiny.norm_stats())
     assert list(tmp_path.iterdir()) == []
 
 
