@@ -21,7 +21,8 @@ NNX_LEAF = "value"
 """Last part of every path in what openpi's training writes."""
 _BLOCK = 1 << 24
 """Numbers that are checked at once."""
-_BATCH_BYTES = 1 << 30
+_BATCH_BYTES = 1 << 28
+"""Of leaves that are read at once to be checked."""
 
 type Shardings = jax.sharding.Sharding | Tree
 """One sharding for all leaves, or a tree of shardings with the structure of the parameters."""
@@ -139,7 +140,7 @@ def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
         for names in _batches({name: leaf for name, (_, leaf) in stored.items()}):
             read = flatten(read_tree(path, {stored[name][0]: AS_STORED for name in names}))
             for name in names:
-                yield name, read[stored[name][0]]
+                yield name, read.pop(stored[name][0])
             done += len(names)
             bar.update(done)
 
@@ -149,7 +150,7 @@ def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
 
 
 def _batches(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> Generator[list[str]]:
-    """Leaves in their order, in groups of at most 1 GiB, or of one."""
+    """Leaves in their order, in groups of at most that many bytes, or of one."""
     group: list[str] = []
     num_bytes = 0
     for name, leaf in leaves.items():

@@ -38,6 +38,7 @@ MODULES = {
     "report": "report",
     "import_labels": "import_labels",
     "import_dataset": "import_dataset",
+    "import_policy": "import_policy",
 }
 
 NO_RESULTS = (
@@ -94,6 +95,7 @@ RECORDED: dict[str, Recorded] = {
     "report": Recorded(1, "4c9398fc2e96fcec", STRICTER),
     "import_labels": Recorded(1, "89bc30617e3d8b0e", FIRST),
     "import_dataset": Recorded(1, "7c159000eacd4480", FIRST),
+    "import_policy": Recorded(1, "0000000000000000", FIRST),
 }
 
 
