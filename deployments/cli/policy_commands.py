@@ -15,6 +15,7 @@ from deployments.cli.options import JsonOption, NameOption
 
 if TYPE_CHECKING:
     from recap_core.config.policy import PolicyConfig
+    from recap_core.stages.import_policy import PolicySource
 
 
 class Layout(StrEnum):
@@ -79,9 +80,9 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """A checkpoint of openpi or lerobot (pi0.5) becomes a policy: to serve, or to train from.
 
-    Exactly one of --config, --policy-config and --size says what it was trained as. Its parameters
-    must fit that exactly, and be finite. openpi's files are shared by hard link, which makes them
-    read-only; of an experiment the newest complete step is taken.
+    One of --config, --policy-config and --size says what it was trained as (our own exports know
+    it). Its parameters must fit that exactly, and be finite. openpi's files are shared by hard
+    link, which makes them read-only; of an experiment the newest complete step is taken.
     """
     from deployments.cli.artifact_arguments import open_store, tell
     from deployments.cli.import_command import default_name
@@ -96,7 +97,7 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     if ref is not None:
         check_ref(ref)
     store = open_store()
-    policy = _policy(config, policy_config, size, embodiment)
+    policy = _policy(path, config, policy_config, size, embodiment)
     source = describe_policy(
         path, policy, asset_id=asset_id, norm_stats=norm_stats, base=base, store=store
     )
@@ -106,14 +107,15 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     )
     if ref is not None:
         store.set_ref(ref, result)
-    step = "" if source.step is None else f", step {source.step}"
-    kept = source.config.policy.embodiment.asset_id
-    stats = "no norm stats" if source.config.norm_stats is None else f"norm stats of {kept}"
-    lines = [
-        f"from {source.path} ({source.config.layout}{step})",
-        f"{result.num_params:,} parameters, {stats}",
-    ]
+    lines = [*_origin(source), f"{result.num_params:,} parameters"]
     tell(result, store, json=json, lines=lines)
+
+
+def _origin(source: "PolicySource") -> list[str]:
+    step = "" if source.step is None else f", step {source.step}"
+    asset = source.config.policy.embodiment.asset_id
+    stats = "no norm stats" if source.config.norm_stats is None else f"norm stats of {asset}"
+    return [f"from {source.path} ({source.config.layout}{step})", stats]
 
 
 def export_policy(  # noqa: PLR0913 - one parameter per option
@@ -178,12 +180,17 @@ def export_policy(  # noqa: PLR0913 - one parameter per option
 
 
 def _policy(
-    name: str | None, file: Path | None, size: Size | None, embodiment: str | None
+    path: Path, name: str | None, file: Path | None, size: Size | None, embodiment: str | None
 ) -> "PolicyConfig":
     """The one configuration that was named."""
     from recap_core.errors import ConfigError
 
+    if embodiment is not None and name is None:
+        raise ConfigError("--embodiment changes the robot of a --config NAME; name one")
     given = [option for option in (name, file, size) if option is not None]
+    own = None if given else _own_config(path)
+    if own is not None:
+        return own
     if len(given) != 1:
         raise ConfigError(
             "say what the policy was trained as: exactly one of --config NAME, "
@@ -191,9 +198,19 @@ def _policy(
         )
     if name is not None:
         return _registered(name, embodiment)
-    if embodiment is not None:
-        raise ConfigError("--embodiment changes the robot of a --config NAME; name one")
     return _policy_of_size(size) if size is not None else _read_policy(file or Path())
+
+
+def _own_config(path: Path) -> "PolicyConfig | None":
+    """The configuration that an export of ours brings along; None if there is none."""
+    from recap_core.checkpoints.lerobot_policy import is_lerobot_policy
+    from recap_core.checkpoints.locate import locate_checkpoint
+    from recap_core.checkpoints.policy_checkpoint import CONFIG, read_policy_config
+
+    if is_lerobot_policy(path.expanduser()):
+        return None
+    root = locate_checkpoint(path).root
+    return read_policy_config(root) if (root / CONFIG).is_file() else None
 
 
 def _registered(name: str, embodiment: str | None) -> "PolicyConfig":

@@ -93,12 +93,32 @@ def test_a_merged_export_is_a_full_policy(
     assert "exists and is not empty" in again.stderr
 
 
+def test_an_export_of_ours_needs_no_configuration(
+    imported: dict[str, object], place: Path, tmp_path: Path
+) -> None:
+    """It brings its own, and a reference can be pointed to it."""
+    recap("export-policy", str(imported["id"]), str(tmp_path / "out"), home=place / "home")
+
+    done = recap(
+        "import-policy", str(tmp_path / "out"), "--ref", "vials/yam/start", home=place / "home"
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = Store(place / "home").get_ref("vials/yam/start")
+    assert found is not None
+    assert found.id == imported["id"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "exactly one of --config NAME, --policy-config FILE and --size"),
         (("--size", "tiny", "--policy-config", "x.yaml"), "exactly one of"),
         (("--size", "tiny"), "The checkpoint has LoRA adapters"),
+        (("--config", "pi05_libero"), "the configuration is pi0.5 of gemma_2b and gemma_300m,"),
+        (("--config", "pi05_liberoo"), "the closest is 'pi05_libero'"),
+        (("--size", "tiny", "--embodiment", "yam"), "--embodiment changes the robot of a --config"),
+        (("--size", "tiny", "--ref", "../x"), "ref"),
         (("--size", "tiny", "--base", "--norm-stats", "x.json"), "keep one"),
     ],
 )

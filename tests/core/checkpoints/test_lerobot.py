@@ -101,7 +101,7 @@ def test_an_exported_policy_acts_in_lerobot(tmp_path: Path) -> None:
     for name, tensor in stored.items():
         np.testing.assert_array_equal(state[name].numpy(), tensor.read(), err_msg=name)
     assert policy.config.chunk_size == tiny.FULL.action_horizon
-    assert policy.config.output_features["action"].shape == (4,)
+    assert (policy.config.output_features or {})["action"].shape == (4,)
     np.testing.assert_allclose(
         lerobot_peer.actions(policy), tiny.actions(tiny.FULL, params), atol=ATOL
     )
