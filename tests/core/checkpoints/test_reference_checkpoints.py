@@ -1,9 +1,9 @@
 """Checkpoints that openpi's own stack wrote (tests/golden/openpi/checkpoints)."""
 
-import importlib
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +11,26 @@ import numpy as np
 import pytest
 
 from recap_core.checkpoints.locate import locate_checkpoint
+from recap_core.checkpoints.merging import merged_params
 from recap_core.checkpoints.params import has_nnx_values, load_params
 from recap_core.checkpoints.policy_checkpoint import asset_ids, read_norm_stats
 from recap_core.checkpoints.start import start_params
 from recap_core.checkpoints.trees import flatten
-from recap_core.config.policy import GemmaConfig, LoraConfig, PolicyModelConfig, SiglipConfig
+from recap_core.config.policy import (
+    GemmaConfig,
+    LoraConfig,
+    PolicyConfig,
+    PolicyModelConfig,
+    SiglipConfig,
+)
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
 from recap_core.models.policy import Policy, PolicyInputs
+from tests.golden.openpi import draws
 
 ROOT = Path(__file__).parents[2] / "golden" / "openpi" / "checkpoints"
 NAMES = ("full", "lora", "released")
 SEED = 2028
-
-pytestmark = pytest.mark.skipif(
-    not ROOT.is_dir(), reason=f"{ROOT} is not there: openpi's checkpoints come with its numbers"
-)
 
 
 def model(name: str) -> PolicyModelConfig:
@@ -67,7 +71,6 @@ def loaded(name: str) -> Params:
 
 def inputs() -> tuple[PolicyInputs, jax.Array, jax.Array]:
     """Observations, actions and noise of the reference run."""
-    draws: Any = importlib.import_module("tests.golden.openpi.draws")
     config = model("full")
     images = {
         view: jnp.stack(
@@ -89,6 +92,23 @@ def inputs() -> tuple[PolicyInputs, jax.Array, jax.Array]:
     )
     actions, noise = (jnp.asarray(draws.normals(SEED, n, chunk)) for n in ("actions", "noise"))
     return observations, actions, noise
+
+
+@cache
+def compiled(name: str) -> Callable[[Params], tuple[jax.Array, jax.Array]]:
+    """Loss and actions for the reference's inputs."""
+    policy = Policy(model(name))
+    observations, actions, noise = inputs()
+
+    @jax.jit
+    def run(params: Params) -> tuple[jax.Array, jax.Array]:
+        loss = policy.flow_loss(params, jax.random.key(5), observations, actions).squared_error
+        sampled = policy.sample_actions(
+            params, jax.random.key(0), observations, num_steps=10, noise=noise
+        )
+        return loss, sampled
+
+    return run
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,23 +151,26 @@ def test_layouts_and_steps_are_recognised() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loaded_policy_acts_like_the_reference(name: str) -> None:
     """Loss from a key and ten denoising steps, float32, parameters as stored."""
-    policy = Policy(model(name))
-    observations, actions, noise = inputs()
     params = load_params(locate_checkpoint(ROOT / name).params, shapes(name))
 
-    @jax.jit
-    def run(params: Params) -> tuple[jax.Array, jax.Array]:
-        loss = policy.flow_loss(params, jax.random.key(5), observations, actions).squared_error
-        sampled = policy.sample_actions(
-            params, jax.random.key(0), observations, num_steps=10, noise=noise
-        )
-        return loss, sampled
-
-    loss, sampled = run(params)
+    loss, sampled = compiled("lora" if name == "lora" else "full")(params)
 
     with np.load(ROOT / "outputs.npz", allow_pickle=False) as expected:
         np.testing.assert_allclose(loss, expected[f"{name}/float32/loss_from_key5"], atol=1e-4)
         np.testing.assert_allclose(sampled, expected[f"{name}/float32/sample_actions"], atol=5e-4)
+
+
+def test_merged_adapters_act_like_the_reference() -> None:
+    """The LoRA policy as a full one: float32 weights, openpi's numbers of the LoRA policy."""
+    place = locate_checkpoint(ROOT / "lora")
+
+    params, config = merged_params(place.params, PolicyConfig(model=model("lora")))
+    loss, sampled = compiled("full")(params)
+
+    assert config.model == model("full")
+    with np.load(ROOT / "outputs.npz", allow_pickle=False) as expected:
+        np.testing.assert_allclose(loss, expected["lora/float32/loss_from_key5"], atol=1e-4)
+        np.testing.assert_allclose(sampled, expected["lora/float32/sample_actions"], atol=5e-4)
 
 
 def test_a_lora_training_starts_from_the_reference() -> None:
