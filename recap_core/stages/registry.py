@@ -44,13 +44,14 @@ RELABEL = Stage("relabel", 2, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 1, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
+IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
 
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL, EVALUATE,
-        REPORT,
+        REPORT, IMPORT_POLICY,
     )
 }  # fmt: skip
 

@@ -38,6 +38,7 @@ MODULES = {
     "report": "report",
     "import_labels": "import_labels",
     "import_dataset": "import_dataset",
+    "import_policy": "import_policy",
 }
 
 NO_RESULTS = (
@@ -75,25 +76,27 @@ STRICTER = "bounded memory, more checks, shared code: the same results from soun
 
 ROBOTS = "widths, adapt_to_pi and wire names are new options; without them the same results"
 PROMPT = "a policy reads the task text, also where it has a default prompt"
+LAYOUTS = "checkpoints of other layouts, and more checks: what is read and written stays the same"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(2, "c4ce7ca07a65397a", PROMPT),
+    "collect": Recorded(2, "77335343c8fde662", LAYOUTS),
     "annotate": Recorded(1, "5e5ea0e816185dfa", FIRST),
     "ingest": Recorded(1, "131edd36863fa544", FIRST),
     "convert": Recorded(2, "44c9911bf8d1acb4", ROBOTS),
     "merge": Recorded(2, "54c058b9088a6bba", ROBOTS),
     "norm_stats": Recorded(1, "7a6e1b89b7b3d941", ROBOTS),
     "load_norm_stats": Recorded(1, "7a6e1b89b7b3d941", ROBOTS),
-    "train_policy": Recorded(1, "58560044c7c44031", ROBOTS),
-    "train_value": Recorded(1, "6f11dd5d458018eb", ROBOTS),
-    "infer_values": Recorded(1, "8c215a821c713591", ROBOTS),
+    "train_policy": Recorded(1, "b94a46899d6bb851", LAYOUTS),
+    "train_value": Recorded(1, "7724fc3a2ca92232", LAYOUTS),
+    "infer_values": Recorded(1, "5ae8dafc50cb07fe", LAYOUTS),
     "label": Recorded(1, "bdc34839c67a2374", STRICTER),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(2, "31d649461a61277e", "no dictionaries for measured numbers"),
-    "evaluate": Recorded(2, "67b300f1db37c5be", PROMPT),
+    "evaluate": Recorded(2, "f97aad49ac2c4449", LAYOUTS),
     "report": Recorded(1, "4c9398fc2e96fcec", STRICTER),
     "import_labels": Recorded(1, "89bc30617e3d8b0e", FIRST),
     "import_dataset": Recorded(1, "7c159000eacd4480", FIRST),
+    "import_policy": Recorded(1, "ec31aa763b33e7d8", FIRST),
 }
 
 
