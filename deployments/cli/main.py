@@ -18,6 +18,7 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
+from deployments.cli.serve_command import serve
 
 app = typer.Typer(
     name="recap",
@@ -115,6 +116,9 @@ def up(  # noqa: PLR0913 - one parameter per option
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
     runs.serve_flows(project, port=port, output=Output(json=json, verbose=verbose))
+
+
+app.command(epilog="Example: recap serve demo/sim-aloha/current --port 8111")(serve)
 
 
 @lineage.command(epilog="Example: recap lineage show demo/sim-aloha/current")

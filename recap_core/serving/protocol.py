@@ -52,7 +52,7 @@ def pack(message: Any) -> bytes:  # noqa: ANN401 - whatever msgpack knows, and N
         DataError: If it holds something that the protocol cannot carry.
     """
     try:
-        return msgpack.packb(message, default=_plain)
+        return msgpack.packb(message, default=_plain)  # pyright: ignore[reportReturnType] # never None
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"a message cannot be packed: {error}.") from error
 
@@ -101,24 +101,30 @@ def _with_arrays(value: object) -> object:
 
 
 def _array(parts: dict[Any, Any]) -> np.ndarray:
-    dtype, data, shape = _dtype(parts), parts.get(b"data"), parts.get(b"shape")
+    dtype, data, shape = _dtype(parts), parts.get(b"data"), _shape(parts)
     if not isinstance(data, bytes):
         raise DataError(f"an array's data is {type(data).__name__}, expected binary.")
-    is_shape = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-    if not is_shape or len(shape) > _MAX_DIMS:
-        raise DataError(
-            f"an array's shape is {str(shape)[:80]}; expected up to {_MAX_DIMS} whole numbers."
-        )
     num_bytes = math.prod(shape) * dtype.itemsize
     if num_bytes != len(data):
         raise DataError(
-            f"an array of shape {tuple(shape)} and dtype {dtype.str} takes {num_bytes} bytes, but "
+            f"an array of shape {shape} and dtype {dtype.str} takes {num_bytes} bytes, but "
             f"{len(data)} came."
         )
     try:
         return np.ndarray(buffer=data, dtype=dtype, shape=shape)
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"an array of shape {tuple(shape)} cannot be made: {error}.") from error
+        raise DataError(f"an array of shape {shape} cannot be made: {error}.") from error
+
+
+def _shape(parts: dict[Any, Any]) -> tuple[int, ...]:
+    shape = parts.get(b"shape")
+    if isinstance(shape, list) and len(shape) <= _MAX_DIMS:
+        dims = tuple(n for n in shape if type(n) is int and n >= 0)
+        if len(dims) == len(shape):
+            return dims
+    raise DataError(
+        f"an array's shape is {str(shape)[:80]}; expected up to {_MAX_DIMS} whole numbers."
+    )
 
 
 def _scalar(parts: dict[Any, Any]) -> np.generic:
