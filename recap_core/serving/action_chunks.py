@@ -49,13 +49,13 @@ class ActionChunks:
         """Actions that have not been executed."""
         return 0 if self._rest is None else len(self._rest)
 
-    def add(self, chunk: Float[np.ndarray, "h a"], *, steps_since_request: int) -> None:
+    def add(self, chunk: np.ndarray, *, steps_since_request: int) -> None:
         """Go over to a new chunk.
 
         One that is past as a whole changes nothing.
 
         Args:
-            chunk: Actions from the tick of the observation on.
+            chunk: (h, a), actions from the tick of the observation on.
             steps_since_request: Ticks between that observation and the next action.
 
         Raises:

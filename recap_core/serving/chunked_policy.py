@@ -100,6 +100,6 @@ class ChunkedPolicy:
         if request is None or not (must_wait or request.answer.done()):
             return
         self._request = None
-        actions = np.asarray(request.answer.result()["actions"])
+        actions = np.asarray(request.answer.result()["actions"], np.float64)
         self._chunks.add(actions, steps_since_request=self._tick - request.tick)
         self._has_chunk = True

@@ -316,9 +316,10 @@ def test_a_request_in_flight_is_answered_at_shutdown(
 
 
 @pytest.fixture(scope="module")
-def slow_policy(tiny_checkpoint: Path) -> ServedPolicy:
-    """The same policy with so many denoising steps that a request takes a noticeable time."""
-    return tiny.served(tiny_checkpoint, num_steps=1000)
+def slow_policy(tmp_path_factory: pytest.TempPathFactory) -> ServedPolicy:
+    """A policy whose answer takes half a second."""
+    directory = tmp_path_factory.mktemp("slow") / "policy"
+    return tiny.served(tiny.write_checkpoint(directory, config=tiny.SLOW))
 
 
 def test_the_server_answers_others_while_it_infers(slow_policy: ServedPolicy) -> None:
