@@ -103,14 +103,12 @@ def test_a_ref_is_served_and_followed(serve: Serve, checkpoint: Path, tmp_path: 
         assert client.infer(tiny.observation())["policy"] == f"first-{first.id[:8]}"
 
         store.set_ref("demo/yam/current", second)
-        until = time.monotonic() + 40
-        while time.monotonic() < until:
-            answer = client.infer(tiny.observation())
-            if answer["policy"] == f"second-{second.id[:8]}":
-                break
+        until, names = time.monotonic() + 40, {""}
+        while f"second-{second.id[:8]}" not in names and time.monotonic() < until:
+            names.add(client.infer(tiny.observation())["policy"])
             time.sleep(0.2)
 
-    assert answer["policy"] == f"second-{second.id[:8]}"
+    assert f"second-{second.id[:8]}" in names
     with np.load(min((tmp_path / "rec").glob("*.npz")), allow_pickle=False) as found:
         assert str(found["outputs/policy"]) == f"first-{first.id[:8]}"
 

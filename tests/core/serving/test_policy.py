@@ -53,6 +53,11 @@ def _observation(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: AN
     } | changes
 
 
+def _num_programs(policy: LoadedPolicy) -> int:
+    sample: Any = policy._sample
+    return sample._cache_size()
+
+
 def test_a_chunk_by_hand(policy: LoadedPolicy, params: Params) -> None:
     """The model's own sample for the observation's noise, mapped back: x * 2 + 0.5, 4 dims."""
     chunk = policy.infer([_observation(2)])[0]
@@ -168,12 +173,12 @@ def test_a_warm_policy_compiles_nothing_more(checkpoint: Path) -> None:
         cold = LoadedPolicy.load(checkpoint, batch_size=2, guidance=guidance)
         warm = LoadedPolicy.load(checkpoint, batch_size=2, guidance=guidance)
         assert warm.warm_up() > 0
-        assert warm._sample._cache_size() == 1
+        assert _num_programs(warm) == 1
 
         for observations in ([_observation(1)], [_observation(2), _observation(3)]):
             warm.infer(observations)
 
-        assert warm._sample._cache_size() == 1
+        assert _num_programs(warm) == 1
         unseeded = {k: v for k, v in _observation(1).items() if "_" not in k}
         np.testing.assert_array_equal(warm.infer([unseeded])[0], cold.infer([unseeded])[0])
 

@@ -94,7 +94,7 @@ def array(**changes: Any) -> bytes:  # noqa: ANN401 - any part may be wrong
     """A message with one array of two float32, of which some part is wrong."""
     parts = {b"__ndarray__": True, b"data": b"\0" * 8, b"dtype": "<f4", b"shape": [2]}
     parts |= {key.encode(): value for key, value in changes.items()}
-    return msgpack.packb({"x": parts})
+    return msgpack.packb({"x": parts}) or b""
 
 
 @pytest.mark.parametrize(

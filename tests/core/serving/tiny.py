@@ -145,7 +145,8 @@ def running(
 ) -> Generator[Running]:
     """A server on a free port, stopped at the end."""
     statistics = statistics or ServingStatistics()
-    chosen = ServeSettings(**{"port": 0, "close_timeout_s": 1, "shutdown_grace_s": 5} | settings)
+    quick = {"port": 0, "close_timeout_s": 1, "shutdown_grace_s": 5}
+    chosen = ServeSettings.model_validate(quick | settings)
     server = PolicyServer(host, chosen, statistics=statistics, api_key=api_key)
     ready = threading.Event()
     found: dict[str, Any] = {}
