@@ -12,6 +12,10 @@ from pydantic_core import ErrorDetails
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
 
+_NAME_MAPS = frozenset({"views", "cameras"})
+"""Settings that map free names. A file replaces them: another robot does not have the cameras of
+the preset's."""
+
 
 def load_project(
     preset: ProjectConfig, *, file: Path | None, overrides: Sequence[str]
@@ -23,7 +27,7 @@ def load_project(
     """
     settings = preset.model_dump(mode="json")
     if file is not None:
-        _lay_over(settings, read_settings(file))
+        _lay_over(settings, read_settings(file), replaced=_NAME_MAPS)
     for override in overrides:
         _lay_over(settings, _parse(override))
     try:
@@ -40,7 +44,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         text = f"unknown setting {key!r}{_suggestion(first, model)}"
     else:
-        text = f"{key or model.__name__} is {_short(first['input'])}: {first['msg']}"
+        rule = first["msg"].removeprefix("Value error, ")
+        text = f"{key} is {_short(first['input'])}: {rule}" if key else rule
     return text + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
 
 
@@ -107,11 +112,16 @@ def _parse(override: str) -> dict[str, Any]:
     return value
 
 
-def _lay_over(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _lay_over(
+    settings: dict[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    replaced: frozenset[str] = frozenset(),
+) -> None:
     for name, value in changes.items():
         below = settings.get(name)
-        if isinstance(below, dict) and isinstance(value, Mapping):
-            _lay_over(below, value)
+        if isinstance(below, dict) and isinstance(value, Mapping) and name not in replaced:
+            _lay_over(below, value, replaced=replaced)
         else:
             settings[name] = value
 

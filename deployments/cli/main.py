@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.configs_commands import configs
 from deployments.cli.data_commands import add_data_commands
 from deployments.cli.options import (
     ConfigOption,
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 add_data_commands(app)
+app.add_typer(configs, name="configs")
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 

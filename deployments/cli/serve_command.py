@@ -297,11 +297,7 @@ def _config(options: LoadOptions) -> "PolicyConfig | None":
         return None
     from recap_core.config.registry import policy_setup
 
-    config = policy_setup(options.config).train.policy
-    if options.asset_id is None:
-        return config
-    embodiment = {**config.embodiment.model_dump(), "asset_id": options.asset_id}
-    return type(config).model_validate({**config.model_dump(), "embodiment": embodiment})
+    return policy_setup(options.config, asset_id=options.asset_id).train.policy
 
 
 def _api_key(file: Path | None) -> str | None:

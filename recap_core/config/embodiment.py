@@ -3,6 +3,7 @@
 A robot needs no code: a YAML file with these settings maps its columns (docs/robots.md).
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -18,7 +19,7 @@ ADAPTED_DIMS = 14
 """Width of the state and the action that ``adapt_to_pi`` converts: two arms of six joints and a
 gripper."""
 
-_ASSET_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$"
+_ASSET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
 
 
 class WireConfig(Config):
@@ -80,10 +81,30 @@ class EmbodimentConfig(Config):
     default_prompt: str | None = None
     """Prompt of every frame in training, and of observations without one in serving; None: the
     dataset's task text, and observations must bring theirs."""
-    asset_id: str = Field(default="recap", pattern=_ASSET_ID)
+    asset_id: str = "recap"
     """Directory of the norm stats inside a checkpoint's ``assets/``."""
     wire: WireConfig = WireConfig()
     """Names that clients of a policy server use."""
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _list_of_features(cls, value: object) -> object:
+        return _no_scalar(value, example="[observation.state]")
+
+    @field_validator("delta_mask", mode="before")
+    @classmethod
+    def _list_of_runs(cls, value: object) -> object:
+        return _no_scalar(value, example="[6, -1, 6, -1]")
+
+    @field_validator("asset_id")
+    @classmethod
+    def _a_directory(cls, asset_id: str) -> str:
+        if not _ASSET_ID.fullmatch(asset_id):
+            raise ValueError(
+                "names no directory inside a checkpoint's assets/; write for instance trossen or "
+                "local/folding"
+            )
+        return asset_id
 
     @field_validator("views")
     @classmethod
@@ -116,7 +137,8 @@ class EmbodimentConfig(Config):
 
     @model_validator(mode="after")
     def _delta_needs_plain_state(self) -> "EmbodimentConfig":
-        if self.delta_mask and "environment_state" in self.state[0]:
+        is_no_joint_state = "environment_state" in self.state[0] or self.state[0] == self.action
+        if self.delta_mask and is_no_joint_state:
             raise ValueError(
                 f"delta_mask needs observation.state (the joints) as the first state feature, got "
                 f"{self.state}"
@@ -144,3 +166,9 @@ class EmbodimentConfig(Config):
                 + "; set adapt_to_pi to false for this robot"
             )
         return self
+
+
+def _no_scalar(value: object, *, example: str) -> object:
+    if isinstance(value, (str, int)):
+        raise ValueError(f"a list is needed, for instance {example}")  # noqa: TRY004 - pydantic's
+    return value

@@ -4,7 +4,7 @@ from typing import Literal
 
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.dataset import NormStatsConfig
-from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.config.embodiments import SIM_EMBODIMENT, YAM_EMBODIMENT
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
 from recap_core.config.labels import LabelConfig, TargetConfig
@@ -46,27 +46,6 @@ def sim_demo_labels(max_episode_frames: int) -> LabelConfig:
         cut_at_takeover=True,
         pool="autonomous",
     )
-
-
-SIM_EMBODIMENT = EmbodimentConfig(
-    state=("observation.state", "observation.environment_state"),
-    normalization="z_score",
-    std_floor=0.02,
-    state_clip=5.0,
-    asset_id="sim-aloha",
-)
-"""14 joint positions and the cube's pose, absolute joint targets, z-scores of demonstrations."""
-
-YAM_EMBODIMENT = EmbodimentConfig(
-    views={
-        "base_0_rgb": "observation.images.head_camera",
-        "left_wrist_0_rgb": "observation.images.left_wrist_camera",
-        "right_wrist_0_rgb": "observation.images.right_wrist_camera",
-    },
-    delta_mask=(6, -1, 6, -1),
-    asset_id="yam",
-)
-"""Two YAM arms and three cameras; joints relative to the current state, grippers absolute."""
 
 
 def policy_config(preset: SizePreset) -> PolicyConfig:

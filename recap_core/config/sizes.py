@@ -22,6 +22,14 @@ PI05 = PolicyModelConfig(vlm=GEMMA_2B, expert=GEMMA_300M, siglip=SO400M)
 PI05_LORA = PI05.model_copy(update={"vlm": GEMMA_2B_LORA, "expert": GEMMA_300M_LORA})
 """The same with both experts adapted by LoRA."""
 
+PI0 = PI05.model_copy(
+    update={"time_input": "concat", "state_input": "continuous", "max_token_len": 48}
+)
+"""pi0: flow time joined to the action tokens, the state as one token of the suffix."""
+
+PI0_LORA = PI0.model_copy(update={"vlm": GEMMA_2B_LORA, "expert": GEMMA_300M_LORA})
+"""The same with both experts adapted by LoRA."""
+
 VALUE_670M = ValueModelConfig(gemma=GEMMA3_270M, siglip=SO400M)
 """SigLIP-So400m and Gemma3-270M under a 201-bin head."""
 

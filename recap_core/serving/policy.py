@@ -128,7 +128,7 @@ class LoadedPolicy:
             ConfigError: If the tokenizer is not found.
         """
         files = _policy_files(directory, config, num_steps)
-        model, embodiment = files.config.model, files.config.embodiment
+        model = files.config.model
         # openpi serves bfloat16 parameters; a float32 model keeps its precision.
         dtype = jnp.bfloat16 if model.compute_dtype == "bfloat16" else None
         like = jax.eval_shape(Policy(model).init, jax.random.key(0))
@@ -136,16 +136,7 @@ class LoadedPolicy:
         tokenizer = PromptTokenizer(
             files.config.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir
         )
-        # Here, unlike in training, the default prompt is for observations without one only.
-        embodiment = embodiment.model_copy(update={"default_prompt": None})
-        state_dim, action_dim = _robot_dims(files)
-        transform = PolicyTransform(
-            files.config.model_copy(update={"embodiment": embodiment}),
-            files.norm_stats,
-            tokenizer,
-            state_dim=state_dim,
-            action_dim=action_dim,
-        )
+        transform = PolicyTransform.for_policy(files.config, files.norm_stats, tokenizer)
         return cls(
             files,
             jax.device_put(params),

@@ -27,7 +27,7 @@ from recap_core.lineage.artifacts import (
 )
 from recap_core.lineage.keys import Inputs, Stage
 
-COLLECT = Stage("collect", 1, Recording)
+COLLECT = Stage("collect", 2, Recording)
 ANNOTATE = Stage("annotate", 1, Annotations)
 INGEST = Stage("ingest", 1, Recording)
 CONVERT = Stage("convert", 2, Dataset)
@@ -41,7 +41,7 @@ INFER_VALUES = Stage("infer_values", 1, Values)
 LABEL = Stage("label", 1, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 2, RelabeledDataset)
-EVALUATE = Stage("evaluate", 1, Evaluation)
+EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 1, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 

@@ -159,13 +159,7 @@ def _batches(
         policy.model.state_input,
         weights_dir=weights_dir(),
     )
-    transform = PolicyTransform(
-        policy,
-        statistics,
-        tokenizer,
-        state_dim=len(statistics.feature("state").mean),
-        action_dim=len(statistics.feature("actions").mean),
-    )
+    transform = PolicyTransform.for_policy(policy, statistics, tokenizer)
     return PolicyBatches(table, transform, config, images=images)
 
 

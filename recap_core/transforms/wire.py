@@ -45,36 +45,40 @@ class WireReader:
         self._cameras: dict[View, str] = {
             view: embodiment.views[view] for view in config.model.views if view in embodiment.views
         }
+        self._image_px = config.model.image_px
         self._needs_base = BASE_VIEW in self._cameras
         self._state_features = embodiment.state
         self._state_dim = embodiment.state_dim
-        names: dict[str, View | None] = {_short(f): view for view, f in embodiment.views.items()}
-        names |= wire.cameras | dict.fromkeys(wire.ignored_cameras)
+        names: dict[str, View | None] = dict.fromkeys(wire.ignored_cameras)
+        names |= wire.cameras
+        # Last: the dataset's own names mean what the dataset says.
+        names |= {_short(feature): view for view, feature in embodiment.views.items()}
         self._names = names
         """Camera name to the view it fills; None: nobody looks at it."""
-        self._image_keys: dict[str, View | None] = dict.fromkeys(embodiment.views.values())
+        self._image_keys: dict[str, View | None] = {}
         for name, view in names.items():
             self._image_keys |= dict.fromkeys(
                 (f"{_NESTED}/{name}", f"{_CLIENT_PREFIX}{name}", name + _SUFFIX), view
             )
-        # Last: the dataset's own names mean what the dataset says.
         self._image_keys |= {feature: view for view, feature in embodiment.views.items()}
         self._state_keys = self._keys_of_state(wire.state)
 
-    def observation(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def observation(self, message: Any) -> dict[str, Any]:  # noqa: ANN401 - clients are not trusted
         """The observation that a policy takes: dataset feature to array, ``prompt``, ``adv_ind``.
 
-        ``prompt`` and ``adv_ind`` are there if the client sent them (an ``adv_ind`` of None counts
-        as not sent). Wrist cameras that the client lacks are left out. Keys that nothing reads are
-        ignored, unless they look like a misspelt camera.
+        ``prompt`` and ``adv_ind`` are there if the client sent them (None counts as not sent).
+        Wrist cameras that the client lacks are left out. Keys that nothing reads are ignored,
+        unless they look like a misspelt camera.
 
         Args:
-            message: One unpacked message of a client.
+            message: One unpacked message of a client, a map of strings to arrays and text.
 
         Raises:
             DataError: If something is missing, of another type or shape, not finite, or unknown;
                 names the key, what came and what is expected.
         """
+        if not isinstance(message, Mapping):
+            raise DataError(f"the observation is {_described(message)}; expected a map.")
         observation: dict[str, Any] = {}
         pictures: dict[str, str] = {}
         state_keys: dict[str, str] = {}
@@ -88,9 +92,9 @@ class WireReader:
                 view = self._image_keys[key]
                 if view is not None and view in self._cameras:
                     _check_sent_once(view, key, pictures)
-                    observation[self._cameras[view]] = _picture(key, value)
+                    observation[self._cameras[view]] = self._picture(key, value)
             elif key in (PROMPT, ADV_IND):
-                if value is not None or key == PROMPT:
+                if value is not None:
                     observation[key] = _text(key, value)
             elif key.startswith(f"{_NESTED}/") or _looks_like_a_picture(key, value):
                 unknown.append(key)
@@ -134,6 +138,16 @@ class WireReader:
             )
         return array
 
+    def _picture(self, key: str, value: Any) -> Shaped[np.ndarray, "_ _ _"]:  # noqa: ANN401
+        picture = _picture(key, value)
+        height, width = picture.shape[:2] if picture.shape[-1] == 3 else picture.shape[1:]
+        if min(height, width) * self._image_px < max(height, width):
+            raise DataError(
+                f"{key} is {height} x {width} pixels: nothing is left of it when it is scaled to "
+                f"{self._image_px} x {self._image_px}. Check the camera."
+            )
+        return picture
+
     def _check_cameras(self, pictures: Mapping[str, str], unknown: list[str]) -> None:
         missing = [view for view in self._cameras if view not in pictures]
         if not self._cameras:
@@ -152,7 +166,7 @@ class WireReader:
                 f"({self._cameras[BASE_VIEW]!r} of the dataset). Known cameras: {self._known()}."
             )
 
-    def _check_state(self, sent: Mapping[str, str], message: Mapping[str, Any]) -> None:
+    def _check_state(self, sent: Mapping[str, str], message: Mapping[Any, Any]) -> None:
         missing = [feature for feature in self._state_features if feature not in sent]
         if missing:
             keys = [key for key, feature in self._state_keys.items() if feature == missing[0]]
@@ -167,7 +181,7 @@ class WireReader:
         return ", ".join(seen)
 
 
-def _flat(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(message: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """The items of a message, those of ``images`` as ``images/<camera>``."""
     for key, value in message.items():
         if not isinstance(key, str):
