@@ -1,6 +1,5 @@
 """``recap serve``: a policy for robots, by openpi's websocket protocol."""
 
-import asyncio
 import json as json_format
 import logging
 import os
@@ -141,6 +140,8 @@ def _serve(
     listener: socket.socket,
     extras: _Extras,
 ) -> None:
+    import asyncio
+
     from recap_core.serving.following import RefFollower
     from recap_core.serving.host import PolicyHost
     from recap_core.serving.recorder import Recorder
@@ -199,6 +200,8 @@ def _serve(
 
 
 async def _until_stopped(server: Any, listener: socket.socket, ready: Any) -> None:  # noqa: ANN401
+    import asyncio
+
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def begin_to_stop() -> None:
@@ -343,12 +346,18 @@ def _told(facts: dict[str, Any]) -> str:
         f"{policy['num_denoise_steps']} steps"
         + (f", guidance {policy['guidance']:g}" if policy["guidance"] != 1 else ""),
         "limits": f"{facts['max_message_mb']:g} MiB a message"
-        + (", API key needed" if facts["needs_api_key"] else ", no API key"),
+        + (", API key needed" if facts["needs_api_key"] else f", {_open_to(facts['url'])}"),
         "record": facts["record"],
         "ready": f"{facts['url']}  (loaded in {facts['load_s']:.1f} s, compiled in "
         f"{facts['compile_s']:.1f} s; Ctrl-C stops)",
     }
     return "".join(f"{name:<9}{text}\n" for name, text in rows.items() if text is not None)
+
+
+def _open_to(url: str) -> str:
+    """Who may ask a server without a key."""
+    is_local = url.startswith(("ws://127.", "ws://[::1]"))
+    return "no API key" if is_local else "NO API KEY: whoever reaches this address may use it"
 
 
 def _log_to_stderr() -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,22 @@ def test_rollouts_can_use_a_served_policy(server: tiny.Running, tiny_policy: Ser
     assert chunks[0].dtype == np.float32
     for chunk, expected in zip(chunks, tiny_policy.policy.infer(observations), strict=True):
         np.testing.assert_array_equal(chunk, expected)
+
+
+def test_the_documented_loop_runs(server: tiny.Running) -> None:
+    """As docs/serving.md has it, with another address."""
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    ticks = iter(range(20))
+    names: dict[str, Any] = {
+        "running": lambda: next(ticks, None) is not None,
+        "observe": tiny.observation,
+    }
+
+    exec(code.replace('"10.0.0.5", 8111', f'"127.0.0.1", {server.port}'), names)  # noqa: S102
+
+    assert (names["left"].shape, names["right"].shape) == ((7,), (7,))
+    assert 0 <= names["left"][6] <= 2.4
 
 
 def test_the_robot_side_loads_no_accelerator_stack() -> None:
