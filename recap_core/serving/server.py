@@ -54,7 +54,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         families = {found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio switches Nagle's delays off only where the protocol is spelt out.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

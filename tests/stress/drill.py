@@ -52,7 +52,7 @@ class Robot(threading.Thread):
     """A client that asks all the time and checks every answer."""
 
     def __init__(self, url: str, policy: ServedPolicy) -> None:
-        super().__init__(name="robot")
+        super().__init__(name="robot", daemon=True)
         self._client = WebsocketPolicy(url, request_timeout_s=60)
         self._expected = [policy.answer(tiny.observation(i))["actions"] for i in range(4)]
         self._is_over = threading.Event()
@@ -141,7 +141,7 @@ def _attack(port: int, seeds: range, num_threads: int) -> Counter[str]:
             outcomes[index][fuzzer.attack(seed)] += 1
         fuzzer.close()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(num_threads)]
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(num_threads)]
     for thread in threads:
         thread.start()
     for thread in threads:
