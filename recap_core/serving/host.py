@@ -15,6 +15,8 @@ from recap_core.serving.recorder import Recorder
 from recap_core.transforms.wire import WireReader
 
 MAX_SEED = 2**63
+MAX_PROMPT_CHARS = 4096
+"""Longest task text of a request; tokenising megabytes would hold up every other robot."""
 
 
 class Reply(NamedTuple):
@@ -76,6 +78,11 @@ class ServedPolicy:
                 f"a request is of type {type(message).__name__}; expected a map of observations."
             )
         observation = self._reader.observation(message) | _seeds(message)
+        if len(observation.get("prompt", "")) > MAX_PROMPT_CHARS:
+            raise DataError(
+                f"the prompt has {len(observation['prompt'])} characters, more than "
+                f"{MAX_PROMPT_CHARS}. Send the task in a sentence."
+            )
         sampled = self.policy.sample([observation])
         actions = np.asarray(sampled.chunks[0], np.float64)
         if not np.isfinite(actions).all():

@@ -121,6 +121,8 @@ WRONG: list[tuple[Any, str]] = [
     (tiny.observation(frame_index=-1), "frame_index is -1"),
     (tiny.observation(episode_seed=2**64 - 1), "episode_seed is"),
     (without("frame_index"), "came alone"),
+    (tiny.observation(prompt="x" * 5000), "the prompt has 5000 characters"),
+    (tiny.observation(prompt=None), "no 'prompt' and the policy no default one"),
     ([1, 2, 3], "expected a map"),
     (b"\xc1", "starts no type"),
     (b"", "ends after 0 bytes"),
