@@ -21,7 +21,7 @@ from tests.core.serving import tiny
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 FIN, RSV1 = 0x80, 0x40
 _TIMEOUT_S = 20.0
-_MAX_HELD = 24
+_MAX_HELD = 8
 
 
 class Fuzzer:
