@@ -13,6 +13,7 @@ Each may bring ``prompt`` and ``adv_ind``. Images are channels first or last, ui
 
 import difflib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _NESTED = "images"
 _SUFFIX = "-images-rgb"
 _FEATURE_PREFIXES = ("observation.images.", "observation.")
 _CLIENT_PREFIX = "observation/"
+_MAX_LISTED, _MAX_SHOWN = 12, 80
 _PICTURE_WORDS = ("image", "cam", "rgb")
 
 
@@ -97,7 +99,7 @@ class WireReader:
                 if value is not None:
                     observation[key] = _text(key, value)
             elif key.startswith(f"{_NESTED}/") or _looks_like_a_picture(key, value):
-                unknown.append(key)
+                unknown.append(_cut(key))
         self._check_cameras(pictures, unknown)
         self._check_state(state_keys, message)
         return observation
@@ -172,7 +174,7 @@ class WireReader:
             keys = [key for key, feature in self._state_keys.items() if feature == missing[0]]
             raise DataError(
                 f"the observation has no state: send it as {' or '.join(map(repr, keys))}. "
-                f"It has {sorted(map(str, message))}."
+                f"It has {_listed(message)}."
             )
 
     def _known(self) -> str:
@@ -249,6 +251,17 @@ def _short(feature: str) -> str:
     for prefix in _FEATURE_PREFIXES:
         feature = feature.removeprefix(prefix)
     return feature
+
+
+def _listed(message: Mapping[Any, Any]) -> str:
+    """The keys of a message, as many and as much of them as a person would read."""
+    keys = sorted(_cut(str(key)) for key in islice(message, _MAX_LISTED))
+    more = len(message) - len(keys)
+    return f"{keys}" + (f" and {more} more" if more > 0 else "")
+
+
+def _cut(key: str) -> str:
+    return key if len(key) <= _MAX_SHOWN else f"{key[: _MAX_SHOWN - 3]}..."
 
 
 def _described(value: object) -> str:

@@ -1,8 +1,10 @@
 """A robot's settings: what cannot be is said in words that help."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from recap_core.config.embodiment import EmbodimentConfig
@@ -63,3 +65,14 @@ def test_what_cannot_be_is_said_in_words(changes: dict[str, Any], message: str) 
     """The value, the rule and what to write instead."""
     with pytest.raises(ValidationError, match=message):
         EmbodimentConfig.model_validate(ARM | changes)
+
+
+def test_the_worked_example_of_the_docs_is_a_robot() -> None:
+    """The YAML in docs/robots.md, as it stands there."""
+    page = (Path(__file__).parents[3] / "docs" / "robots.md").read_text(encoding="utf-8")
+    block = page.split("```yaml\n")[1].split("```")[0]
+
+    robot = EmbodimentConfig.model_validate(yaml.safe_load(block))
+
+    assert robot.views == {"base_0_rgb": "observation.images.front"}
+    assert robot.wire.cameras == {"webcam": "base_0_rgb"}

@@ -239,6 +239,21 @@ def test_what_cannot_be_read_is_named(message: Any, text: str) -> None:  # noqa:
         reader().observation(message)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        aloha(images={"x" * 100_000: picture()}),
+        {f"{i}" * 1000: 1 for i in range(1000)} | {HEAD: picture()},
+    ],
+)
+def test_an_answer_is_short_whatever_was_sent(message: dict[str, Any]) -> None:
+    """A client's own bytes do not come back by the megabyte."""
+    with pytest.raises(DataError) as raised:
+        reader().observation(message)
+
+    assert len(str(raised.value)) < 2000
+
+
 anything = st.recursive(
     st.none()
     | st.booleans()
