@@ -41,9 +41,9 @@ def train_settings(
     elif preset is not None:
         base = TrainPolicyConfig(policy=policy_config(preset))
     elif start is not None:
-        from recap_core.checkpoints.policy_checkpoint import read_policy
+        from recap_core.checkpoints.policy_checkpoint import read_policy_config
 
-        base = TrainPolicyConfig(policy=read_policy(store.path(start)).config)
+        base = TrainPolicyConfig(policy=read_policy_config(store.path(start)))
     else:
         raise ConfigError(
             "nothing says which policy to train: name one with --config (recap configs list) or "
