@@ -68,6 +68,7 @@ class PolicyBatches:
         # An action of one dimension is read as a scalar.
         self._actions = table.column(policy.embodiment.action).reshape(table.num_frames, -1)
         self._episode_ends = table.episode_ends
+        self._places = table.places
         self._task_index = table.task_index
         self._observations = FrameObservations(table, policy.embodiment.state)
         self._frame_class = _frame_classes(table, config.condition)
@@ -104,6 +105,10 @@ class PolicyBatches:
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
         """Global indices of the frames in the batch of ``step``."""
         return self._order.indices(step)[self._rows]
+
+    def places(self, step: int) -> Int[np.ndarray, "b 2"]:
+        """Episode, and frame within it, of every frame in the batch of ``step``."""
+        return self._places(self._order.indices(step))
 
     def _is_dropped(self, step: int) -> Bool[np.ndarray, " b"]:
         # The sampler counts from 0 under the same key; this stream is far away from it.

@@ -1,0 +1,1 @@
+"""Where arrays go on several devices."""
