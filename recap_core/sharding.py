@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from recap_core.errors import ConfigError
 
-type Shardings = Any
+Shardings = Any
 """A tree with a ``NamedSharding`` in place of every leaf."""
 
 DATA_AXIS, FSDP_AXIS = "data", "fsdp"
@@ -142,12 +142,17 @@ def _placed(leaves: list[Any], targets: list[Sharding]) -> Iterator[jax.Array]:
         yield jnp.copy(placed)
 
 
-def on_host(leaf: jax.Array) -> np.ndarray | None:
+def on_host(leaf: jax.Array) -> Any:  # noqa: ANN401 - np.ndarray, or None
     """A whole array as NumPy, in process 0; None in others. All processes must call it."""
     if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
         mesh = leaf.sharding.mesh  # pyright: ignore[reportAttributeAccessIssue] - a NamedSharding
         leaf = jax.jit(lambda x: x, out_shardings=replicated(mesh))(leaf)
     return np.asarray(leaf) if jax.process_index() == 0 else None
+
+
+def gathered(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree of whole arrays as NumPy, in the first process; None in place of leaves in others."""
+    return jax.tree.map(on_host, tree)
 
 
 def is_first_process() -> bool:

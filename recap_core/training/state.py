@@ -39,8 +39,8 @@ class ParamsSource:
 
     shapes: Params
     """Shape and dtype of every leaf (``jax.ShapeDtypeStruct``)."""
-    load: Callable[[], Params]
-    """Makes the parameters, NumPy or JAX, of those shapes."""
+    make: Callable[[Shardings], Params]
+    """Makes them, for devices as given: NumPy arrays, or JAX arrays that are there already."""
 
 
 def all_trainable(params: Params) -> Mask:
@@ -90,12 +90,29 @@ def filled(part: Params, params: Params) -> Params:
     )
 
 
+def fresh_params(init: Callable[[], Params], trainable: Mask) -> "ParamsSource":
+    """What ``init`` makes, frozen leaves in bfloat16.
+
+    On several devices, or where leaves are frozen, each device makes its own part of the final
+    leaves only. (On one, each operation runs on its own, whose last bits compiling may change.)
+    """
+
+    def make(shardings: Shardings) -> Params:
+        places = jax.tree.leaves(shardings)
+        if all(jax.tree.leaves(trainable)) and len(places[0].device_set) == 1:
+            return init()
+        final = jax.jit(lambda: with_frozen_in_bfloat16(init(), trainable), out_shardings=shardings)
+        return final()
+
+    return ParamsSource(with_frozen_in_bfloat16(jax.eval_shape(init), trainable), make)
+
+
 def parameters(init_params: "Params | ParamsSource") -> "ParamsSource":
     """Parameters that may not be loaded yet, of those that are."""
     if isinstance(init_params, ParamsSource):
         return init_params
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), init_params)
-    return ParamsSource(shapes, lambda: init_params)
+    return ParamsSource(shapes, lambda _: init_params)
 
 
 def state_shapes(
@@ -152,8 +169,8 @@ def initial_state(
     shapes = state_shapes(source.shapes, optimizer, trainable, with_ema=with_ema)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     targets: Any = jax.tree.map(lambda _: device, shapes) if shardings is None else shardings
-    # Loaded here, so that a leaf's host memory is free again once it is on its device.
-    placed = place(source.load(), targets.params)
+    # Made here, so that a leaf's host memory is free again once it is on its device.
+    placed = place(source.make(targets.params), targets.params)
     trained = trainable_part(placed, trainable)
 
     def first_opt_state() -> optax.OptState:

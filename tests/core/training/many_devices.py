@@ -22,6 +22,7 @@ from recap_core.models.layers import LayerLoop
 from recap_core.models.policy import Policy, PolicyInputs, trainable_mask
 from recap_core.progress import read_metrics
 from recap_core.sharding import batch_sharding, connect_hosts, on_host
+from recap_core.training.compilation_cache import enable_compilation_cache
 from recap_core.training.loop import train, training_mesh
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
 from recap_core.training.state import ParamsSource, with_frozen_in_bfloat16
@@ -54,16 +55,18 @@ class RandomBatches:
     def __call__(self, step: int) -> Any:  # noqa: ANN401 - NumPy arrays in place of JAX's
         """The batch of ``step``."""
         rng, b, px = np.random.default_rng(step), _BATCH_SIZE, _MODEL.image_px
-        arrays: Any = PolicyInputs(
+        arrays: list[Any] = [
             {view: rng.uniform(-1, 1, (b, px, px, 3)).astype("f4") for view in _MODEL.views},
             {view: rng.random(b) < 0.8 for view in _MODEL.views},
             np.zeros((b, _MODEL.action_dim), "f4"),
             rng.integers(0, _MODEL.vocab_size, (b, _MODEL.max_token_len)).astype("i4"),
             np.arange(_MODEL.max_token_len) < rng.integers(2, _MODEL.max_token_len, (b, 1)),
-        )
+        ]
         actions: Any = rng.standard_normal((b, 3, _MODEL.action_dim), "f4")
         classes: Any = rng.integers(0, 4, b).astype("i4")
-        return jax.tree.map(lambda x: x[self._rows], PolicyBatch(arrays, actions, classes))
+        return jax.tree.map(
+            lambda x: x[self._rows], PolicyBatch(PolicyInputs(*arrays), actions, classes)
+        )
 
     def frames(self, step: int) -> np.ndarray:
         """Frames that do not exist."""
@@ -79,12 +82,12 @@ class RandomBatches:
 def _source(config: PolicyModelConfig, trainable: Any) -> ParamsSource:  # noqa: ANN401 - a mask
     shapes = jax.eval_shape(Policy(config).init, jax.random.key(0))
 
-    def load() -> Any:  # noqa: ANN401 - a tree
+    def make(_: Any) -> Any:  # noqa: ANN401 - a tree
         rng = np.random.default_rng(7)
         draws = jax.tree.map(lambda x: 0.2 * rng.standard_normal(x.shape, np.float32), shapes)
         return with_frozen_in_bfloat16(draws, trainable)
 
-    return ParamsSource(with_frozen_in_bfloat16(shapes, trainable), load)
+    return ParamsSource(with_frozen_in_bfloat16(shapes, trainable), make)
 
 
 def run(folder: Path, job: dict[str, Any], hosts: dict[str, Any]) -> None:
@@ -120,12 +123,11 @@ def run(folder: Path, job: dict[str, Any], hosts: dict[str, Any]) -> None:
     split = sum(not leaf.sharding.is_fully_replicated for _, leaf in leaves)
     arrays = {jax.tree_util.keystr(path): on_host(leaf) for path, leaf in leaves}
     if jax.process_index() == 0:
-        floats = {
-            # NumPy's files know no bfloat16.
-            path: x.astype("f4") if x is not None and x.dtype.name == "bfloat16" else x
-            for path, x in arrays.items()
+        # NumPy's files know no bfloat16.
+        known: dict[str, Any] = {
+            path: x.astype("f4") if x.dtype.name == "bfloat16" else x for path, x in arrays.items()
         }
-        np.savez(folder / f"{job['name']}.npz", **floats)
+        np.savez(folder / f"{job['name']}.npz", **known)
         rows = read_metrics(folder / job["work"] / "metrics.jsonl")
         report = {"split": split, "metrics": rows}
         (folder / f"{job['name']}.json").write_text(json.dumps(report))
@@ -137,6 +139,7 @@ def main(folder: str, runs: str, process: str = "", coordinator: str = "") -> No
     if coordinator:
         hosts = {"coordinator": coordinator, "num_processes": 2, "process_id": int(process)}
         connect_hosts(coordinator, 2, int(process))
+    enable_compilation_cache(Path(folder) / f"xla{process}")
     for job in json.loads(runs):
         run(Path(folder), job, hosts)
 
