@@ -78,6 +78,8 @@ def sampling_flops(config: PolicyModelConfig, *, num_steps: int) -> int:
     if config.time_input == "adarms":
         step += _modulation(config).forward
     step = config.expert.depth * step + _suffix_projections(config).forward
+    if config.time_input == "adarms":
+        step += _final_modulation(config).forward
     return prefix + num_steps * step
 
 
