@@ -24,6 +24,7 @@ from recap_core.checkpoints.policy_checkpoint import (
 )
 from recap_core.config.policy import PolicyConfig
 from recap_core.lineage.files import walk
+from recap_core.progress import Progress, Silent
 
 _METADATA = "_CHECKPOINT_METADATA"
 _HANDLERS = {
@@ -33,7 +34,12 @@ _HANDLERS = {
 
 
 def write_openpi_step(
-    policy: Path, step: Path, *, nnx_values: bool | None = None, merge_lora: bool = False
+    policy: Path,
+    step: Path,
+    *,
+    nnx_values: bool | None = None,
+    merge_lora: bool = False,
+    progress: Progress | None = None,
 ) -> PolicyConfig:
     """Fill the empty directory ``step`` with a copy of ``policy`` in openpi's layout.
 
@@ -43,6 +49,7 @@ def write_openpi_step(
         nnx_values: Whether every leaf lies one level deeper under ``value``, as in what openpi's
             training writes; None: as in ``policy``, whose files are then copied unread.
         merge_lora: Fold LoRA adapters into their weights: the result is a full policy of float32.
+        progress: Who watches.
 
     Returns:
         The configuration of what was written.
@@ -59,7 +66,7 @@ def write_openpi_step(
         params, config = merged_params(source, config)
         save_params(step / PARAMS, params, nnx_values=bool(nnx_values))
     elif is_stored_so:
-        copy_files(source, step / PARAMS)
+        copy_files(source, step / PARAMS, progress=progress)
     else:
         save_params(step / PARAMS, load_params(source), nnx_values=bool(nnx_values))
     write_settings(step, config, norm_stats)
@@ -67,12 +74,15 @@ def write_openpi_step(
     return config
 
 
-def copy_files(source: Path, target: Path) -> None:
+def copy_files(source: Path, target: Path, *, progress: Progress | None = None) -> None:
     """Copy a tree into the new directory ``target``: nothing linked, nothing read-only."""
-    for file in walk(source).files:
-        path = target / file.relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.path, path)
+    files = walk(source).files
+    with (progress or Silent()).bar("copy parameters", len(files)) as bar:
+        for done, file in enumerate(files, start=1):
+            path = target / file.relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.path, path)
+            bar.update(done)
 
 
 def _write_metadata(step: Path, *, has_assets: bool) -> None:

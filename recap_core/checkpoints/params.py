@@ -1,6 +1,6 @@
 """Model parameters in openpi's layout: a ``params`` directory whose one top key is ``params``."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,19 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from recap_core.checkpoints.architecture import explain_mismatch
-from recap_core.checkpoints.files import Target, read_structure, read_tree, write_tree
+from recap_core.checkpoints.files import AS_STORED, Target, read_structure, read_tree, write_tree
 from recap_core.checkpoints.trees import Tree, compare_trees, flatten, unflatten
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
+from recap_core.progress import Bar, Progress, Silent
 
 _TOP = "params"
 NNX_LEAF = "value"
 """Last part of every path in what openpi's training writes."""
 _BLOCK = 1 << 24
 """Numbers that are checked at once."""
+_BATCH_BYTES = 1 << 28
+"""Of leaves that are read at once to be checked."""
 
 type Shardings = jax.sharding.Sharding | Tree
 """One sharding for all leaves, or a tree of shardings with the structure of the parameters."""
@@ -124,20 +127,53 @@ def check_finite(leaves: Iterable[tuple[str, Any]], *, where: str) -> None:
         )
 
 
-def check_stored_finite(path: Path) -> int:
-    """Check the parameters in ``path`` one leaf at a time; returns how many numbers there are.
+def check_stored_finite(path: Path, *, progress: Progress | None = None) -> int:
+    """Check the parameters in ``path`` a few at a time; returns how many numbers there are.
 
     Raises:
         CheckpointError: If one is NaN or infinite, or a leaf cannot be read.
     """
     stored = _stored(path)
 
-    def leaves() -> Iterable[tuple[str, Any]]:
-        for name, (file_name, _) in stored.items():
-            yield name, flatten(read_tree(path, {file_name: Target()}))[file_name]
+    def leaves(bar: Bar) -> Generator[tuple[str, Any]]:
+        done = 0
+        for names in _batches({name: leaf for name, (_, leaf) in stored.items()}):
+            read = flatten(read_tree(path, {stored[name][0]: AS_STORED for name in names}))
+            for name in names:
+                yield name, read.pop(stored[name][0])
+            done += len(names)
+            bar.update(done)
 
-    check_finite(leaves(), where=f"the parameters in {path}")
+    with (progress or Silent()).bar("check parameters", len(stored)) as bar:
+        check_finite(leaves(bar), where=f"the parameters in {path}")
     return sum(leaf.size for _, leaf in stored.values())
+
+
+def _batches(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> Generator[list[str]]:
+    """Leaves in their order, in groups of at most that many bytes, or of one."""
+    group: list[str] = []
+    num_bytes = 0
+    for name, leaf in leaves.items():
+        size = leaf.size * leaf.dtype.itemsize
+        if group and num_bytes + size > _BATCH_BYTES:
+            yield group
+            group, num_bytes = [], 0
+        group.append(name)
+        num_bytes += size
+    if group:
+        yield group
+
+
+def check_fits(path: Path, like: Tree) -> None:
+    """Raise CheckpointError unless ``path`` holds exactly the leaves of ``like``; no array is read.
+
+    The message names paths and counts, both models, and what to do.
+    """
+    found = read_shapes(path)
+    report = compare_trees(like, found)
+    if not report.is_match:
+        reason = explain_mismatch(like, found, report)
+        raise CheckpointError(f"{path} does not fit the model: {reason}")
 
 
 def cast_floats(params: Tree, dtype: DTypeLike) -> Params:

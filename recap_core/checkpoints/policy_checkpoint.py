@@ -39,8 +39,10 @@ def write_policy(
     """Fill the existing, empty ``directory``.
 
     Raises:
-        CheckpointError: If it already holds parameters, or a parameter is not finite.
+        CheckpointError: If it already holds parameters, a parameter is not finite, or the asset id
+            leads out of the checkpoint.
     """
+    norm_stats_path(directory, config.embodiment.asset_id)  # refused before anything is written
     save_params(directory / PARAMS, params)
     write_settings(directory, config, norm_stats)
 

@@ -18,6 +18,14 @@ class LoraConfig(Config):
 
     rank: int = Field(ge=1)
     alpha: float = Field(gt=0)
+    rank_stabilized: bool = False
+    """Attention adapters are scaled by ``alpha / sqrt(rank)`` instead of ``alpha / rank``
+    (openpi's ``rslora``)."""
+
+    @property
+    def scale(self) -> float:
+        """Factor of an attention adapter's output."""
+        return self.alpha / (self.rank**0.5 if self.rank_stabilized else self.rank)
 
 
 class GemmaConfig(Config):

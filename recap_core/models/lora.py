@@ -6,7 +6,8 @@ A weight of shape ``[*heads, i, o]`` has ``lora_a [*heads, i, r]`` and ``lora_b 
     contract    y[o]    = sum_gi x[g, i] (w[g, i, o] + scale * sum_r a[g, i, r] B[r, o])
                 B       = sum_g b[g]: both sides of an adapter sum over the heads, as in openpi
 
-openpi scales adapters by ``alpha / rank`` in attention and by 1 in the feed-forward layers.
+openpi scales adapters by ``alpha / rank`` (or ``alpha / sqrt(rank)``, rank-stabilised) in attention
+and by 1 in the feed-forward layers.
 """
 
 from typing import NamedTuple
@@ -55,7 +56,7 @@ def init_adapter(
 
 def attention_weight(params: Params, config: GemmaConfig) -> Weight:
     """The weight of one attention projection."""
-    scale = config.lora.alpha / config.lora.rank if config.lora else 1.0
+    scale = config.lora.scale if config.lora else 1.0
     return Weight(params["w"], params.get("lora_a"), params.get("lora_b"), scale)
 
 
@@ -87,7 +88,14 @@ def contract(x: Float[Array, "b t g i"], weight: Weight) -> Float[Array, "b t o"
 def merge_adapters(params: Params, vlm: GemmaConfig, expert: GemmaConfig) -> Params:
     """A policy's tree with every adapter folded into its weight, and no adapter leaves.
 
-    The result belongs to the same configuration without LoRA and computes the same function.
+    The result belongs to the same configuration without LoRA and computes the same function. A
+    merged weight has the wider of its own and its adapter's types: bfloat16 would round the
+    adapters of a training run away, whose frozen weights are kept in it.
+
+    Args:
+        params: Tree of a policy, with adapters on both, one or no expert.
+        vlm: First expert, with the adapters' scale.
+        expert: Second expert, likewise.
     """
     llm = params["PaliGemma"]["llm"]
     layers, attn = dict(llm["layers"]), {}
@@ -111,4 +119,5 @@ def _merged(weight: Weight, *, sums_heads: bool = False) -> Float[Array, "depth 
     if sums_heads:
         b = jnp.broadcast_to(jnp.sum(b, axis=1, keepdims=True), b.shape)
     product = jnp.einsum("...ir,...ro->...io", a, b) * weight.scale
-    return (weight.w.astype(jnp.float32) + product).astype(weight.w.dtype)
+    dtype = jnp.promote_types(weight.w.dtype, weight.lora_a.dtype)
+    return (weight.w.astype(jnp.float32) + product).astype(dtype)

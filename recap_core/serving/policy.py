@@ -100,13 +100,7 @@ class LoadedPolicy:
         tokenizer = PromptTokenizer(
             files.config.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir
         )
-        transform = PolicyTransform(
-            files.config,
-            files.norm_stats,
-            tokenizer,
-            state_dim=len(files.norm_stats.feature("state").mean),
-            action_dim=len(files.norm_stats.feature("actions").mean),
-        )
+        transform = PolicyTransform.for_policy(files.config, files.norm_stats, tokenizer)
         return cls(
             files,
             jax.device_put(params),

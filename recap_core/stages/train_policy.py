@@ -181,20 +181,28 @@ def _first_params(job: _Job) -> "tuple[ParamsSource, Mask]":
 
 def _check_start(path: Path, start: PolicyCheckpoint, job: _Job) -> None:
     """Raise IncompatibleError for what the shapes of ``start``'s leaves do not show."""
-    from recap_core.checkpoints.policy_checkpoint import read_policy
+    from recap_core.checkpoints.policy_checkpoint import (
+        asset_ids,
+        read_norm_stats,
+        read_policy_config,
+    )
 
-    files = read_policy(path)
+    before = read_policy_config(path)
     who = f"starting policy {start.name}-{start.id[:8]}"
     for expert in ("vlm", "expert"):
-        old, new = (getattr(m, expert).lora for m in (files.config.model, job.config.policy.model))
+        old, new = (getattr(m, expert).lora for m in (before.model, job.config.policy.model))
         if old is not None and new is not None and old != new:
             raise IncompatibleError(
                 f"{who} has {old} on its {expert}, and policy.model.{expert}.lora is {new}: the "
                 "same adapters would mean something else. Set it to the start's."
             )
-    if files.norm_stats.to_json_dict() != job.statistics.to_json_dict():
+    if job.config.new_norm_stats or not any(asset_ids(path)):
+        return
+    norm_stats = read_norm_stats(path, before.embodiment.asset_id)
+    if norm_stats.to_json_dict() != job.statistics.to_json_dict():
         raise IncompatibleError(
-            f"{who} was trained with other norm stats than the given ones; pass its own"
+            f"{who} was trained with other norm stats than the given ones; pass its own, or set "
+            "new_norm_stats if it was pretrained on other robots"
         )
 
 
@@ -218,13 +226,7 @@ def _batches(job: _Job, progress: Progress | None) -> "Batches":
         policy.model.state_input,
         weights_dir=weights_dir(),
     )
-    transform = PolicyTransform(
-        policy,
-        statistics,
-        tokenizer,
-        state_dim=len(statistics.feature("state").mean),
-        action_dim=len(statistics.feature("actions").mean),
-    )
+    transform = PolicyTransform.for_policy(policy, statistics, tokenizer)
     shard = Shard(jax.process_index(), jax.process_count())
     images = _images(table, job, progress)
     return PolicyBatches(table, transform, job.config, images=images, shard=shard)

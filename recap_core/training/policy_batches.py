@@ -132,7 +132,8 @@ class PolicyBatches:
     ) -> PolicyBatch:
         observations = self._observations.at(frames) | images
         clauses = [self._clause(PROMPT_CLASSES[c]) for c in prompt_class]
-        inputs = self._transform.inputs(observations, self._observations.prompts(frames), clauses)
+        prompts = self._transform.training_prompts(self._observations.prompts(frames))
+        inputs = self._transform.inputs(observations, prompts, clauses)
         chunks = action_chunks(self._actions, self._episode_ends, frames, horizon=self._horizon)
         state = self._transform.state(observations)
         return _batch(inputs, self._transform.actions(chunks.actions, state), prompt_class)

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from recap_core.config import sizes
 from recap_core.config.policy import GemmaConfig, LoraConfig, PolicyModelConfig, SiglipConfig
-from recap_core.config.sizes import (
-    GEMMA_2B_LORA,
-    GEMMA_300M_LORA,
-    PI05,
-    PI05_LORA,
-    TINY_POLICY,
-)
 from recap_core.models import flow
 from recap_core.models.layers import LayerLoop
 from recap_core.models.lora import merge_adapters
@@ -26,17 +20,13 @@ from recap_core.models.parameters import count_params
 from recap_core.models.policy import Policy, PolicyInputs, trainable_mask
 
 KEY = jax.random.key(0)
-DUMMY = GemmaConfig(width=64, depth=4, mlp_dim=128, num_heads=8, num_kv_heads=1, head_dim=16)
 PUBLISHED = {
-    "pi05_full": (PI05, 3_353_433_872),
-    "pi05_lora_both": (PI05_LORA, 3_403_421_456),
-    "pi05_lora_vlm_only": (PI05.model_copy(update={"vlm": GEMMA_2B_LORA}), 3_381_303_056),
-    "pi05_lora_expert_only": (PI05.model_copy(update={"expert": GEMMA_300M_LORA}), 3_375_552_272),
-    "pi05_dummy": (PI05.model_copy(update={"vlm": DUMMY, "expert": DUMMY}), 429_443_344),
-    "pi0_full": (
-        PI05.model_copy(update={"time_input": "concat", "state_input": "continuous"}),
-        3_238_048_528,
-    ),
+    "pi05_full": (sizes.PI05, 3_353_433_872),
+    "pi05_lora_both": (sizes.PI05_LORA, 3_403_421_456),
+    "pi05_lora_vlm_only": (sizes.PI05_LORA_VLM, 3_381_303_056),
+    "pi05_lora_expert_only": (sizes.PI05_LORA_EXPERT, 3_375_552_272),
+    "pi05_dummy": (sizes.PI05_DUMMY, 429_443_344),
+    "pi0_full": (sizes.PI0, 3_238_048_528),
 }
 EXPERT = GemmaConfig(width=16, depth=2, mlp_dim=16, num_heads=2, num_kv_heads=1, head_dim=8)
 SMALL = PolicyModelConfig(
@@ -117,9 +107,17 @@ def test_parameter_trees_are_the_published_ones(name: str) -> None:
     assert count_params(params) == num_params
 
 
+def test_sizes_have_names() -> None:
+    """Every named size is a valid configuration of its own."""
+    found = {config.model_dump_json() for config in sizes.POLICY_SIZES.values()}
+    assert len(found) == len(sizes.POLICY_SIZES)
+    for config in sizes.POLICY_SIZES.values():
+        assert PolicyModelConfig.model_validate_json(config.model_dump_json()) == config
+
+
 def test_without_views_there_is_no_image_encoder() -> None:
     """The tiny preset works from state alone, through one suffix token."""
-    params = jax.eval_shape(Policy(TINY_POLICY).init, KEY)
+    params = jax.eval_shape(Policy(sizes.TINY_POLICY).init, KEY)
     assert set(params["PaliGemma"]) == {"llm"}
     assert params["state_proj"]["kernel"].shape == (21, 64)
 
