@@ -61,7 +61,7 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     *,
     work: Path,
     trainable: Mask | None = None,
-    flops_per_sample: float | None = None,
+    flops_per_sample: int | None = None,
     progress: Progress | None = None,
     label: str = "train",
 ) -> TrainState:

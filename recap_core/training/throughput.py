@@ -23,7 +23,7 @@ class Throughput:
         *,
         batch_size: int,
         mesh: Mesh,
-        flops_per_sample: float | None = None,
+        flops_per_sample: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing has been done yet.
