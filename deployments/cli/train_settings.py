@@ -4,9 +4,8 @@ from pathlib import Path
 
 from deployments.cli.artifact_arguments import artifact_of_kind
 from deployments.cli.configuration import load_settings
-from deployments.cli.resolution import with_tokenizer_digest
 from recap_core.config.policy_setup import PolicySetup
-from recap_core.config.presets import SizePreset, policy_config
+from recap_core.config.presets import SizePreset, train_policy_config
 from recap_core.config.registry import policy_setup
 from recap_core.config.stages import TrainPolicyConfig
 from recap_core.errors import ArtifactNotFoundError, ConfigError
@@ -22,7 +21,7 @@ def train_settings(
     store: Store,
     start: PolicyCheckpoint | None,
 ) -> TrainPolicyConfig:
-    """The settings that a person named, tokenizer digest included.
+    """The settings that a person named; the tokenizer's digest is not filled in yet.
 
     Args:
         config: Name of a registered configuration, or a YAML file, laid over the preset's or the
@@ -39,17 +38,17 @@ def train_settings(
     if setup is not None:
         base = setup.train
     elif preset is not None:
-        base = TrainPolicyConfig(policy=policy_config(preset))
+        base = train_policy_config(preset)
     elif start is not None:
-        from recap_core.checkpoints.policy_checkpoint import read_policy
+        from recap_core.checkpoints.policy_checkpoint import read_policy_config
 
-        base = TrainPolicyConfig(policy=read_policy(store.path(start)).config)
+        base = TrainPolicyConfig(policy=read_policy_config(store.path(start)))
     else:
         raise ConfigError(
             "nothing says which policy to train: name one with --config (recap configs list) or "
             "--preset, or start from one with --start"
         )
-    return with_tokenizer_digest(load_settings(base, file=file, overrides=overrides))
+    return load_settings(base, file=file, overrides=overrides)
 
 
 def starting_policy(

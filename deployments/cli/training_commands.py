@@ -154,6 +154,7 @@ class _Request:
 def _train(request: _Request) -> None:
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
+    from deployments.cli.resolution import with_tokenizer_digest
     from deployments.cli.train_settings import check_one_policy, starting_policy, train_settings
     from recap_core.config.training import TrainRuntime
     from recap_core.lineage.artifacts import AnyDataset, NormStats
@@ -165,13 +166,8 @@ def _train(request: _Request) -> None:
     preset = None if request.preset is None else request.preset.value
     check_one_policy(request.config, preset)
     start = starting_policy(request.start, request.config, store=store)
-    config = train_settings(
-        request.config,
-        preset,
-        request.overrides,
-        store=store,
-        start=start,
-    )
+    settings = train_settings(request.config, preset, request.overrides, store=store, start=start)
+    config = with_tokenizer_digest(settings)
     runtime = load_settings(TrainRuntime(), file=None, overrides=request.runtime)
     if request.norm_stats is None:
         stats = _norm_stats(store, dataset, start, config)

@@ -60,7 +60,7 @@ def start_params(
     params = locate_checkpoint(path).params
     init = Policy(model).init
     shapes: Tree = jax.eval_shape(init, key) if like is None else like
-    fresh = _check_start(params, model, shapes)
+    fresh = check_start(params, model, shapes)
     expected = flatten(shapes)
     loaded = flatten(load_params(params, shapes, strict=False, sharding=sharding))
     if fresh:
@@ -69,8 +69,20 @@ def start_params(
     return unflatten({name: loaded[name] for name in expected})
 
 
-def _check_start(path: Path, model: PolicyModelConfig, like: Tree) -> list[str]:
-    """Paths of the leaves that are to be made fresh."""
+def check_start(path: Path, model: PolicyModelConfig, like: Tree) -> list[str]:
+    """Whether a training can start from a checkpoint, by the shapes alone.
+
+    Args:
+        path: Its parameters.
+        model: Architecture to train.
+        like: Shapes of its parameters.
+
+    Returns:
+        Paths of the leaves that are to be made fresh.
+
+    Raises:
+        CheckpointError: As for :func:`start_params`.
+    """
     found = read_shapes(path)
     report = compare_trees(like, found)
     unread = [leaf for leaf in report.extra if _feeds_no_input(leaf, model)]

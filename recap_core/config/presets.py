@@ -97,6 +97,12 @@ def _tiny_training(num_steps: int, peak_lr: float, seed: int, **changes: object)
     return config.model_copy(update=changes)
 
 
+def train_policy_config(preset: SizePreset) -> TrainPolicyConfig:
+    """One training of the policy of a size preset, as its project has it."""
+    train = _tiny_training(1500, 3.5e-3, 0) if preset == "tiny" else _full_training(preset, 0)
+    return TrainPolicyConfig(policy=policy_config(preset), train=train)
+
+
 def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
     """The demo: gym-aloha's cube transfer on a CPU (SIM.md §3.2 and §6a).
 
