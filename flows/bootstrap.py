@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.references import ProjectRefs
+from flows.references import ProjectRefs, pretrained_policy
 from flows.results import BootstrapResult
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import tiny_project
@@ -21,10 +21,13 @@ def bootstrap(config: ProjectConfig = tiny_project()) -> BootstrapResult:
     new.
     """
     settings, runtime = config.bootstrap, config.runtime
+    pretrained = pretrained_policy(open_store(), config)  # found before anything is recorded
     recording = collect(None, settings.demonstrations, runtime.collect, name="demonstrations")
     demonstrations = convert(recording, settings.convert, name="demonstrations")
     stats = norm_stats(demonstrations, settings.norm_stats, name="demonstrations")
-    policy = train_policy(demonstrations, stats, None, settings.sft, runtime.train, name="sft")
+    policy = train_policy(
+        demonstrations, stats, pretrained, settings.sft, runtime.train, name="sft"
+    )
     evaluation = evaluate(policy, settings.evaluation, runtime.collect, name="sft")
     result = BootstrapResult(
         recording=recording,

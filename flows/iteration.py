@@ -101,6 +101,7 @@ def _learn(config: ProjectConfig, inputs: RoundInputs, experience: Experience, k
         policy = _fall_back(config, inputs, experience, value_model)
         return Learning(value_model=value_model, relabeling=None, policy=policy)
     relabeling = _relabel(merged, value_model, settings, name=name)
+    ProjectRefs(open_store(), config).set(f"{name}-relabeled", relabeling.dataset)
     policy = train_policy(
         relabeling.dataset, stats, inputs.start, settings.finetune, training, name=name
     )

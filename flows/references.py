@@ -6,6 +6,7 @@ Below ``<project>/<robot>/``:
     current, candidate                  the policy in use; the newest policy
     annotations                         corrections that the next rounds apply
     round-<k>-dataset                   rollouts of round k, set as soon as they are converted
+    round-<k>-relabeled                 all data of round k with the labels of its value model
     round-<k>-policy                    new policy of round k, set when the round is finished
 """
 
@@ -21,6 +22,31 @@ from recap_core.lineage.artifacts import (
     Recording,
 )
 from recap_core.lineage.store import Store
+
+
+def pretrained_policy(store: Store, config: ProjectConfig) -> PolicyCheckpoint | None:
+    """The policy that the SFT starts from; None for fresh parameters.
+
+    Raises:
+        ArtifactNotFoundError: If ``bootstrap.start`` names nothing; says how to import it.
+        IncompatibleError: If it is no policy.
+    """
+    reference = config.bootstrap.start
+    if reference is None:
+        return None
+    try:
+        artifact = store.get(reference)
+    except ArtifactNotFoundError as error:
+        raise ArtifactNotFoundError(
+            f"bootstrap.start is {reference!r}, which is not in {store.home} ({error}). "
+            f"Import it with: recap import-policy <checkpoint> --ref {reference}, "
+            "or set bootstrap.start=null to train from fresh parameters"
+        ) from error
+    if not isinstance(artifact, PolicyCheckpoint):
+        raise IncompatibleError(
+            f"bootstrap.start is {reference!r}, a {artifact.kind}; it must be a policy"
+        )
+    return artifact
 
 
 class ProjectRefs:

@@ -1,4 +1,4 @@
-"""From a preset, a file and overrides to the settings of a run."""
+"""From a preset, a file and overrides to the settings of a run or of one stage."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recap_core.config.flows import ProjectConfig
+from recap_core.config.base import Config
 from recap_core.errors import ConfigError
 
+_NAME_MAPS = frozenset({"views", "cameras"})
+"""Settings that map free names. A file replaces them: another robot does not have the cameras of
+the preset's."""
 
-def load_project(
-    preset: ProjectConfig, *, file: Path | None, overrides: Sequence[str]
-) -> ProjectConfig:
+
+def load_settings[C: Config](preset: C, *, file: Path | None, overrides: Sequence[str]) -> C:
     """``preset``, with the settings of ``file`` laid over it, and the overrides over that.
 
     Raises:
@@ -23,13 +25,13 @@ def load_project(
     """
     settings = preset.model_dump(mode="json")
     if file is not None:
-        _lay_over(settings, read_settings(file))
+        _lay_over(settings, read_settings(file), replaced=_NAME_MAPS)
     for override in overrides:
         _lay_over(settings, _parse(override))
     try:
-        return ProjectConfig.model_validate(settings)
+        return type(preset).model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(explain(error, ProjectConfig)) from None
+        raise ConfigError(explain(error, type(preset))) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -40,7 +42,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         text = f"unknown setting {key!r}{_suggestion(first, model)}"
     else:
-        text = f"{key or model.__name__} is {_short(first['input'])}: {first['msg']}"
+        rule = first["msg"].removeprefix("Value error, ")
+        text = f"{key} is {_short(first['input'])}: {rule}" if key else rule
     return text + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
 
 
@@ -107,11 +110,16 @@ def _parse(override: str) -> dict[str, Any]:
     return value
 
 
-def _lay_over(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _lay_over(
+    settings: dict[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    replaced: frozenset[str] = frozenset(),
+) -> None:
     for name, value in changes.items():
         below = settings.get(name)
-        if isinstance(below, dict) and isinstance(value, Mapping):
-            _lay_over(below, value)
+        if isinstance(below, dict) and isinstance(value, Mapping) and name not in replaced:
+            _lay_over(below, value, replaced=replaced)
         else:
             settings[name] = value
 

@@ -4,11 +4,14 @@ Whatever takes time to import is imported inside the commands, so that help is i
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.options import JsonOption, NameOption
+
+if TYPE_CHECKING:
+    from recap_core.config.embodiment import EmbodimentConfig
 
 ExcludeOption = Annotated[
     bool | None,
@@ -115,10 +118,16 @@ def merge(
 def stats(  # noqa: PLR0913 - one parameter per option
     dataset: Annotated[str, typer.Argument(help="Id, name or ref.")],
     *,
+    embodiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Robot: a name of `recap configs robots`, or a YAML file with its columns."
+        ),
+    ] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="State columns. Default: observation.state.")
     ] = None,
-    action: Annotated[str, typer.Option(help="Action column.")] = "action",
+    action: Annotated[str | None, typer.Option(help="Action column. Default: action.")] = None,
     delta_mask: Annotated[
         str | None,
         typer.Option(help="6,-1,6,-1: six dims relative to the state, one absolute, twice."),
@@ -134,31 +143,21 @@ def stats(  # noqa: PLR0913 - one parameter per option
     """Norm stats of state and actions in openpi's format, from parquet alone."""
     import logging
 
-    from pydantic import ValidationError
-
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from recap_core.config.dataset import NormStatsConfig
-    from recap_core.config.embodiment import EmbodimentConfig
-    from recap_core.errors import ConfigError
     from recap_core.lineage.artifacts import AnyDataset
     from recap_core.stages.norm_stats import compute_norm_stats, load_norm_stats
 
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     store = open_store()
     found = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
-    columns = tuple(state or ["observation.state"])
-    try:
-        embodiment = EmbodimentConfig(
-            state=columns, action=action, delta_mask=_run_lengths(delta_mask)
-        )
-    except ValidationError as error:
-        raise ConfigError(error.errors()[0]["msg"]) from error
+    robot = _robot(embodiment, state, action, delta_mask)
     title = name or found.name
     if load is not None:
-        result = load_norm_stats(load, found, embodiment, name=title, store=store)
+        result = load_norm_stats(load, found, robot, name=title, store=store)
     else:
         config = NormStatsConfig(
-            embodiment=embodiment,
+            embodiment=robot,
             action_horizon=action_horizon,
             quantiles="exact" if exact else "openpi_histogram",
         )
@@ -166,6 +165,33 @@ def stats(  # noqa: PLR0913 - one parameter per option
     narrow = int(store.manifest(result).metrics.get("narrow_dimensions") or 0)
     lines = [f"{result.num_frames:,} frames, {narrow} dimensions that hardly move"]
     tell(result, store, json=json, lines=lines)
+
+
+def _robot(
+    embodiment: str | None, state: list[str] | None, action: str | None, delta_mask: str | None
+) -> "EmbodimentConfig":
+    """The robot that the options describe, by its name or file or column by column."""
+    from pydantic import ValidationError
+
+    from deployments.cli.embodiments import load_embodiment
+    from recap_core.config.embodiment import EmbodimentConfig
+    from recap_core.errors import ConfigError
+
+    columns = {
+        "state": tuple(state or ()),
+        "action": action,
+        "delta_mask": _run_lengths(delta_mask),
+    }
+    given = {name: value for name, value in columns.items() if value}
+    if embodiment is not None:
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ConfigError(f"--embodiment says what {options} would; give one or the other")
+        return load_embodiment(embodiment)
+    try:
+        return EmbodimentConfig.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
 
 def _run_lengths(mask: str | None) -> tuple[int, ...]:

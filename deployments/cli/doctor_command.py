@@ -116,8 +116,8 @@ def _print(root: Path, findings: "list[Finding]", decode: Decode, console: Conso
     console.print(Text(f"Looked at {_LOOKED_AT}; {_PICTURES[decode]}.", style="dim"))
     console.print()
     if findings:
-        console.print(_table(findings))
-    console.print(_verdict(Counter(finding.severity for finding in findings)))
+        console.print(findings_table(findings))
+    console.print(verdict(Counter(finding.severity for finding in findings)))
 
 
 def _facts(root: Path) -> str:
@@ -139,7 +139,8 @@ def _facts(root: Path) -> str:
     return f"LeRobot dataset of {', '.join(parts)}"
 
 
-def _table(findings: "list[Finding]") -> Table:
+def findings_table(findings: "list[Finding]") -> Table:
+    """What was found, what should be, and what to do."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0))
     table.add_column("", no_wrap=True)
     table.add_column("where and what", ratio=1, overflow="fold")
@@ -151,12 +152,15 @@ def _table(findings: "list[Finding]") -> Table:
         if finding.num_places > 1:
             found.append(f" and {finding.num_places - 1:,} more", style="dim")
         found.append(f"\n{finding.value}", style="not bold")
-        rule = Text(finding.rule).append(f"\n→ {finding.fix}", style="cyan")
+        rule = Text(finding.rule)
+        if finding.fix:
+            rule.append(f"\n→ {finding.fix}", style="cyan")
         table.add_row(label, found, rule)
     return table
 
 
-def _verdict(counts: Counter[str]) -> Text:
+def verdict(counts: Counter[str]) -> Text:
+    """One line on what the findings come to."""
     parts = [_count(counts[name], name) for name in _STYLES if counts[name]]
     if counts["error"]:
         return Text(f"Do not train on this: {', '.join(parts)}.", style=_STYLES["error"])

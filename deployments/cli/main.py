@@ -18,6 +18,7 @@ from deployments.cli.options import (
     SetOption,
     VerboseOption,
 )
+from deployments.cli.policy_panel import add_policy_commands
 
 app = typer.Typer(
     name="recap",
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 add_data_commands(app)
+add_policy_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 

@@ -16,6 +16,8 @@ class Preset(StrEnum):
 
     tiny = "tiny"
     plumbing = "plumbing"
+    single_gpu = "single_gpu"
+    paper = "paper"
 
 
 ConfigOption = Annotated[
@@ -32,7 +34,11 @@ SetOption = Annotated[
     ),
 ]
 PresetOption = Annotated[
-    Preset, typer.Option(help="Project that settings start from; plumbing is tiny's short form.")
+    Preset,
+    typer.Option(
+        help="Project that settings start from: tiny for a CPU (plumbing is its short form), "
+        "single_gpu for 24 GB with LoRA, paper for all weights."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of demonstrations, rollouts and training.")]
 NoCamerasOption = Annotated[bool, typer.Option("--no-cameras", help="Record no images.")]

@@ -3,18 +3,35 @@
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.typing import DTypeLike
 
-from recap_core.checkpoints.trees import Tree
+from recap_core.checkpoints.trees import Tree, flatten, unflatten
 from recap_core.errors import CheckpointError
+from recap_core.lineage.files import sync, sync_all, walk
 
 TEMPORARY = ".tmp-"
 """Prefix of directories that are still being written."""
+_GIB = 1 << 30
+
+
+class Target(NamedTuple):
+    """What a leaf becomes when it is read."""
+
+    dtype: DTypeLike | None = None
+    """None: as it is stored."""
+    sharding: jax.sharding.Sharding | None = None
+    """A JAX array on these devices; None: a NumPy array."""
+
+
+AS_STORED = Target()
 
 
 def write_tree(path: Path, tree: Tree) -> None:
@@ -33,15 +50,18 @@ def write_tree(path: Path, tree: Tree) -> None:
     try:
         with _checkpointer() as checkpointer:
             checkpointer.save(temporary, jax.tree.map(np.asarray, tree))
-        _sync(temporary)
+        written = walk(temporary)
+        sync_all([file.path for file in written.files])
+        for directory in written.directories:
+            sync(directory)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """Read a whole tree as NumPy arrays, on any number and kind of devices.
+def read_structure(path: Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of every leaf by its ``/``-joined path; no array is read.
 
     Raises:
         CheckpointError: If ``path`` holds no checkpoint, or one that cannot be read.
@@ -52,37 +72,84 @@ def read_tree(path: Path) -> dict[str, Any]:
             f"{path} is no Orbax checkpoint: it has no _METADATA file. "
             "Name the directory that holds one (in openpi's layout, <step>/params)."
         )
-    try:
-        with _checkpointer() as checkpointer:
-            # Explicit arguments: a bare restore asks for the devices of the writer.
-            structure = checkpointer.metadata(path).item_metadata.tree
-            args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), structure)
-            return checkpointer.restore(
-                path, args=ocp.args.PyTreeRestore(item=structure, restore_args=args)
-            )
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+    with _naming(path), _checkpointer() as checkpointer:
+        metadata = checkpointer.metadata(path).item_metadata
+        if metadata is None:
+            raise OSError("no leaf is listed")
+        return {
+            name: jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
+            for name, leaf in flatten(metadata.tree).items()
+        }
 
 
-def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False))
+def read_tree(path: Path, targets: Mapping[str, Target] | None = None) -> dict[str, Any]:
+    """Read a tree, on any number and kind of devices.
+
+    Every leaf is cast and placed while it is read, and few are read at once: beside the result,
+    the host holds about the largest leaf a few times.
+
+    Args:
+        path: What :func:`write_tree` or openpi wrote.
+        targets: What to read, and as what, by ``/``-joined path; None: everything, as NumPy.
+
+    Raises:
+        CheckpointError: If ``path`` holds no checkpoint, or one that cannot be read.
+    """
+    path = path.absolute()
+    structure = read_structure(path)
+    if targets is None:
+        targets = dict.fromkeys(structure, AS_STORED)
+    wanted = {name: structure[name] for name in targets}
+    # Explicit arguments: a bare restore asks for the devices of the writer.
+    args = ocp.args.PyTreeRestore(
+        item=unflatten(wanted),
+        restore_args=unflatten({name: _restore_args(target) for name, target in targets.items()}),
+        partial_restore=len(wanted) < len(structure),
+    )
+    with _naming(path), _checkpointer(_read_limit_gib(wanted)) as checkpointer:
+        return checkpointer.restore(path, args=args)
 
 
-def _sync(root: Path) -> None:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            _sync_file(Path(folder) / name)
-        _sync_directory(Path(folder))
+class _naming:  # noqa: N801 - used like a function
+    """Turns what Orbax raises on damaged files into one error that names the checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise CheckpointError instead of a library's exception."""
+        if isinstance(error, ValueError | KeyError | TypeError | AttributeError | OSError):
+            raise CheckpointError(
+                f"the checkpoint {self._path} cannot be read ({_short(error)}): a file of it is "
+                "missing or damaged. Copy the whole directory again."
+            ) from error
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _short(error: BaseException, *, limit: int = 300) -> str:
+    """The first line of a library's message, which may be followed by a page of settings."""
+    text = str(error).split(" [tensorstore_spec")[0].split("\n")[0]
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _restore_args(target: Target) -> ocp.RestoreArgs:
+    dtype = None if target.dtype is None else jnp.dtype(target.dtype)
+    if target.sharding is None:
+        return ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
+    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=target.sharding, dtype=dtype)
+
+
+def _read_limit_gib(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> int:
+    """Bytes in flight while reading: enough for the largest leaf, not for many."""
+    largest = max((leaf.size * leaf.dtype.itemsize for leaf in leaves.values()), default=0)
+    return int(largest // _GIB) + 1
+
+
+def _checkpointer(restore_gib: int | None = None) -> ocp.Checkpointer:
+    return ocp.Checkpointer(
+        ocp.PyTreeCheckpointHandler(
+            use_ocdbt=True, use_zarr3=False, restore_concurrent_gb=restore_gib
+        )
+    )

@@ -1,5 +1,10 @@
-"""Checkpoints to resume training from: ``step_<number>`` directories of a work directory."""
+"""Checkpoints to resume training from: ``step_<number>`` directories of a work directory.
 
+Leaves are written from the devices that hold them, by all processes of a training together, and
+read by each device in parts: onto any number of devices, never whole onto one of several.
+"""
+
+import os
 import re
 import shutil
 from pathlib import Path
@@ -7,10 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import orbax.checkpoint as ocp
 
-from recap_core.checkpoints.files import TEMPORARY, read_tree, write_tree
+from recap_core.checkpoints.files import TEMPORARY
 from recap_core.checkpoints.trees import compare_trees, flatten, unflatten
 from recap_core.errors import CheckpointError
+from recap_core.sharding import is_first_process, wait_for_all
 
 _PATTERN = re.compile(r"step_(\d{8})")
 
@@ -18,7 +25,8 @@ _PATTERN = re.compile(r"step_(\d{8})")
 def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Path:  # noqa: ANN401 - any pytree
     """Write ``state`` to ``work/step_<step>`` and remove all but the newest ``keep`` checkpoints.
 
-    The directory appears complete or not at all. A checkpoint of the same step is replaced.
+    The directory appears complete or not at all. A checkpoint of the same step is replaced. Every
+    process of a training must call this; ``work`` must be on a file system that all of them see.
 
     Args:
         work: Work directory; created if it does not exist.
@@ -26,14 +34,25 @@ def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Pat
         step: Number of finished steps, in [0, 99 999 999].
         keep: Checkpoints that stay, at least 1.
     """
-    for leftover in work.glob(f"{TEMPORARY}step_*"):
-        shutil.rmtree(leftover)
-    path = work / f"step_{step:08d}"
-    if path.exists():
-        _remove(path)
-    write_tree(path, unflatten(_by_path(state)))
-    for old in _checkpoints(work)[:-keep]:
-        _remove(old)
+    path = (work / f"step_{step:08d}").absolute()
+    # The same name in every process.
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    if is_first_process():
+        work.mkdir(parents=True, exist_ok=True)
+        for leftover in work.glob(f"{TEMPORARY}step_*"):
+            shutil.rmtree(leftover)
+        if path.exists():
+            _remove(path)
+    wait_for_all(f"clear {step}")
+    with _checkpointer() as checkpointer:
+        checkpointer.save(temporary, unflatten(_by_path(state)))
+    if is_first_process():
+        _sync(temporary)
+        temporary.rename(path)
+        _sync_entry(work)
+        for old in _checkpoints(work)[:-keep]:
+            _remove(old)
+    wait_for_all(f"saved {step}")
     return path
 
 
@@ -44,17 +63,37 @@ def newest_train_state(work: Path) -> Path | None:
 
 
 def restore_train_state[State](path: Path, like: State) -> State:
-    """Read a checkpoint into the structure of ``like``, as JAX arrays on the default device.
+    """Read a checkpoint into the structure of ``like``, as JAX arrays that may be donated.
 
     Args:
         path: What :func:`save_train_state` returned.
-        like: A state of the same training run, or its ``jax.eval_shape``.
+        like: A state of the same training run, or its shapes. Where its leaves have a sharding,
+            the result has it; else it is on the default device.
 
     Raises:
-        CheckpointError: If leaves are missing or extra, or shapes or dtypes differ.
+        CheckpointError: If leaves are missing or extra, or shapes or dtypes differ, or it cannot
+            be read.
     """
     expected = _by_path(like)
-    found = flatten(read_tree(path))
+    path = path.absolute()
+    try:
+        with _checkpointer() as checkpointer:
+            structure = checkpointer.metadata(path).item_metadata.tree
+            _require_match(path, expected, flatten(structure))
+            args = unflatten({name: _restore_args(leaf) for name, leaf in expected.items()})
+            found = flatten(
+                checkpointer.restore(
+                    path, args=ocp.args.PyTreeRestore(item=structure, restore_args=args)
+                )
+            )
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+    # Copies: training donates its state, and must not donate memory that NumPy owns.
+    leaves = [jnp.copy(found.pop(name)) for name in expected]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _require_match(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
     report = compare_trees(unflatten(expected), unflatten(found))
     if not report.is_match:
         raise CheckpointError(
@@ -67,9 +106,17 @@ def restore_train_state[State](path: Path, like: State) -> State:
                 f"{name} in {path} is {found[name].dtype}, expected {leaf.dtype}. "
                 "Remove the work directory to start over."
             )
-    # Copies: training donates its state, and must not donate memory that NumPy owns.
-    leaves = [jnp.array(found[name], copy=True) for name in expected]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _restore_args(leaf: Any) -> ocp.ArrayRestoreArgs:  # noqa: ANN401 - an array or its shape
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None:
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return ocp.ArrayRestoreArgs(sharding=sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False))
 
 
 def _remove(path: Path) -> None:
@@ -87,3 +134,17 @@ def _checkpoints(work: Path) -> list[Path]:
 def _by_path(state: Any) -> dict[str, Any]:  # noqa: ANN401 - any pytree
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in flat}
+
+
+def _sync(root: Path) -> None:
+    for folder, _, names in os.walk(root):
+        for entry in (*(Path(folder) / name for name in names), Path(folder)):
+            _sync_entry(entry)
+
+
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

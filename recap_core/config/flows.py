@@ -26,6 +26,9 @@ class BootstrapConfig(Config):
     demonstrations: CollectConfig
     convert: ConvertConfig = ConvertConfig(demonstrations=True)
     norm_stats: NormStatsConfig = NormStatsConfig()
+    start: str | None = None
+    """Pretrained policy that the SFT starts from: an artifact's id, name or ref, such as
+    ``pretrained/pi05/base`` after ``recap import-policy``; None: fresh parameters."""
     sft: TrainPolicyConfig
     evaluation: EvaluationConfig = EvaluationConfig()
 

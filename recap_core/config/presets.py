@@ -4,7 +4,7 @@ from typing import Literal
 
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.dataset import NormStatsConfig
-from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.config.embodiments import SIM_EMBODIMENT, YAM_EMBODIMENT
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
 from recap_core.config.labels import LabelConfig, TargetConfig
@@ -12,10 +12,20 @@ from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConf
 from recap_core.config.robot import SimRobotConfig
 from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY, TINY_VALUE, VALUE_670M
 from recap_core.config.stages import HealthConfig, TrainPolicyConfig, TrainValueConfig
-from recap_core.config.training import OptimizerConfig, SamplingConfig, TrainConfig, TrainRuntime
+from recap_core.config.training import (
+    AugmentConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    TrainConfig,
+    TrainRuntime,
+)
 from recap_core.config.value import ValueConfig, ValueModelConfig
 
+type FullSizePreset = Literal["single_gpu", "paper"]
 type SizePreset = Literal["tiny", "single_gpu", "paper"]
+
+PRETRAINED_POLICY = "pretrained/pi05/base"
+"""Ref under which projects of full size look for pi0.5's base checkpoint."""
 
 REFERENCE_LABELS = LabelConfig(
     positive_share=0.3,
@@ -46,27 +56,6 @@ def sim_demo_labels(max_episode_frames: int) -> LabelConfig:
         cut_at_takeover=True,
         pool="autonomous",
     )
-
-
-SIM_EMBODIMENT = EmbodimentConfig(
-    state=("observation.state", "observation.environment_state"),
-    normalization="z_score",
-    std_floor=0.02,
-    state_clip=5.0,
-    asset_id="sim-aloha",
-)
-"""14 joint positions and the cube's pose, absolute joint targets, z-scores of demonstrations."""
-
-YAM_EMBODIMENT = EmbodimentConfig(
-    views={
-        "base_0_rgb": "observation.images.head_camera",
-        "left_wrist_0_rgb": "observation.images.left_wrist_camera",
-        "right_wrist_0_rgb": "observation.images.right_wrist_camera",
-    },
-    delta_mask=(6, -1, 6, -1),
-    asset_id="yam",
-)
-"""Two YAM arms and three cameras; joints relative to the current state, grippers absolute."""
 
 
 def policy_config(preset: SizePreset) -> PolicyConfig:
@@ -106,6 +95,12 @@ def _tiny_training(num_steps: int, peak_lr: float, seed: int, **changes: object)
     )
     config = TrainConfig(num_steps=num_steps, batch_size=128, seed=seed, optimizer=optimizer)
     return config.model_copy(update=changes)
+
+
+def train_policy_config(preset: SizePreset) -> TrainPolicyConfig:
+    """One training of the policy of a size preset, as its project has it."""
+    train = _tiny_training(1500, 3.5e-3, 0) if preset == "tiny" else _full_training(preset, 0)
+    return TrainPolicyConfig(policy=policy_config(preset), train=train)
 
 
 def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
@@ -156,6 +151,72 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
             collect=CollectRuntime(num_robots=30),
             train=TrainRuntime(log_interval=25, save_interval=250),
         ),
+    )
+
+
+def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
+    """The simulated robot with models of full size that look through three cameras.
+
+    The same stages as the demo, on an accelerator: pi0.5 from its base checkpoint (with LoRA on
+    ``single_gpu``), and the 670 M value model. A chunk of 10 actions is one second.
+
+    Args:
+        preset: ``single_gpu`` (24 GB, LoRA) or ``paper`` (all weights).
+        seed: Of demonstrations, rollouts and training.
+    """
+    robot = SimRobotConfig(image_px=224)
+    collect = CollectConfig(robot=robot, seed=seed, execute_frames=5)
+    evaluation = EvaluationConfig(num_episodes=50, robot=robot, execute_frames=5)
+    policy = _at_ten_hertz(_on_the_simulator(policy_config(preset)))
+    train = _full_training(preset, seed)
+    finetune = TrainPolicyConfig(policy=policy, train=train)
+    return ProjectConfig(
+        project=preset.replace("_", "-"),
+        bootstrap=BootstrapConfig(
+            demonstrations=collect.model_copy(update={"mode": "demonstration", "num_episodes": 50}),
+            norm_stats=NormStatsConfig(
+                embodiment=policy.embodiment, action_horizon=policy.model.action_horizon
+            ),
+            start=PRETRAINED_POLICY,
+            sft=finetune.model_copy(update={"condition": "positive", "new_norm_stats": True}),
+            evaluation=evaluation,
+        ),
+        iteration=IterationConfig(
+            collect=collect.model_copy(update={"round_index": 1, "num_episodes": 100}),
+            value=TrainValueConfig(
+                value=_on_the_simulator(value_config(preset)),
+                train=train.model_copy(update={"batch_size": 32, "ema_decay": 0.99}),
+                targets=TargetConfig(rule="fixed_limit", limit_frames=collect.max_episode_frames),
+            ),
+            label=sim_demo_labels(collect.max_episode_frames),
+            finetune=finetune,
+            stage3=finetune,
+            evaluation=evaluation,
+        ),
+        runtime=Runtime(collect=CollectRuntime(num_robots=10)),
+    )
+
+
+def _on_the_simulator[C: (PolicyConfig, ValueConfig)](config: C) -> C:
+    """Two simulated arms have YAM's layout; only their norm stats are their own."""
+    embodiment = config.embodiment.model_copy(update={"asset_id": SIM_EMBODIMENT.asset_id})
+    return config.model_copy(update={"embodiment": embodiment})
+
+
+def _at_ten_hertz(config: PolicyConfig) -> PolicyConfig:
+    model = config.model.model_copy(update={"action_horizon": 10})
+    return config.model_copy(update={"model": model})
+
+
+def _full_training(preset: FullSizePreset, seed: int) -> TrainConfig:
+    """The reference's 5,000 steps under openpi's schedule (SPEC §5.4, §7)."""
+    is_lora = preset == "single_gpu"
+    return TrainConfig(
+        num_steps=5000,
+        batch_size=4 if is_lora else 64,
+        seed=seed,
+        ema_decay=None if is_lora else 0.99,
+        augment=AugmentConfig(),
     )
 
 

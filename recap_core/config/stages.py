@@ -16,6 +16,9 @@ class TrainPolicyConfig(Config):
     train: TrainConfig = TrainConfig()
     condition: str | None = Field(default=None, pattern="^(positive|negative|none)$")
     """Advantage class of every frame; None: the dataset's ``adv_ind``. SFT uses ``positive``."""
+    new_norm_stats: bool = False
+    """The start may have been trained under other norm stats: a policy pretrained on other robots.
+    Otherwise that is refused, for it shifts every action the policy has learned."""
 
 
 class HealthConfig(Config):

@@ -1,10 +1,13 @@
 """One training loop's settings, for the policy and for the value model."""
 
+from itertools import pairwise
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recap_core.config.base import Config, RuntimeConfig
+
+type RematMode = Literal["auto", "none", "full", "dots"]
 
 
 class OptimizerConfig(Config):
@@ -60,6 +63,24 @@ class AugmentConfig(Config):
     """Largest shift either way, turns of the colour circle."""
 
 
+class FrozenArmsConfig(Config):
+    """Corrections that moved one arm: the arm that stood still is not imitated (SPEC §17)."""
+
+    arms: tuple[tuple[int, int], ...] = Field(default=((0, 7), (7, 14)), min_length=2)
+    """First action dim of every arm, and one past its last."""
+    ratio: float = Field(default=0.25, gt=0, lt=1)
+    """An arm stood still if it moved less than this share of what the busiest arm moved."""
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_are_apart(cls, arms: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        ordered = sorted(arms)
+        overlap = any(a[1] > b[0] for a, b in pairwise(ordered))
+        if overlap or any(not 0 <= first < end for first, end in arms):
+            raise ValueError(f"arms must be separate, non-empty ranges of dims, got {arms}")
+        return arms
+
+
 class TrainConfig(Config):
     """Optimisation of one model."""
 
@@ -73,6 +94,15 @@ class TrainConfig(Config):
     """Random changes of the images; None: none. openpi always makes them."""
     loss_weight: Literal["plain", "reference_time"] = "plain"
     """``reference_time`` multiplies a policy sample's loss by 0.5 exp(-0.5 (1 - t)) (SPEC §5.3)."""
+    mask_padded_actions: bool = False
+    """Leave out of a policy's loss the actions past the end of an episode, which repeat its last
+    one. openpi trains on them."""
+    mask_padded_dims: bool = False
+    """Leave out of a policy's loss the action dims that the robot does not have."""
+    frozen_arms: FrozenArmsConfig | None = None
+    """Leave out of a policy's loss the arm that a correction did not move; None: imitate both."""
+    negatives: Literal["conditioned", "unconditional"] = "conditioned"
+    """``unconditional``: negative frames train without their advantage clause, as in RLinf."""
 
 
 class TrainRuntime(RuntimeConfig):
@@ -81,6 +111,23 @@ class TrainRuntime(RuntimeConfig):
     log_interval: int = Field(default=50, ge=1)
     save_interval: int = Field(default=1000, ge=1)
     """Steps between resumable checkpoints."""
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, one after the other: memory of one part, the gradient of
+    the whole batch."""
+    remat: RematMode = "auto"
+    """What the backward pass computes again: ``none`` keeps all activations, ``dots`` the products
+    with weights, ``full`` only what passes from layer to layer; ``auto`` is ``none`` for models of
+    up to four layers, else ``full``."""
+    num_devices: int | None = Field(default=None, ge=1)
+    """Devices to use; None: all."""
+    fsdp_devices: int = Field(default=1, ge=1)
+    """Devices that share one copy of the training state; batches are split over all devices."""
+    fsdp_min_bytes: int = Field(default=4 << 20, ge=1)
+    """Leaves of the training state below this size are not split."""
+    coordinator: str | None = None
+    """``host:port`` of the first of several processes that train together; None: this one alone."""
+    num_processes: int | None = Field(default=None, ge=1)
+    process_id: int | None = Field(default=None, ge=0)
     images: Literal["auto", "cache", "decode"] = "auto"
     """``cache`` keeps every video decoded at the model's size, in ``RECAP_HOME/cache/frames``, for
     all trainings on it; ``decode`` decodes during training; ``auto`` caches what fits, and decodes
@@ -88,3 +135,14 @@ class TrainRuntime(RuntimeConfig):
     image_cache_gb: float | None = Field(default=None, gt=0)
     """Most that decoded videos may take on the disk; None: 80 % of what is free there, their own
     files included."""
+
+    @model_validator(mode="after")
+    def _hosts_are_complete(self) -> "TrainRuntime":
+        several = (self.coordinator, self.num_processes, self.process_id)
+        if any(part is not None for part in several) and any(part is None for part in several):
+            raise ValueError(
+                "coordinator, num_processes and process_id go together: set all three, or none"
+            )
+        if self.coordinator is not None and self.num_devices is not None:
+            raise ValueError("num_devices is for one process; several processes use all devices")
+        return self

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int, Int64
 
 from recap_core.data.arrow_types import is_list, require_columns, scalar_cells
 from recap_core.data.columns import INTERVENTION, PAUSED, PHASE, REWARD
@@ -132,6 +132,11 @@ class FrameTable:
         """Frames of episodes that a human drove throughout."""
         corrected = np.add.reduceat(self.is_intervention.astype(np.int64), self.episode_starts)
         return np.repeat(corrected == self.episode_lengths, self.episode_lengths)
+
+    def places(self, frames: Int[np.ndarray, " b"]) -> Int64[np.ndarray, "b 2"]:
+        """Episode, and frame within it, of every global index in ``frames``."""
+        episodes = np.searchsorted(self.episode_ends, frames, side="right")
+        return np.stack([episodes, frames - self.episode_starts[episodes]], axis=1)
 
     def column(self, name: str) -> np.ndarray:
         """One column: [n] for scalars and text (fixed-width), [n, d] for vectors.

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from recap_core.config.dataset import NormStatsConfig
+from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.data.aloha_space import actions_to_pi, state_to_pi
 from recap_core.data.batches import chunk_indices
 from recap_core.data.columns import check_finite
 from recap_core.data.frame_windows import FrameWindow, frame_windows
@@ -38,9 +40,9 @@ def _delta_dims(run_lengths: tuple[int, ...], num_dims: int) -> Bool[np.ndarray,
 
 def _state_blocks(meta: DatasetMeta, config: NormStatsConfig) -> Iterator[Float[np.ndarray, "m s"]]:
     """State of successive frames."""
-    names = config.embodiment.state
-    for window in frame_windows(meta, names, num_frames=FRAMES_PER_BLOCK):
-        yield _state(window, names, meta)[window.frames - window.first]
+    embodiment = config.embodiment
+    for window in frame_windows(meta, embodiment.state, num_frames=FRAMES_PER_BLOCK):
+        yield _state(window, embodiment, meta)[window.frames - window.first]
 
 
 def _require_numbers(name: str, values: np.ndarray, meta: DatasetMeta) -> None:
@@ -52,14 +54,16 @@ def _require_numbers(name: str, values: np.ndarray, meta: DatasetMeta) -> None:
 
 
 def _state(
-    window: FrameWindow, names: Sequence[str], meta: DatasetMeta
+    window: FrameWindow, embodiment: EmbodimentConfig, meta: DatasetMeta
 ) -> Float[np.ndarray, "n s"]:
-    """The features that make up the state, side by side."""
+    """The features that make up the state, side by side, in the model's space."""
+    names = embodiment.state
     for name in names:
         _require_numbers(name, window.columns[name], meta)
         check_finite(name, window.columns[name], where=str(meta.root), first=window.first)
     columns = [window.columns[name] for name in names]
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    state = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    return state_to_pi(state) if embodiment.adapt_to_pi else state
 
 
 def _action_blocks(
@@ -74,8 +78,10 @@ def _action_blocks(
         _require_numbers(embodiment.action, actions, meta)
         check_finite(embodiment.action, actions, where=str(meta.root), first=first)
         actions = actions.reshape(len(actions), -1)  # one dimension is read as a scalar
+        if embodiment.adapt_to_pi:
+            actions = actions_to_pi(actions)
         is_delta = _delta_dims(embodiment.delta_mask, actions.shape[1])
-        state = _state(window, embodiment.state, meta)[window.frames - first]
+        state = _state(window, embodiment, meta)[window.frames - first]
         wanted, _ = chunk_indices(ends, window.frames, horizon=config.action_horizon)
         # One dimension after the other in memory: that is how they are sorted and counted.
         block = np.empty((actions.shape[1], *wanted.shape), dtype=actions.dtype)
@@ -153,7 +159,8 @@ def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:
 
     Every frame counts once for the state, and with its whole action chunk for the actions: the last
     action is repeated past the end of an episode, and the dims of ``delta_mask`` are relative to
-    the state of the chunk's first frame, as openpi trains.
+    the state of the chunk's first frame, as openpi trains. With ``adapt_to_pi``, both are converted
+    first.
 
     Args:
         root: Directory of a v3.0 dataset.
@@ -164,6 +171,7 @@ def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:
         ColumnError: If a column is missing, not finite, or does not fit the mask.
     """
     meta = read_meta(root)
+    check_robot_dimensions(meta, config.embodiment)
     if config.quantiles == "exact":
         return {
             "state": _exact([_state_blocks(meta, config) for _ in range(3)]),
@@ -173,6 +181,25 @@ def compute_norm_stats(root: Path, config: NormStatsConfig) -> NormStatistics:
         "state": _histogram(_state_blocks(meta, config)),
         "actions": _histogram(_action_blocks(meta, config)),
     }
+
+
+def check_robot_dimensions(meta: DatasetMeta, embodiment: EmbodimentConfig) -> None:
+    """Raise ColumnError if the dataset has a state or an action of another width than the robot."""
+    columns = {"state": embodiment.state, "action": (embodiment.action,)}
+    width = 14 if embodiment.adapt_to_pi else None
+    wanted = {
+        "state": embodiment.state_dim or width,
+        "action": embodiment.action_dim or width,
+    }
+    for what, names in columns.items():
+        shapes = [meta.features[name]["shape"] for name in names if name in meta.features]
+        found = sum(shape[0] for shape in shapes)
+        if wanted[what] not in (None, found) and len(shapes) == len(names):
+            raise ColumnError(
+                f"{' and '.join(names)} of {meta.root} have {found} dims, but this robot's {what} "
+                f"has {wanted[what]}. Use the embodiment of the robot that recorded the dataset, "
+                f"or correct its {what}_dim."
+            )
 
 
 def write_norm_stats(path: Path, stats: NormStatistics) -> None:
@@ -252,13 +279,16 @@ def narrow_dimensions(
     return warnings
 
 
-def check_dimensions(stats: NormStatistics, dims: Mapping[str, int], *, where: str) -> None:
+def check_dimensions(
+    stats: NormStatistics, dims: Mapping[str, int], *, where: str, may_be_padded: bool = False
+) -> None:
     """Raise ColumnError unless statistics have ``state`` and ``actions`` of these dimensions.
 
     Args:
         stats: Statistics from a file.
         dims: Dimensions of the dataset's state and actions.
         where: What to call the file.
+        may_be_padded: Further dimensions do no harm, as in the released statistics of openpi.
     """
     for feature, wanted in dims.items():
         if feature not in stats:
@@ -267,11 +297,24 @@ def check_dimensions(stats: NormStatistics, dims: Mapping[str, int], *, where: s
                 "Compute them from this dataset."
             )
         found = len(stats[feature].mean)
-        if found != wanted:
+        if found < wanted or (found > wanted and not may_be_padded):
+            padded = (
+                " If they are padded, set the embodiment's state_dim and action_dim."
+                if found > wanted
+                else ""
+            )
             raise ColumnError(
                 f"{where} has {found} dimensions of {feature}, but the dataset has {wanted}. "
-                "Use the statistics of this robot, or compute them from this dataset."
+                f"Use the statistics of this robot, or compute them from this dataset.{padded}"
             )
+
+
+def first_dimensions(stats: NormStatistics, dims: Mapping[str, int]) -> NormStatistics:
+    """The statistics without padding: of the first ``dims`` dimensions of every feature."""
+    return {
+        feature: FeatureNorm(*(values[: dims.get(feature)] for values in norm))
+        for feature, norm in stats.items()
+    }
 
 
 def norm_fields() -> tuple[str, ...]:

@@ -109,7 +109,15 @@ class PolicyCheckpoint(Artifact):
     directory = "policies"
     kind: Literal["policy_checkpoint"] = "policy_checkpoint"
     num_steps: int = Field(ge=0)
+    """Training steps behind it; 0 if unknown."""
     num_params: int = Field(ge=1)
+    source: str | None = None
+    """Where an imported policy lay; None: it was trained here."""
+    source_layout: Literal["openpi", "lerobot"] | None = None
+    source_digest: str | None = None
+    """Digest of the files that its parameters were read from."""
+    source_step: int | None = None
+    """Number of the step directory that it was imported from."""
 
 
 class ValueCheckpoint(Artifact):

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -163,6 +164,45 @@ class Store:
             artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
             finish(job.key, self._shelf)
         return artifact
+
+    def help_produce[A: Artifact](
+        self,
+        stage: Stage[A],
+        config: Config,
+        inputs: Inputs,
+        *,
+        work: Callable[[Path], object],
+        publish_timeout_s: float | int = 3600.0,
+    ) -> A:
+        """Take part in what another process produces, and return its result.
+
+        Args:
+            stage: As the producer's.
+            config: As the producer's.
+            inputs: As the producer's.
+            work: This process's part, given the same directory of partial work; not called if the
+                artifact exists.
+            publish_timeout_s: Longest wait for the artifact once ``work`` is done, seconds.
+
+        Raises:
+            ArtifactNotFoundError: If the producer did not publish in time.
+        """
+        found = self.find(stage, config, inputs)
+        if found is not None:
+            return found
+        key = stage_key(stage, config, inputs)
+        directory = self._layout.work(key)
+        directory.mkdir(parents=True, exist_ok=True)
+        work(directory)
+        deadline = time.monotonic() + publish_timeout_s
+        while (found := self.find(stage, config, inputs)) is None:
+            if time.monotonic() > deadline:
+                raise ArtifactNotFoundError(
+                    f"the first process did not publish stage {stage.id!r} (key {key[:8]}) within "
+                    f"{publish_timeout_s:.0f} s; see its log"
+                )
+            time.sleep(0.5)
+        return found
 
     def get(self, reference: str) -> Artifact:
         """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.

@@ -4,12 +4,29 @@ x_t = t * noise + (1 - t) * actions        u = dx/dt = noise - actions
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from recap_core.models.parameters import normal
+
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
+
+
+class Draw(NamedTuple):
+    """What training draws for a batch."""
+
+    noise: Float[Array, "b h a"]
+    """Standard normal."""
+    time: Float[Array, " b"]
+
+
+def draw(key: PRNGKeyArray, shape: tuple[int, ...]) -> Draw:
+    """Noise and times for actions of ``shape`` [b, h, a], by openpi's recipe."""
+    _, noise_key, time_key = jax.random.split(key, 3)  # openpi augments images with the first
+    return Draw(normal(noise_key, shape), sample_times(time_key, shape[0]))
 
 
 def sample_times(key: PRNGKeyArray, num_samples: int) -> Float[Array, " b"]:

@@ -41,7 +41,7 @@ class FlowLoss(NamedTuple):
     """Training loss before any weighting."""
 
     squared_error: Float[Array, "b h"]
-    """Mean over action dims of (v - u)^2."""
+    """Mean over action dims of (v - u)^2; with a mask, over the dims that count, or 0."""
     time: Float[Array, " b"]
     """Flow time of each sample, in (0, 1]."""
 
@@ -71,10 +71,10 @@ class Policy:
 
         Args:
             config: Architecture.
-            loop: How the stacks of layers are compiled; None: unrolled up to four layers.
+            loop: How the stacks of layers are compiled; None: as ``LayerLoop.of_depth`` says.
         """
         if loop is None:
-            loop = LayerLoop(unroll=config.vlm.depth <= 4)
+            loop = LayerLoop.of_depth(config.vlm.depth)
         dtype = jnp.dtype(config.compute_dtype)
         self.config = config
         self.siglip = Siglip(
@@ -140,13 +140,38 @@ class Policy:
             noise: Instead of a standard normal draw.
             time: Instead of a draw by ``flow.sample_times``.
         """
-        _, noise_key, time_key = jax.random.split(key, 3)  # openpi augments images with the first
-        if noise is None:
-            noise = normal(noise_key, actions.shape)
-        if time is None:
-            time = flow.sample_times(time_key, actions.shape[0])
+        drawn = flow.draw(key, actions.shape)
+        drawn = flow.Draw(
+            drawn.noise if noise is None else noise, drawn.time if time is None else time
+        )
+        return self.loss_of_draw(params, inputs, actions, drawn)
+
+    def loss_of_draw(
+        self,
+        params: Params,
+        inputs: PolicyInputs,
+        actions: Float[Array, "b h a"],
+        drawn: flow.Draw,
+        *,
+        action_mask: Bool[Array, "b h a"] | None = None,
+    ) -> FlowLoss:
+        """Squared error of the velocity at given times of each sample's flow.
+
+        Args:
+            params: Tree as ``init`` makes it, any float type.
+            inputs: Observations.
+            actions: Normalised, padded targets.
+            drawn: Noise and times.
+            action_mask: Which dims of which actions count; None: all.
+        """
+        noise, time = drawn
         velocity = self.velocity(params, inputs, flow.noisy_actions(actions, noise, time), time)
-        return FlowLoss(jnp.mean(jnp.square(velocity - (noise - actions)), axis=-1), time)
+        squared = jnp.square(velocity - (noise - actions))
+        if action_mask is None:
+            return FlowLoss(jnp.mean(squared, axis=-1), time)
+        mask = action_mask.astype(squared.dtype)
+        num = jnp.maximum(jnp.sum(mask, axis=-1), 1.0)
+        return FlowLoss(jnp.sum(squared * mask, axis=-1) / num, time)
 
     def sample_actions(  # noqa: PLR0913 - keyword-only options
         self,
@@ -253,10 +278,12 @@ class Policy:
         embedded, valid = [], []
         if self.config.views:
             b, views = inputs.tokens.shape[0], self.config.views
-            # One pass over all views: a larger batch, the same numbers.
-            images = jnp.concatenate([inputs.images[view] for view in views])
+            # One pass over all views: a larger batch, the same numbers. A sample's views stay
+            # side by side, so that a batch that is split over devices stays where it is.
+            images = jnp.stack([inputs.images[view] for view in views], axis=1)
+            images = images.reshape(-1, *images.shape[2:])
             tokens = self.siglip.tokens(params["PaliGemma"]["img"], images)
-            embedded.extend(jnp.split(tokens, len(views)))
+            embedded.append(tokens.reshape(b, -1, tokens.shape[-1]))
             shape = (b, self.siglip.num_tokens)
             valid.extend(
                 jnp.broadcast_to(inputs.image_masks[view][:, None], shape) for view in views

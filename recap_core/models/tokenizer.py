@@ -270,14 +270,18 @@ class PromptTokenizer:
         for part in rest:
             ids += self._processor.encode(part)
         if len(ids) > self._max_token_len and self._advantage and adv_ind is not None:
-            self._check_clause_survives(ids, first)
+            self._check_clause_survives(ids, first, adv_ind)
         return ids
 
-    def _check_clause_survives(self, ids: Sequence[int], text: str) -> None:
-        """Raise ConfigError if cutting ``ids`` to ``max_token_len`` would cut the clause."""
+    def _check_clause_survives(self, ids: Sequence[int], text: str, adv_ind: str) -> None:
+        """Raise ConfigError if cutting ``ids`` to ``max_token_len`` would cut the clause.
+
+        Compared as text: pieces may join the clause and what stands around it, or be single bytes.
+        """
         whole = self._processor.decode(list(ids))
         kept = self._processor.decode(list(ids[: self._max_token_len]))
-        if not kept.startswith(whole[: len(whole) - len(_ACTION_END)]):
+        before, clause, _ = whole.rpartition(_advantage_clause(adv_ind))
+        if not clause or not kept.startswith(before + clause):
             raise ConfigError(
                 f"a prompt of {len(ids)} tokens would lose its advantage clause when cut to "
                 f"max_token_len = {self._max_token_len}: {text!r}. Raise model.max_token_len to "

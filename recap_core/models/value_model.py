@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from recap_core.config.training import RematMode
 from recap_core.config.value import ValueModelConfig
 from recap_core.models.attention import attend
 from recap_core.models.categorical import cross_entropy, expected_value
@@ -23,8 +25,6 @@ from recap_core.models.gemma3 import Gemma3
 from recap_core.models.layers import LayerLoop
 from recap_core.models.parameters import Params, dense, init_dense, lecun_normal
 from recap_core.models.siglip import Siglip, layer_norm
-
-_MAX_UNROLLED_DEPTH = 4
 
 
 class ValueInputs(NamedTuple):
@@ -47,12 +47,19 @@ class ValueModel:
     (where there are views), ``state_proj`` (where the state is read), ``llm``, ``value_head``.
     """
 
-    def __init__(self, config: ValueModelConfig, *, remat: bool = False) -> None:
+    def __init__(
+        self,
+        config: ValueModelConfig,
+        *,
+        remat: RematMode = "auto",
+        split: NamedSharding | None = None,
+    ) -> None:
         """Describe a model.
 
         Args:
             config: Sizes.
-            remat: Recompute each layer in the backward pass instead of keeping its activations.
+            remat: What the backward pass recomputes, see :meth:`LayerLoop.of_depth`.
+            split: How batches are spread over devices.
         """
         self.config = config
         self.dtype = jnp.dtype(config.compute_dtype)
@@ -60,13 +67,13 @@ class ValueModel:
             config.gemma,
             vocab_size=config.vocab_size,
             compute_dtype=self.dtype,
-            loop=LayerLoop(remat=remat, unroll=config.gemma.depth <= _MAX_UNROLLED_DEPTH),
+            loop=LayerLoop.of_depth(config.gemma.depth, remat, split=split),
         )
         self.img = Siglip(
             config.siglip,
             image_px=config.image_px,
             compute_dtype=self.dtype,
-            loop=LayerLoop(remat=remat, unroll=config.siglip.depth <= _MAX_UNROLLED_DEPTH),
+            loop=LayerLoop.of_depth(config.siglip.depth, remat, split=split),
         )
 
     def init(self, key: PRNGKeyArray) -> Params:

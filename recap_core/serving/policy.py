@@ -1,9 +1,10 @@
 """A policy checkpoint in this process: observations in, action chunks out."""
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,13 @@ from jaxtyping import Array, Float
 
 from recap_core.arrays import ActionChunk
 from recap_core.checkpoints.params import load_params
-from recap_core.checkpoints.policy_checkpoint import PolicyFiles, read_policy
+from recap_core.checkpoints.policy_checkpoint import (
+    PARAMS,
+    PolicyFiles,
+    read_norm_stats,
+    read_policy,
+)
+from recap_core.config.policy import PolicyConfig
 from recap_core.errors import DataError
 from recap_core.models.parameters import Params
 from recap_core.models.policy import Policy, PolicyInputs
@@ -23,18 +30,35 @@ DEFAULT_CONDITION = "positive"
 """Advantage class that is asked for where an observation names none."""
 
 
+class RequestDefaults(NamedTuple):
+    """What an observation is taken to say where it says nothing."""
+
+    prompt: str | None = None
+    """Task text; None: the embodiment's default prompt, if it has one."""
+    adv_ind: str | None = DEFAULT_CONDITION
+    """Advantage class; None leaves the clause out of the prompt."""
+
+
+class Sampled(NamedTuple):
+    """Action chunks, and how long the model took."""
+
+    chunks: Sequence[ActionChunk]
+    model_s: float
+    """Seconds from inputs in host memory to actions in host memory."""
+
+
 class LoadedPolicy:
     """A policy with its parameters on the default device; a ``PolicyClient``.
 
-    An observation maps dataset features to arrays, and has ``prompt`` unless the embodiment has a
-    default one. ``episode_seed`` and ``frame_index`` (int) seed its noise; without them, every
-    call draws anew. ``adv_ind`` replaces the default condition.
+    An observation maps dataset features to arrays, and has ``prompt`` unless there is a default
+    one. ``episode_seed`` and ``frame_index`` (int) seed its noise; without them, every call draws
+    anew. ``adv_ind`` replaces the default condition.
 
     Batches are padded to one fixed size, so that one program serves them all and an observation's
     actions do not depend on who else is in its batch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first three by name
         self,
         files: PolicyFiles,
         params: Params,
@@ -42,18 +66,22 @@ class LoadedPolicy:
         *,
         batch_size: int,
         guidance: float,
+        defaults: RequestDefaults = RequestDefaults(),
     ) -> None:
         self.config = files.config
+        self.defaults = defaults
+        self.guidance = guidance if files.config.prompt.advantage else 1.0
+        self.state_dim, self.action_dim = _robot_dims(files)
         self._params = params
         self._transform = transform
         self._batch_size = batch_size
-        self._is_guided = guidance != 1 and files.config.prompt.advantage
+        self._is_guided = self.guidance != 1
         self._num_unseeded = 0
         policy = Policy(files.config.model)
         sample = partial(
             policy.sample_actions,
             num_steps=files.config.num_denoise_steps,
-            guidance=guidance if self._is_guided else 1.0,
+            guidance=self.guidance,
         )
 
         @jax.jit
@@ -71,27 +99,35 @@ class LoadedPolicy:
         self._sample = sample_actions
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - all but the first by name
         cls,
         directory: Path,
         *,
+        config: PolicyConfig | None = None,
         batch_size: int = 32,
         guidance: float | None = None,
+        num_steps: int | None = None,
+        defaults: RequestDefaults = RequestDefaults(),
         weights_dir: Path | None = None,
     ) -> "LoadedPolicy":
         """Load a policy checkpoint.
 
         Args:
-            directory: What :func:`~recap_core.checkpoints.policy_checkpoint.write_policy` filled.
+            directory: What :func:`~recap_core.checkpoints.policy_checkpoint.write_policy` filled,
+                or, with ``config``, any directory with ``params/`` and ``assets/``, such as a step
+                directory of openpi.
+            config: The policy; None: the ``policy.json`` of the directory.
             batch_size: Observations per device call; 1 for one robot with a large model.
             guidance: Classifier-free guidance beta; None: the configured one.
+            num_steps: Denoising steps; None: the configured number.
+            defaults: What observations need not say.
             weights_dir: Directory of published tokenizers.
 
         Raises:
             CheckpointError: If the checkpoint is incomplete or does not fit its configuration.
             ConfigError: If the tokenizer is not found.
         """
-        files = read_policy(directory)
+        files = _policy_files(directory, config, num_steps)
         model = files.config.model
         # openpi serves bfloat16 parameters; a float32 model keeps its precision.
         dtype = jnp.bfloat16 if model.compute_dtype == "bfloat16" else None
@@ -100,19 +136,14 @@ class LoadedPolicy:
         tokenizer = PromptTokenizer(
             files.config.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir
         )
-        transform = PolicyTransform(
-            files.config,
-            files.norm_stats,
-            tokenizer,
-            state_dim=len(files.norm_stats.feature("state").mean),
-            action_dim=len(files.norm_stats.feature("actions").mean),
-        )
+        transform = PolicyTransform.for_policy(files.config, files.norm_stats, tokenizer)
         return cls(
             files,
             jax.device_put(params),
             transform,
             batch_size=batch_size,
             guidance=files.config.guidance if guidance is None else guidance,
+            defaults=defaults,
         )
 
     def infer(self, observations: Sequence[Mapping[str, Any]]) -> Sequence[ActionChunk]:
@@ -121,29 +152,59 @@ class LoadedPolicy:
         Raises:
             DataError: If an observation lacks a feature or a prompt.
         """
+        return self.sample(observations).chunks
+
+    def sample(self, observations: Sequence[Mapping[str, Any]]) -> Sampled:
+        """As :meth:`infer`, with the time that the model itself took."""
         chunks: list[ActionChunk] = []
+        model_s = 0.0
         for start in range(0, len(observations), self._batch_size):
-            chunks.extend(self._infer_batch(observations[start : start + self._batch_size]))
-        return chunks
+            batch = self._sample_batch(observations[start : start + self._batch_size])
+            chunks.extend(batch.chunks)
+            model_s += batch.model_s
+        return Sampled(chunks, model_s)
+
+    def warm_up(self) -> float:
+        """Compile the one program that answers every request; returns the seconds it took."""
+        started = time.perf_counter()
+        model, b = self.config.model, self._batch_size
+        shape = (b, model.image_px, model.image_px, 3)
+        arrays: tuple[Any, ...] = (
+            {view: np.zeros(shape, np.float32) for view in model.views},
+            {view: np.zeros(b, bool) for view in model.views},
+            np.zeros((b, model.state_dim or model.action_dim), np.float32),
+            np.ones((b, model.max_token_len), np.int32),
+            np.ones((b, model.max_token_len), bool),
+        )
+        inputs = PolicyInputs(*arrays)
+        noise = np.zeros((b, model.action_horizon, model.action_dim), np.float32)
+        # Twice: the first call of a program costs more than its compilation.
+        for _ in range(2):
+            unconditional = inputs if self._is_guided else None
+            jax.block_until_ready(self._sample(self._params, noise, inputs, unconditional))
+        return time.perf_counter() - started
 
     def reset(self) -> None:
         """Nothing is remembered from one observation to the next."""
 
-    def _infer_batch(self, observations: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, "b h a"]:
+    def _sample_batch(self, observations: Sequence[Mapping[str, Any]]) -> Sampled:
         features = self._stacked(observations)
         prompts = [self._prompt(observation) for observation in observations]
-        conditions = [observation.get("adv_ind", DEFAULT_CONDITION) for observation in observations]
+        conditions = [
+            observation.get("adv_ind", self.defaults.adv_ind) for observation in observations
+        ]
         noise = np.stack([self._noise(observation) for observation in observations])
         inputs = self._transform.inputs(features, prompts, conditions)
         unconditional = None
         if self._is_guided:
             nothing = [None] * len(observations)
             unconditional = self._padded(self._transform.inputs(features, prompts, nothing))
-        actions = self._sample(
-            self._params, self._padded(noise), self._padded(inputs), unconditional
-        )
-        own = np.asarray(actions)[: len(observations)]
-        return self._transform.outputs(own, self._transform.state(features))
+        noise, inputs = self._padded(noise), self._padded(inputs)
+        started = time.perf_counter()
+        actions = np.asarray(self._sample(self._params, noise, inputs, unconditional))
+        model_s = time.perf_counter() - started
+        own = actions[: len(observations)]
+        return Sampled(list(self._transform.outputs(own, self._transform.state(features))), model_s)
 
     def _stacked(self, observations: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """The features that the model reads, over the batch."""
@@ -166,11 +227,15 @@ class LoadedPolicy:
         }
 
     def _prompt(self, observation: Mapping[str, Any]) -> str:
-        prompt = observation.get("prompt", self.config.embodiment.default_prompt)
+        prompt = observation.get("prompt")
+        if prompt is None:
+            prompt = self.defaults.prompt
+        if prompt is None:
+            prompt = self.config.embodiment.default_prompt
         if prompt is None:
             raise DataError(
-                "the observation has no 'prompt' and the policy no default one. "
-                "Send the task text, or set embodiment.default_prompt."
+                "the observation has no 'prompt' and the policy no default one. Send the task "
+                "text, set embodiment.default_prompt, or serve with --default-prompt."
             )
         return str(prompt)
 
@@ -194,3 +259,26 @@ class LoadedPolicy:
             return np.concatenate([array, np.repeat(array[-1:], rest, axis=0)]) if rest else array
 
         return jax.tree.map(pad, batch)
+
+
+def _policy_files(
+    directory: Path, config: PolicyConfig | None, num_steps: int | None
+) -> PolicyFiles:
+    if config is None:
+        files = read_policy(directory)
+    else:
+        norm_stats = read_norm_stats(directory, config.embodiment.asset_id)
+        files = PolicyFiles(config, norm_stats, directory / PARAMS)
+    if num_steps is None:
+        return files
+    changed = {**files.config.model_dump(), "num_denoise_steps": num_steps}
+    return files._replace(config=PolicyConfig.model_validate(changed))
+
+
+def _robot_dims(files: PolicyFiles) -> tuple[int, int]:
+    """Width of the robot's state and of its action."""
+    embodiment, stats = files.config.embodiment, files.norm_stats
+    return (
+        embodiment.state_dim or len(stats.feature("state").mean),
+        embodiment.action_dim or len(stats.feature("actions").mean),
+    )

@@ -64,7 +64,7 @@ def load_norm_stats(
 
     def build(area: Build) -> Built:
         from recap_core.data.layout import read_meta, require_features
-        from recap_core.data.norm_stats import check_dimensions
+        from recap_core.data.norm_stats import check_dimensions, check_robot_dimensions
 
         meta = read_meta(store.path(dataset))
         require_features(meta, (*embodiment.state, embodiment.action))
@@ -72,7 +72,9 @@ def load_norm_stats(
             "state": sum(meta.features[name]["shape"][0] for name in embodiment.state),
             "actions": meta.features[embodiment.action]["shape"][0],
         }
-        check_dimensions(stats, dims, where=str(path))
+        check_robot_dimensions(meta, embodiment)
+        is_explicit = None not in (embodiment.state_dim, embodiment.action_dim)
+        check_dimensions(stats, dims, where=str(path), may_be_padded=is_explicit)
         return _keep(stats, dataset, embodiment, area, store)
 
     return store.produce(LOAD_NORM_STATS, config, {"dataset": dataset}, name=name, build=build)
@@ -87,14 +89,18 @@ def _keep(
 ) -> Built:
     """Write the file, and warn of dimensions that hardly move."""
     from recap_core.data.layout import read_meta
-    from recap_core.data.norm_stats import narrow_dimensions, write_norm_stats
+    from recap_core.data.norm_stats import first_dimensions, narrow_dimensions, write_norm_stats
 
     features = read_meta(store.path(dataset)).features
     names = {
         "state": [name for feature in embodiment.state for name in _names(features[feature])],
         "actions": _names(features[embodiment.action]),
     }
-    warnings = narrow_dimensions(stats, names)
+    dims = {
+        "state": sum(features[feature]["shape"][0] for feature in embodiment.state),
+        "actions": features[embodiment.action]["shape"][0],
+    }
+    warnings = narrow_dimensions(first_dimensions(stats, dims), names)
     for warning in warnings:
         logger.warning("norm stats of %s: %s", dataset.name, warning)
     write_norm_stats(area.output / NORM_STATS_FILE, stats)

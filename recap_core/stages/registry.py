@@ -27,7 +27,7 @@ from recap_core.lineage.artifacts import (
 )
 from recap_core.lineage.keys import Inputs, Stage
 
-COLLECT = Stage("collect", 1, Recording)
+COLLECT = Stage("collect", 2, Recording)
 ANNOTATE = Stage("annotate", 1, Annotations)
 INGEST = Stage("ingest", 1, Recording)
 CONVERT = Stage("convert", 2, Dataset)
@@ -41,16 +41,17 @@ INFER_VALUES = Stage("infer_values", 1, Values)
 LABEL = Stage("label", 1, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 2, RelabeledDataset)
-EVALUATE = Stage("evaluate", 1, Evaluation)
+EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 1, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
+IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
 
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL, EVALUATE,
-        REPORT,
+        REPORT, IMPORT_POLICY,
     )
 }  # fmt: skip
 

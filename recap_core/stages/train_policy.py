@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainPolicyConfig
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
     from recap_core.data.image_feed import ImageSource
     from recap_core.models.parameters import Params
+    from recap_core.sharding import Shardings
     from recap_core.training.prefetch import Batches
+    from recap_core.training.state import Mask, ParamsSource
     from recap_core.transforms.normalize import NormStats as Statistics
 
 METRICS_FILE = "metrics.jsonl"
+_WORK = "training"
 
 
 def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
@@ -42,53 +45,92 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
 ) -> PolicyCheckpoint:
     """Train a policy on ``dataset``, from ``start`` or from fresh parameters.
 
-    A killed run continues from its last checkpoint, bit for bit.
+    A killed run continues from its last checkpoint, bit for bit. Where ``runtime`` names several
+    processes, each calls this with the same store; the first one publishes, all return the result.
 
     Raises:
-        IncompatibleError: If ``start`` is another model than ``config.policy``, or was trained
-            with other norm stats.
+        IncompatibleError: If ``start`` was trained with other norm stats.
+        CheckpointError: If ``start`` is another model than ``config.policy``. A full model is a
+            start for the same model with adapters.
+        ConfigError: If devices or batch cannot be divided as ``runtime`` asks.
         DataError: If a relabelled dataset still holds ``none`` on autonomous frames.
-        TrainingError: If the loss is not finite.
+        TrainingError: If the loss is not finite, or after SIGTERM.
     """
+    runs = runtime or TrainRuntime()
+    job = _Job(dataset, norm_stats, start, config, runs, store)
+    watched = (progress, f"train {name}")
 
     def build(area: Build) -> Built:
         from recap_core.checkpoints.policy_checkpoint import write_policy
-        from recap_core.data.frames import read_frames
         from recap_core.models.parameters import count_params
-        from recap_core.models.policy import Policy, trainable_mask
-        from recap_core.training.compilation_cache import enable_compilation_cache
-        from recap_core.training.loop import train
-        from recap_core.training.policy_loss import policy_loss
-        from recap_core.training.state import evaluation_params
 
-        enable_compilation_cache(store.home / "cache" / "xla")
-        table = read_frames(store.path(dataset))
-        if isinstance(dataset, RelabeledDataset):
-            _check_relabeled(table, dataset)
-        statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
-        params = _first_params(start, config, statistics, store)
-        model = Policy(config.policy.model)
-        images = _images(table, config, store, runtime, progress)
-        work = area.work / "training"
-        state = train(
-            policy_loss(model, config.train.loss_weight, augment=config.train.augment),
-            params,
-            _batches(table, statistics, config, images),
-            config.train,
-            runtime or TrainRuntime(),
-            work=work,
-            trainable=trainable_mask(config.policy.model, params),
-            progress=progress,
-            label=f"train {name}",
-        )
-        final = evaluation_params(state)
-        write_policy(area.output, final, config.policy, statistics)
+        work = area.work / _WORK
+        final = _trained(job, work, watched)
+        write_policy(area.output, final, config.policy, job.statistics)
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
         details = {"num_steps": config.train.num_steps, "num_params": count_params(final)}
         return Built(details, last_metrics(work / METRICS_FILE))
 
     inputs = {"dataset": dataset, "norm_stats": norm_stats, "start": start}
-    return store.produce(TRAIN_POLICY, config, inputs, name=name, build=build)
+    if not runs.process_id:
+        return store.produce(TRAIN_POLICY, config, inputs, name=name, build=build)
+    return store.help_produce(
+        TRAIN_POLICY, config, inputs, work=lambda work: _trained(job, work / _WORK, watched)
+    )
+
+
+class _Job(NamedTuple):
+    """What a call of the stage is about."""
+
+    dataset: AnyDataset
+    norm_stats: NormStats
+    start: PolicyCheckpoint | None
+    config: TrainPolicyConfig
+    runtime: TrainRuntime
+    store: Store
+
+    @property
+    def statistics(self) -> "Statistics":
+        """The norm stats' content."""
+        return read_statistics(self.store.path(self.norm_stats) / NORM_STATS_FILE)
+
+
+def _trained(job: _Job, work: Path, watched: tuple[Progress | None, str]) -> "Params":
+    """The trained parameters, on the host of the first process.
+
+    Args:
+        job: What to train.
+        work: Directory of resumable work.
+        watched: Who watches, and the name they see.
+    """
+    from recap_core.models.layers import LayerLoop
+    from recap_core.models.policy import Policy
+    from recap_core.sharding import batch_sharding, connect_hosts, gathered
+    from recap_core.training.compilation_cache import enable_compilation_cache
+    from recap_core.training.flops import policy_flops
+    from recap_core.training.loop import train, training_mesh
+    from recap_core.training.policy_loss import policy_loss
+    from recap_core.training.state import evaluation_params
+
+    config, runtime, model = job.config, job.runtime, job.config.policy.model
+    connect_hosts(runtime.coordinator, runtime.num_processes, runtime.process_id)
+    enable_compilation_cache(job.store.home / "cache" / "xla")
+    split = batch_sharding(training_mesh(runtime))
+    policy = Policy(model, loop=LayerLoop.of_depth(model.vlm.depth, runtime.remat, split=split))
+    params, trainable = _first_params(job)
+    state = train(
+        policy_loss(policy, config.train.loss_weight, augment=config.train.augment),
+        params,
+        _batches(job, watched[0]),
+        config.train,
+        runtime,
+        work=work,
+        trainable=trainable,
+        flops_per_sample=policy_flops(model).train,
+        progress=watched[0],
+        label=watched[1],
+    )
+    return gathered(evaluation_params(state))
 
 
 def last_metrics(path: Path) -> dict[str, float]:
@@ -110,82 +152,97 @@ def _check_relabeled(table: "FrameTable", dataset: RelabeledDataset) -> None:
         )
 
 
-def _first_params(
-    start: PolicyCheckpoint | None,
-    config: TrainPolicyConfig,
-    statistics: "Statistics",
-    store: Store,
-) -> "Params":
-    """Parameters of ``start``, or fresh ones."""
+def _first_params(job: _Job) -> "tuple[ParamsSource, Mask]":
+    """Parameters of the starting policy, or fresh ones; and which of them train.
+
+    What does not train is in bfloat16 from the beginning, as in openpi.
+    """
     import jax
 
-    from recap_core.checkpoints.params import load_params
-    from recap_core.checkpoints.policy_checkpoint import read_policy
-    from recap_core.models.policy import Policy
+    from recap_core.checkpoints.start import start_params
+    from recap_core.models.policy import Policy, trainable_mask
+    from recap_core.training.state import ParamsSource, fresh_params, with_frozen_in_bfloat16
 
-    init = Policy(config.policy.model).init
-    key = jax.random.key(config.train.seed)
+    model, start = job.config.policy.model, job.start
+    init, key = Policy(model).init, jax.random.key(job.config.train.seed)
+    full = jax.eval_shape(init, key)
+    trainable = trainable_mask(model, full)
     if start is None:
-        return init(key)
-    files = read_policy(store.path(start))
+        return fresh_params(lambda: init(key), trainable), trainable
+    path = job.store.path(start)
+    _check_start(path, start, job)
+    shapes = with_frozen_in_bfloat16(full, trainable)
+
+    def make(shardings: "Shardings") -> "Params":
+        return start_params(path, model, key, like=shapes, sharding=shardings)
+
+    return ParamsSource(shapes, make), trainable
+
+
+def _check_start(path: Path, start: PolicyCheckpoint, job: _Job) -> None:
+    """Raise IncompatibleError for what the shapes of ``start``'s leaves do not show."""
+    from recap_core.checkpoints.policy_checkpoint import (
+        asset_ids,
+        read_norm_stats,
+        read_policy_config,
+    )
+
+    before = read_policy_config(path)
     who = f"starting policy {start.name}-{start.id[:8]}"
-    if files.config.model != config.policy.model:
+    for expert in ("vlm", "expert"):
+        old, new = (getattr(m, expert).lora for m in (before.model, job.config.policy.model))
+        if old is not None and new is not None and old != new:
+            raise IncompatibleError(
+                f"{who} has {old} on its {expert}, and policy.model.{expert}.lora is {new}: the "
+                "same adapters would mean something else. Set it to the start's."
+            )
+    if job.config.new_norm_stats or not any(asset_ids(path)):
+        return
+    norm_stats = read_norm_stats(path, before.embodiment.asset_id)
+    if norm_stats.to_json_dict() != job.statistics.to_json_dict():
         raise IncompatibleError(
-            f"{who} has another architecture than the configured one; "
-            "set policy.model to the model it was trained with"
+            f"{who} was trained with other norm stats than the given ones; pass its own, or set "
+            "new_norm_stats if it was pretrained on other robots"
         )
-    if files.norm_stats.to_json_dict() != statistics.to_json_dict():
-        raise IncompatibleError(
-            f"{who} was trained with other norm stats than the given ones; pass its own"
-        )
-    return load_params(files.params, jax.eval_shape(init, key))
 
 
-def _batches(
-    table: "FrameTable",
-    statistics: "Statistics",
-    config: TrainPolicyConfig,
-    images: "ImageSource | None",
-) -> "Batches":
-    """Batches of ``table``."""
+def _batches(job: _Job, progress: Progress | None) -> "Batches":
+    """This process's rows of the batches."""
+    import jax
+
+    from recap_core.data.frames import read_frames
+    from recap_core.data.shards import Shard
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.training.policy_batches import PolicyBatches
     from recap_core.transforms.policy_transform import PolicyTransform
 
-    policy = config.policy
+    table = read_frames(job.store.path(job.dataset))
+    if isinstance(job.dataset, RelabeledDataset):
+        _check_relabeled(table, job.dataset)
+    policy, statistics = job.config.policy, job.statistics
     tokenizer = PromptTokenizer(
         policy.prompt,
         policy.model.max_token_len,
         policy.model.state_input,
         weights_dir=weights_dir(),
     )
-    transform = PolicyTransform(
-        policy,
-        statistics,
-        tokenizer,
-        state_dim=len(statistics.feature("state").mean),
-        action_dim=len(statistics.feature("actions").mean),
-    )
-    return PolicyBatches(table, transform, config, images=images)
+    transform = PolicyTransform.for_policy(policy, statistics, tokenizer)
+    shard = Shard(jax.process_index(), jax.process_count())
+    images = _images(table, job, progress)
+    return PolicyBatches(table, transform, job.config, images=images, shard=shard)
 
 
-def _images(
-    table: "FrameTable",
-    config: TrainPolicyConfig,
-    store: Store,
-    runtime: TrainRuntime | None,
-    progress: Progress | None,
-) -> "ImageSource | None":
-    model, views = config.policy.model, config.policy.embodiment.views
+def _images(table: "FrameTable", job: _Job, progress: Progress | None) -> "ImageSource | None":
+    model, views = job.config.policy.model, job.config.policy.embodiment.views
     if not model.views:
         return None
     return training_images(
         table,
         [views[view] for view in model.views],
-        config.train,
+        job.config.train,
         image_px=model.image_px,
-        store=store,
-        runtime=runtime or TrainRuntime(),
+        store=job.store,
+        runtime=job.runtime,
         progress=progress,
     )
 

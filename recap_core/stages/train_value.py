@@ -58,6 +58,7 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
         from recap_core.data.frames import read_frames
         from recap_core.models.parameters import count_params
+        from recap_core.sharding import gathered
         from recap_core.training.compilation_cache import enable_compilation_cache
         from recap_core.training.state import evaluation_params
         from recap_core.training.value_batches import ValueBatches
@@ -72,10 +73,10 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         batches = ValueBatches(table, transform, config, episodes=seen, images=images)
         work = area.work / "training"
         state = _optimize(batches, config, runs, work, (progress, name))
-        final = evaluation_params(state)
+        final = gathered(evaluation_params(state))
         settings = ValueSettings(config.value, config.targets, statistics)
         ema = final if state.ema_params is not None else None
-        write_value_model(area.output, state.params, ema, settings)
+        write_value_model(area.output, gathered(state.params), ema, settings)
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
         health = _assess(table, transform, final, config, episodes=unseen)
         _write_health(area.output / HEALTH_FILE, health)
@@ -101,15 +102,19 @@ def _optimize(
     import jax
 
     from recap_core.models.value_model import ValueModel
-    from recap_core.training.loop import train
+    from recap_core.sharding import batch_sharding
+    from recap_core.training.loop import train, training_mesh
+    from recap_core.training.state import all_trainable, fresh_params
     from recap_core.training.value_loss import value_loss
 
-    model = ValueModel(config.value.model)
-    params = model.init(jax.random.key(config.train.seed))
+    split = batch_sharding(training_mesh(runtime))
+    model = ValueModel(config.value.model, remat=runtime.remat, split=split)
+    key = jax.random.key(config.train.seed)
+    shapes = jax.eval_shape(model.init, key)
     progress, name = watched
     return train(
         value_loss(model, augment=config.train.augment),
-        params,
+        fresh_params(lambda: model.init(key), all_trainable(shapes)),
         batches,
         config.train,
         runtime,

@@ -1,13 +1,11 @@
 """The one training loop, for the policy and for the value model."""
 
 import logging
-import math
 import signal
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from recap_core.checkpoints.train_state import (
     newest_train_state,
@@ -15,30 +13,55 @@ from recap_core.checkpoints.train_state import (
     save_train_state,
 )
 from recap_core.config.training import TrainConfig, TrainRuntime
-from recap_core.errors import TrainingError
+from recap_core.errors import ConfigError, TrainingError
 from recap_core.models.parameters import Params
-from recap_core.progress import Bar, MetricsLog, Progress, Silent
+from recap_core.progress import Progress, Silent
+from recap_core.sharding import Shardings, agree, device_mesh, fsdp_shardings, place_batch
+from recap_core.training.journal import Journal
 from recap_core.training.optimizer import make_optimizer
 from recap_core.training.prefetch import Batches, Prefetch
-from recap_core.training.state import Mask, TrainState, all_trainable, initial_state
-from recap_core.training.step import LossFn, Mean, Metrics, make_train_step
+from recap_core.training.state import (
+    Mask,
+    ParamsSource,
+    TrainState,
+    all_trainable,
+    initial_state,
+    parameters,
+    state_shapes,
+)
+from recap_core.training.step import LossFn, make_train_step
 from recap_core.training.stop_signals import StopSignals
+from recap_core.training.throughput import Throughput
 
 _log = logging.getLogger(__name__)
-_STEPS_IN_FLIGHT = 2
-_SECONDS_BETWEEN_REDRAWS = 0.2
-_MAX_FRAMES_IN_MESSAGE = 8
+
+
+def training_mesh(runtime: TrainRuntime) -> Mesh:
+    """The devices that a training uses.
+
+    Raises:
+        ConfigError: If there are fewer than ``num_devices``, or ``fsdp_devices`` does not divide
+            them.
+    """
+    devices = jax.devices()
+    wanted = runtime.num_devices or len(devices)
+    if wanted > len(devices):
+        raise ConfigError(
+            f"num_devices is {wanted}, but there are {len(devices)}. Lower it, or leave it out."
+        )
+    return device_mesh(runtime.fsdp_devices, devices=devices[:wanted])
 
 
 def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     loss_fn: LossFn,
-    init_params: Params,
+    init_params: Params | ParamsSource,
     batches: Batches,
     config: TrainConfig,
     runtime: TrainRuntime,
     *,
     work: Path,
     trainable: Mask | None = None,
+    flops_per_sample: int | None = None,
     progress: Progress | None = None,
     label: str = "train",
 ) -> TrainState:
@@ -48,67 +71,123 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     that was never interrupted. ``work`` also receives ``metrics.jsonl``: means over the steps since
     the last line. In the main thread, SIGTERM and SIGINT first write a checkpoint.
 
+    Several processes that train together all call this with the same arguments but their own rows
+    of the batches. They agree to stop only where metrics are written.
+
     Args:
         loss_fn: Loss and metrics of a batch.
-        init_params: Parameters before the first step; left as they are.
+        init_params: Parameters before the first step; left as they are. A source is loaded only if
+            no checkpoint is found.
         batches: The batch of every step.
         config: Optimisation settings.
-        runtime: Intervals of logging and saving.
+        runtime: Devices, memory, intervals of logging and saving.
         work: Directory for checkpoints and metrics.
         trainable: Which leaves are trained; None trains all.
+        flops_per_sample: Floating-point operations that training on a sample needs, for the metric
+            ``mfu``.
         progress: Who watches; they know the work as ``label``.
         label: Name of the work.
 
     Returns:
-        The state after the last step, which is also the newest checkpoint in ``work``.
+        The state after the last step, which is also the newest checkpoint in ``work``. Its leaves
+        are spread over the devices as :func:`recap_core.sharding.fsdp_shardings` says.
 
     Raises:
-        TrainingError: If loss or gradient is not finite, no leaf is trainable, or after SIGTERM.
+        TrainingError: If loss, gradient or weights are not finite, no leaf is trainable, or after
+            SIGTERM.
+        ConfigError: If the devices or the batch cannot be divided as ``runtime`` asks.
         CheckpointError: If the checkpoint in ``work`` belongs to another run.
         KeyboardInterrupt: After SIGINT.
     """
-    trainable = all_trainable(init_params) if trainable is None else trainable
-    state = _first_state(init_params, trainable, config, work)
+    source = parameters(init_params)
+    trainable = all_trainable(source.shapes) if trainable is None else trainable
+    mesh = training_mesh(runtime)
+    _check_batch(config, runtime, mesh)
+    shardings, state = _first_state(source, trainable, config, (mesh, runtime), work)
     start = int(state.step)
+    throughput = Throughput(
+        batch_size=config.batch_size, mesh=mesh, flops_per_sample=flops_per_sample
+    )
     with (
         (progress or Silent()).bar(label, config.num_steps, start) as bar,
         StopSignals() as stop,
-        Prefetch(batches, start=start, stop=config.num_steps) as prefetch,
+        Prefetch(
+            batches,
+            start=start,
+            stop=config.num_steps,
+            place=lambda batch: place_batch(batch, mesh),
+        ) as prefetch,
     ):
-        journal = _Journal(batches, config, work, start=start, bar=bar)
-        train_step = make_train_step(loss_fn, config, trainable=trainable)
+        journal = Journal(batches, config, work, start=start, bar=bar, throughput=throughput)
+        train_step = make_train_step(
+            loss_fn,
+            config,
+            trainable=trainable,
+            micro_batches=runtime.micro_batches,
+            shardings=shardings,
+        )
         for step, batch in prefetch:
             state, metrics = train_step(state, batch)
             done = step + 1
-            journal.add(metrics)
-            is_end = done == config.num_steps or stop.received is not None
-            if is_end or done % runtime.log_interval == 0:
+            journal.add(metrics, waited_s=prefetch.waited_s)
+            is_logged = done % runtime.log_interval == 0
+            received = _received(stop, is_logged=is_logged)
+            is_end = done == config.num_steps or received is not None
+            if is_end or is_logged:
                 journal.write()
             if is_end or done % runtime.save_interval == 0:
                 journal.check()
                 save_train_state(work, state, step=done)
-            if stop.received is not None and done < config.num_steps:
-                _stop(stop.received, done, config)
+            if received is not None and done < config.num_steps:
+                _stop(received, done, config)
     return state
 
 
-def _first_state(
-    init_params: Params, trainable: Mask, config: TrainConfig, work: Path
-) -> TrainState:
-    def initial(params: Params) -> TrainState:
-        return initial_state(
-            params,
-            make_optimizer(config.optimizer),
-            trainable,
-            with_ema=config.ema_decay is not None,
+def _check_batch(config: TrainConfig, runtime: TrainRuntime, mesh: Mesh) -> None:
+    parts = mesh.size * runtime.micro_batches
+    if config.batch_size % parts:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, which cannot be shared evenly by {mesh.size} "
+            f"devices in {runtime.micro_batches} micro-batches. Make it a multiple of {parts}, or "
+            "set num_devices or micro_batches."
         )
 
+
+def _first_state(
+    source: ParamsSource,
+    trainable: Mask,
+    config: TrainConfig,
+    devices: tuple[Mesh, TrainRuntime],
+    work: Path,
+) -> tuple[Shardings, TrainState]:
+    """Shardings of the state, and the state: that of the newest checkpoint, or a new one."""
+    mesh, runtime = devices
+    optimizer, with_ema = make_optimizer(config.optimizer), config.ema_decay is not None
+    shapes = state_shapes(source.shapes, optimizer, trainable, with_ema=with_ema)
+    shardings = fsdp_shardings(shapes, mesh, min_bytes=runtime.fsdp_min_bytes)
     work.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_train_state(work)
-    if checkpoint is None:
-        return initial(init_params)
-    _log.info("training continues from %s", checkpoint)
-    return restore_train_state(checkpoint, like=jax.eval_shape(initial, init_params))
+    if checkpoint is not None:
+        _log.info("training continues from %s", checkpoint)
+        like = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            shapes,
+            shardings,
+        )
+        return shardings, restore_train_state(checkpoint, like=like)
+    return shardings, initial_state(
+        source, optimizer, trainable, with_ema=with_ema, shardings=shardings
+    )
+
+
+def _received(stop: StopSignals, *, is_logged: bool) -> signal.Signals | None:
+    """The signal that stops this training after this step, in all of its processes."""
+    if jax.process_count() == 1:
+        return stop.received
+    # Asking the others takes time, so they are asked now and then.
+    if not is_logged or not agree(stop.received is not None):
+        return None
+    return stop.received or signal.SIGTERM
 
 
 def _stop(received: signal.Signals, done: int, config: TrainConfig) -> None:
@@ -118,81 +197,3 @@ def _stop(received: signal.Signals, done: int, config: TrainConfig) -> None:
         f"{received.name} stopped the training after step {done} of {config.num_steps}; "
         "its checkpoint is written. Run the same stage again to continue."
     )
-
-
-class _Journal:
-    """Metrics of the steps since the last line: bounded run-ahead, log lines, the NaN guard."""
-
-    def __init__(
-        self, batches: Batches, config: TrainConfig, work: Path, *, start: int, bar: Bar
-    ) -> None:
-        self._batches = batches
-        self._config = config
-        self._work = work
-        self._bar = bar
-        self._log = MetricsLog(work / "metrics.jsonl", resume_step=start)
-        self._done = start
-        self._pending: list[Metrics] = []
-        self._note = "compiling"
-        self._written_at = self._drawn_at = time.monotonic()
-        bar.update(start, self._note)
-
-    def add(self, metrics: Metrics) -> None:
-        """Take a step's metrics, which the device may still be computing."""
-        self._pending.append(metrics)
-        self._done += 1
-        if len(self._pending) > _STEPS_IN_FLIGHT:
-            # Wait for an older step: the host stays ahead, but not without bound.
-            jax.block_until_ready(self._pending[-1 - _STEPS_IN_FLIGHT]["loss"])
-        now = time.monotonic()
-        if now - self._drawn_at >= _SECONDS_BETWEEN_REDRAWS:
-            self._bar.update(self._done, self._note)
-            self._drawn_at = now
-
-    def write(self) -> None:
-        """Check the pending steps, and append their means to ``metrics.jsonl``.
-
-        Raises:
-            TrainingError: If one of them is not finite.
-        """
-        rows = self._finite_rows()
-        now = time.monotonic()
-        means = _means(rows)
-        means["lr"] = float(rows[-1]["lr"].total)
-        means["steps_per_s"] = len(rows) / max(now - self._written_at, 1e-9)
-        self._log.write(self._done, means)
-        self._note = f"loss {means['loss']:.4g}  lr {means['lr']:.2e}"
-        self._bar.update(self._done, self._note)
-        self._written_at = self._drawn_at = now
-        self._pending.clear()
-
-    def check(self) -> None:
-        """Raise TrainingError if a pending step is not finite."""
-        self._finite_rows()
-
-    def _finite_rows(self) -> list[Mapping[str, Mean]]:
-        rows = jax.device_get(self._pending)
-        for offset, row in enumerate(rows):
-            for name in ("loss", "grad_norm"):
-                if not math.isfinite(row[name].total):
-                    step = self._done - len(rows) + offset
-                    raise self._not_finite(name, float(row[name].total), step)
-        return rows
-
-    def _not_finite(self, name: str, value: float, step: int) -> TrainingError:
-        frames = [str(frame) for frame in self._batches.frames(step)]
-        listed = frames[:_MAX_FRAMES_IN_MESSAGE]
-        if len(frames) > len(listed):
-            listed.append("...")
-        return TrainingError(
-            f"{name} is {value} at step {step + 1} of {self._config.num_steps}, "
-            f"on {len(frames)} frames ({', '.join(listed)}). "
-            f"Last good checkpoint: {newest_train_state(self._work) or 'none'}. "
-            f"Check those frames, or lower peak_lr (now {self._config.optimizer.peak_lr:.3g})."
-        )
-
-
-def _means(rows: list[Mapping[str, Mean]]) -> dict[str, float]:
-    totals = {name: sum(float(row[name].total) for row in rows) for name in rows[0]}
-    nums = {name: sum(float(row[name].num) for row in rows) for name in rows[0]}
-    return {name: totals[name] / nums[name] for name in rows[0] if nums[name] > 0}

@@ -21,7 +21,10 @@ class FrameObservations:
         Raises:
             ColumnError: If a column is missing.
         """
-        self._columns = {name: table.column(name) for name in state_features}
+        # lerobot hands out float32 whatever is stored, and so openpi trains on that.
+        self._columns = {
+            name: table.column(name).astype(np.float32, copy=False) for name in state_features
+        }
         self._tasks = np.array(table.tasks, dtype=np.str_)
         self._task_index = table.task_index
 

@@ -13,6 +13,7 @@ from recap_core.data.image_feed import Images, ImageSource
 from recap_core.data.shards import Shard
 from recap_core.errors import ColumnError
 from recap_core.models.policy import PolicyInputs
+from recap_core.training.action_masks import action_masks
 from recap_core.training.observations import FrameObservations
 from recap_core.training.policy_loss import PROMPT_CLASSES, PolicyBatch
 from recap_core.transforms.policy_transform import PolicyTransform
@@ -68,6 +69,7 @@ class PolicyBatches:
         # An action of one dimension is read as a scalar.
         self._actions = table.column(policy.embodiment.action).reshape(table.num_frames, -1)
         self._episode_ends = table.episode_ends
+        self._places = table.places
         self._task_index = table.task_index
         self._observations = FrameObservations(table, policy.embodiment.state)
         self._frame_class = _frame_classes(table, config.condition)
@@ -81,6 +83,14 @@ class PolicyBatches:
             seed=train.seed,
             paused_frames=paused_frames,
         )
+        self._masks = action_masks(
+            table,
+            train,
+            action=policy.embodiment.action,
+            horizon=self._horizon,
+            width=policy.model.action_dim,
+        )
+        self._hides_negatives = train.negatives == "unconditional"
         self._images = images.feed(self._order, self._rows) if images else None
         bytes_needed = 4 * table.num_frames * self._horizon * policy.model.action_dim
         is_fixed = not policy.model.views and policy.model.state_input != "tokens"
@@ -94,16 +104,22 @@ class PolicyBatches:
         prompt_class = np.where(self._is_dropped(step), _DROPPED, self._frame_class[frames])
         if self._precomputed is None:
             images = self._images(step) if self._images else {}
-            return self._made(frames, prompt_class, images)
-        state, actions, tokens, mask = self._precomputed
-        rows = (self._task_index[frames], prompt_class)
-        return _batch(
-            _inputs(state[frames], tokens[rows], mask[rows]), actions[frames], prompt_class
-        )
+            batch = self._made(frames, prompt_class, images)
+        else:
+            state, actions, tokens, token_mask = self._precomputed
+            rows = (self._task_index[frames], prompt_class)
+            inputs = _inputs(state[frames], tokens[rows], token_mask[rows])
+            batch = _batch(inputs, actions[frames], prompt_class)
+        mask: Any = None if self._masks is None else self._masks.at(frames)
+        return batch._replace(action_mask=mask)
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
         """Global indices of the frames in the batch of ``step``."""
         return self._order.indices(step)[self._rows]
+
+    def places(self, step: int) -> Int[np.ndarray, "b 2"]:
+        """Episode, and frame within it, of every frame in the batch of ``step``."""
+        return self._places(self._order.indices(step))
 
     def _is_dropped(self, step: int) -> Bool[np.ndarray, " b"]:
         # The sampler counts from 0 under the same key; this stream is far away from it.
@@ -115,11 +131,19 @@ class PolicyBatches:
         self, frames: Int[np.ndarray, " b"], prompt_class: Int[np.ndarray, " b"], images: Images
     ) -> PolicyBatch:
         observations = self._observations.at(frames) | images
-        clauses = [None if c == _DROPPED else PROMPT_CLASSES[c] for c in prompt_class]
-        inputs = self._transform.inputs(observations, self._observations.prompts(frames), clauses)
+        clauses = [self._clause(PROMPT_CLASSES[c]) for c in prompt_class]
+        prompts = self._transform.training_prompts(self._observations.prompts(frames))
+        inputs = self._transform.inputs(observations, prompts, clauses)
         chunks = action_chunks(self._actions, self._episode_ends, frames, horizon=self._horizon)
         state = self._transform.state(observations)
         return _batch(inputs, self._transform.actions(chunks.actions, state), prompt_class)
+
+    def _clause(self, prompt_class: str) -> str | None:
+        """What the prompt says of a frame of this class; None: nothing."""
+        is_silent = prompt_class == "dropped" or (
+            prompt_class == "negative" and self._hides_negatives
+        )
+        return None if is_silent else prompt_class
 
     def _precompute(self, num_frames: int, num_tasks: int) -> "_Precomputed":
         """Every frame once, and every task's prompt under every prompt class."""

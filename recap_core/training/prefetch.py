@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -22,7 +23,11 @@ class Batches(Protocol):
         ...
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
-        """Global indices of the frames in that batch."""
+        """Global indices of this process's frames in that batch."""
+        ...
+
+    def places(self, step: int) -> Int[np.ndarray, "b 2"]:
+        """Episode, and frame within it, of every frame in that batch, of all processes."""
         ...
 
 
@@ -34,12 +39,32 @@ class _Item(NamedTuple):
 class Prefetch:
     """An iterator over ``(step, batch)`` for steps ``start`` to ``stop - 1``.
 
-    Batches are moved to the default device in the background. Leaving the ``with`` block ends the
+    Batches are moved to their devices in the background. Leaving the ``with`` block ends the
     thread. An exception while making a batch is raised where that batch is asked for.
     """
 
-    def __init__(self, batches: Batches, *, start: int, stop: int, depth: int = 2) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        start: int,
+        stop: int,
+        depth: int = 2,
+        place: Callable[[Batch], Batch] = jax.device_put,
+    ) -> None:
+        """Prepare; the thread starts with the ``with`` block.
+
+        Args:
+            batches: Makes the batch of a step.
+            start: First step.
+            stop: One past the last step.
+            depth: Batches that wait, on their devices.
+            place: Moves a batch to its devices.
+        """
+        self.waited_s = 0.0
+        """Seconds that the last batch was waited for."""
         self._batches = batches
+        self._place = place
         self._steps = range(start, stop)
         self._queue: queue.Queue[_Item | Exception] = queue.Queue(maxsize=depth)
         self._closing = threading.Event()
@@ -63,7 +88,9 @@ class Prefetch:
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
         for _ in self._steps:
+            asked_at = time.monotonic()
             item = self._queue.get()
+            self.waited_s = time.monotonic() - asked_at
             if isinstance(item, Exception):
                 raise item
             yield item.step, item.batch
@@ -73,7 +100,7 @@ class Prefetch:
             if self._closing.is_set():
                 return
             try:
-                item = _Item(step, jax.device_put(self._batches(step)))
+                item = _Item(step, self._place(self._batches(step)))
             except Exception as error:  # noqa: BLE001 - raised again by the consumer
                 self._queue.put(error)
                 return

@@ -74,6 +74,7 @@ class ValueBatches:
         state = config.value.embodiment.state if model.state_input == "continuous" else ()
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
+        self._places = table.places
         self._rows = shard.rows(train.batch_size)
         self._order = frame_sampler(
             table,
@@ -102,6 +103,10 @@ class ValueBatches:
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
         """Global indices of the frames in the batch of ``step``."""
         return self._order.indices(step)[self._rows]
+
+    def places(self, step: int) -> Int[np.ndarray, "b 2"]:
+        """Episode, and frame within it, of every frame in the batch of ``step``."""
+        return self._places(self._order.indices(step))
 
     def _inputs(self, frames: Int[np.ndarray, " b"], images: Images) -> ValueInputs:
         observations = self._observations.at(frames) | images

@@ -4,6 +4,8 @@
     z_score    (x - mean) / (std + 1e-6)
 
 Stats may hold more dims than the robot (released ones are padded to 32): the surplus is ignored.
+The way back takes model outputs that are wider than the stats: quantiles leave the further dims as
+they are, z-scores treat them as if their mean were 0 and their std 1.
 """
 
 from collections.abc import Mapping
@@ -92,22 +94,26 @@ class Normalizer:
     Attributes:
         offset: Subtracted before scaling, per dim.
         scale: Divides, per dim; positive unless the stats are broken.
-        shift: Added after scaling: -1 for quantiles, 0 for z-scores.
         factor: Multiplies after the division: 2 for quantiles, 1 for z-scores.
+        shift: Added after scaling: -1 for quantiles, 0 for z-scores.
+        rest_scale: Multiplies dims past the stats on the way back.
     """
 
     offset: Float[np.ndarray, " s"]
     scale: Float[np.ndarray, " s"]
     factor: float
     shift: float
+    rest_scale: float
 
     def normalize(self, x: Shaped[np.ndarray, "*b s"]) -> Float[np.ndarray, "*b s"]:
         """Map ``x`` from its own units; float64."""
         return (x - self.offset) / self.scale * self.factor + self.shift
 
-    def unnormalize(self, x: Shaped[np.ndarray, "*b s"]) -> Float[np.ndarray, "*b s"]:
-        """Map ``x`` back to its own units; float64."""
-        return (x - self.shift) / self.factor * self.scale + self.offset
+    def unnormalize(self, x: Shaped[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b d"]:
+        """Map ``x``, at least as wide as the stats, back to its own units; float64."""
+        num_dims = len(self.offset)
+        own = (x[..., :num_dims] - self.shift) / self.factor * self.scale + self.offset
+        return np.concatenate([own, x[..., num_dims:] * self.rest_scale], axis=-1)
 
 
 def make_normalizer(
@@ -138,14 +144,16 @@ def make_normalizer(
     mean, std, q01, q99 = stats.first(num_dims)
     if kind == "z_score":
         scale = np.maximum(std.astype(np.float64), std_floor) + _EPSILON
-        return Normalizer(mean.astype(np.float64), scale, factor=1.0, shift=0.0)
+        offset = mean.astype(np.float64)
+        return Normalizer(offset, scale, factor=1.0, shift=0.0, rest_scale=1 + _EPSILON)
     if q01 is None or q99 is None:
         raise IncompatibleError(
             f"norm stats of {feature} have no quantiles q01 and q99. "
             "Compute them again, or set embodiment.normalization to 'z_score'."
         )
     low = q01.astype(np.float64)
-    return Normalizer(low, q99.astype(np.float64) - low + _EPSILON, factor=2.0, shift=-1.0)
+    scale = q99.astype(np.float64) - low + _EPSILON
+    return Normalizer(low, scale, factor=2.0, shift=-1.0, rest_scale=1.0)
 
 
 def pad_dims(x: Float[np.ndarray, "*b s"], num_dims: int) -> Float[np.ndarray, "*b d"]:

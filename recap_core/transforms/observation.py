@@ -44,7 +44,9 @@ class ObservationReader:
             )
 
     def state(self, observations: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b s"]:
-        """The state features side by side, float32, in the robot's units.
+        """The state features side by side, in the robot's units.
+
+        float64 where they are float64, which openpi's clients may send; else float32.
 
         Args:
             observations: Feature name to array, batch first; a feature is (batch,) or (batch, d).
@@ -89,7 +91,9 @@ class ObservationReader:
                 f"state feature {feature!r} is not in the observation, which has "
                 f"{sorted(observations)}. Correct embodiment.state."
             )
-        column = np.asarray(observations[feature], np.float32)
+        column = np.asarray(observations[feature])
+        if column.dtype != np.float64:
+            column = column.astype(np.float32)
         if column.ndim not in (1, 2):
             raise DataError(
                 f"state feature {feature!r} has shape {column.shape}; expected (batch,) or "

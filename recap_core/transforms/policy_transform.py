@@ -1,9 +1,10 @@
 """Observations to policy inputs, actions to training targets, and model actions back.
 
-    state     raw -> normalise -> clip -> (bins in the prompt) -> pad
-    actions   raw -> minus state where relative -> normalise -> pad
-    outputs   cut to the robot's dims -> unnormalise -> plus state where relative
+    state     raw -> adapt -> normalise -> clip -> (bins in the prompt) -> pad
+    actions   raw -> adapt -> minus state where relative -> normalise -> pad
+    outputs   cut to the robot's dims -> unnormalise -> plus state where relative -> adapt back
 
+"Adapt" converts a standard Aloha's joints and grippers, where ``embodiment.adapt_to_pi`` says so.
 The numeric path handles the whole batch at once; the only loop over samples is the token lookup.
 """
 
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from recap_core.config.embodiment import ADAPTED_DIMS
 from recap_core.config.policy import PolicyConfig
+from recap_core.data.aloha_space import actions_from_pi, actions_to_pi, state_to_pi
 from recap_core.errors import ConfigError, DataError
 from recap_core.models.policy import PolicyInputs
 from recap_core.models.tokenizer import PromptTokenizer
@@ -53,6 +56,7 @@ class PolicyTransform:
         self._action_dim = action_dim
         self._model_state_dim = model.state_dim or model.action_dim
         self._delta_mask = delta_mask(embodiment.delta_mask)
+        self._is_adapted = embodiment.adapt_to_pi
         _check_widths(config, tokenizer, self._delta_mask.size, (state_dim, action_dim))
         self._reader = ObservationReader(embodiment, model.views, image_px=model.image_px)
         self._state, self._actions = (
@@ -65,6 +69,33 @@ class PolicyTransform:
             )
             for feature, num_dims in (("state", state_dim), ("actions", action_dim))
         )
+
+    @classmethod
+    def for_policy(
+        cls, config: PolicyConfig, norm_stats: NormStats, tokenizer: PromptTokenizer
+    ) -> "PolicyTransform":
+        """The transform of a policy, as wide as its embodiment says, else as its norm stats.
+
+        Raises:
+            ConfigError: As the constructor.
+            IncompatibleError: As the constructor, and if the norm stats lack a feature.
+        """
+        embodiment = config.embodiment
+        return cls(
+            config,
+            norm_stats,
+            tokenizer,
+            state_dim=embodiment.state_dim or len(norm_stats.feature("state").mean),
+            action_dim=embodiment.action_dim or len(norm_stats.feature("actions").mean),
+        )
+
+    def training_prompts(self, task_texts: Sequence[str]) -> Sequence[str]:
+        """Prompts of training samples: the default prompt where there is one, else the task text.
+
+        A served observation keeps the prompt that it brings, as in openpi.
+        """
+        prompt = self._config.embodiment.default_prompt
+        return task_texts if prompt is None else [prompt] * len(task_texts)
 
     def state(self, observations: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b s"]:
         """The robot's state in its own units, as :meth:`actions` and :meth:`outputs` take it.
@@ -91,7 +122,7 @@ class PolicyTransform:
         Args:
             observations: Feature name to array, batch first. Images are uint8 or float (0-1),
                 channels first or last, of any size.
-            prompts: Task text of every sample; ``embodiment.default_prompt`` replaces them.
+            prompts: Task text of every sample.
             adv_ind: Advantage class of every sample. None for one sample leaves the clause out of
                 its prompt (dropout, guidance); None altogether is an error where the policy's
                 prompt carries the clause.
@@ -102,8 +133,6 @@ class PolicyTransform:
         """
         normalized = self._normalized_state(self.state(observations))
         num_samples = len(normalized)
-        if self._config.embodiment.default_prompt is not None:
-            prompts = [self._config.embodiment.default_prompt] * num_samples
         if adv_ind is None:
             if self._tokenizer.writes_advantage:
                 raise DataError(
@@ -140,7 +169,9 @@ class PolicyTransform:
                 f"{self._config.embodiment.action!r} has {actions.shape[-1]} dims, this policy was "
                 f"made for {self._action_dim}."
             )
-        relative = to_delta(actions, state, self._delta_mask)
+        if self._is_adapted:
+            actions = actions_to_pi(actions)
+        relative = to_delta(actions, self._adapted_state(state), self._delta_mask)
         return pad_dims(self._actions.normalize(relative), self._config.model.action_dim)
 
     def outputs(
@@ -149,10 +180,16 @@ class PolicyTransform:
         """The robot's actions of model outputs: the inverse of :meth:`actions`, float32."""
         own_dims = np.asarray(model_actions)[..., : self._action_dim]
         relative = self._actions.unnormalize(own_dims)
-        return to_absolute(relative, state, self._delta_mask).astype(np.float32)
+        absolute = to_absolute(relative, self._adapted_state(state), self._delta_mask)
+        if self._is_adapted:
+            absolute = actions_from_pi(absolute)
+        return absolute.astype(np.float32)
+
+    def _adapted_state(self, state: Shaped[np.ndarray, "b s"]) -> Shaped[np.ndarray, "b s"]:
+        return state_to_pi(state) if self._is_adapted else state
 
     def _normalized_state(self, state: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b s"]:
-        normalized = self._state.normalize(state)
+        normalized = self._state.normalize(self._adapted_state(state))
         clip = self._config.embodiment.state_clip
         return normalized if clip is None else np.clip(normalized, -clip, clip)
 
@@ -177,6 +214,12 @@ def _check_widths(
         raise ConfigError(
             f"embodiment.delta_mask covers {delta_dims} dims, but the robot's state has "
             f"{state_dim} and its action {action_dim}. Shorten it."
+        )
+    if config.embodiment.adapt_to_pi and {state_dim, action_dim} != {ADAPTED_DIMS}:
+        raise ConfigError(
+            f"embodiment.adapt_to_pi converts {ADAPTED_DIMS} dims, but the robot's state has "
+            f"{state_dim} and its action {action_dim}. Set it to false, or, if the norm stats are "
+            "padded, set embodiment.state_dim and action_dim."
         )
     if tokenizer.vocab_size > model.vocab_size:
         raise ConfigError(

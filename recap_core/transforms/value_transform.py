@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recap_core.config.value import ValueConfig
+from recap_core.data.aloha_space import state_to_pi
 from recap_core.errors import ConfigError, DataError
 from recap_core.models.tokenizer import PromptTokenizer
 from recap_core.models.value_model import ValueInputs
@@ -71,7 +72,8 @@ class ValueTransform:
         model, embodiment = self._config.model, self._config.embodiment
         if model.state_input != "continuous" or self._norm_stats is None:
             return np.zeros((num_samples, model.state_dim), np.float32)
-        state = self._reader.state(observations)
+        # Trained on float32, whatever is stored; read the same way.
+        state = self._reader.state(observations).astype(np.float32, copy=False)
         if len(state) != num_samples or state.shape[1] > model.state_dim:
             raise DataError(
                 f"the state {list(embodiment.state)} has shape {state.shape}; expected "
@@ -85,7 +87,7 @@ class ValueTransform:
             std_floor=embodiment.std_floor,
             feature="state",
         )
-        normalized = normalizer.normalize(state)
+        normalized = normalizer.normalize(state_to_pi(state) if embodiment.adapt_to_pi else state)
         if embodiment.state_clip is not None:
             normalized = np.clip(normalized, -embodiment.state_clip, embodiment.state_clip)
         return pad_dims(normalized, model.state_dim)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.cli.configuration import load_project
+from deployments.cli.configuration import load_settings
 from deployments.cli.options import Preset
 from deployments.cli.projects import demo_project, project
 from deployments.cli.resolution import without_cameras
@@ -16,7 +16,7 @@ TINY = tiny_project(cameras=False)
 
 def test_nothing_changes_without_a_file_and_overrides() -> None:
     """The way through JSON and back loses nothing."""
-    assert load_project(TINY, file=None, overrides=[]) == TINY
+    assert load_settings(TINY, file=None, overrides=[]) == TINY
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path
     file = tmp_path / "recap.yaml"
     file.write_text("robot: yam\niteration: {label: {lookahead: 9, positive_share: 0.5}}\n")
 
-    loaded = load_project(TINY, file=file, overrides=["iteration.label.positive_share=0.1"])
+    loaded = load_settings(TINY, file=file, overrides=["iteration.label.positive_share=0.1"])
 
     assert loaded.robot == "yam"
     assert loaded.iteration.label.lookahead == 9
@@ -48,7 +48,7 @@ def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path
 def test_a_wrong_override_says_what_and_where(override: str, message: str) -> None:
     """The key, the value, and the rule or the nearest name."""
     with pytest.raises(ConfigError, match=message):
-        load_project(TINY, file=None, overrides=[override])
+        load_settings(TINY, file=None, overrides=[override])
 
 
 def test_several_mistakes_are_counted() -> None:
@@ -56,7 +56,7 @@ def test_several_mistakes_are_counted() -> None:
     overrides = ["iteration.label.positive_share=2", "iteration.label.lookahead=0"]
 
     with pytest.raises(ConfigError, match=r"\(and 1 more\)"):
-        load_project(TINY, file=None, overrides=overrides)
+        load_settings(TINY, file=None, overrides=overrides)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_is_named(
         file.write_text(content)
 
     with pytest.raises(ConfigError, match=message):
-        load_project(TINY, file=file, overrides=[])
+        load_settings(TINY, file=file, overrides=[])
 
 
 def test_a_camera_that_nobody_records_is_an_error() -> None:

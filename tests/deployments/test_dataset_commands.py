@@ -90,7 +90,7 @@ def test_nothing_to_annotate_is_refused() -> None:
 
 
 def test_stats_are_computed_or_loaded(tmp_path: Path) -> None:
-    """Statistics of delta actions; a file with those of another robot is refused."""
+    """Delta actions; released statistics are padded; those of another robot are refused."""
     stats = recap("stats", "demo/robot/rollouts", "--delta-mask", "6,-1,6,-1", "--exact")
     path = Path(stats["path"]) / "norm_stats.json"
     loaded = recap("stats", "demo/robot/rollouts", "--load", str(path), "--name", "loaded")
@@ -98,6 +98,14 @@ def test_stats_are_computed_or_loaded(tmp_path: Path) -> None:
     assert loaded["name"] == "loaded"
     assert path.read_bytes() == (Path(loaded["path"]) / "norm_stats.json").read_bytes()
     assert load_norm_stats(path)["actions"].mean.shape == (14,)
+
+    padded = tmp_path / "padded.json"
+    content = json.loads(path.read_text())
+    for feature in content["norm_stats"].values():
+        feature.update({field: [*values, *[0.0] * 18] for field, values in feature.items()})
+    padded.write_text(json.dumps(content))
+    taken = recap("stats", "demo/robot/rollouts", "--load", str(padded), "--embodiment", "aloha")
+    assert load_norm_stats(Path(taken["path"]) / "norm_stats.json")["actions"].mean.shape == (32,)
 
     other = tmp_path / "norm_stats.json"
     content = json.loads(path.read_text())

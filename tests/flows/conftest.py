@@ -1,9 +1,11 @@
 """The smallest project whose every stage does real work."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from recap_core.config.flows import ProjectConfig
-from recap_core.config.presets import plumbing_project
+from recap_core.config.presets import full_size_project, plumbing_project
 
 CHANGES = {
     "bootstrap.demonstrations.num_episodes": 3,
@@ -50,4 +52,37 @@ def small_project() -> ProjectConfig:
         put(settings, f"{policy}.policy.model.expert.depth", 1)
         put(settings, f"{policy}.policy.num_denoise_steps", 1)
     put(settings, "iteration.value.value.model.gemma.depth", 1)
+    return ProjectConfig.model_validate(settings)
+
+
+SMALL_GEMMA = {"width": 16, "depth": 1, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}
+SMALL_SIGLIP = {"width": 16, "depth": 1, "mlp_dim": 32, "num_heads": 2, "patch_px": 14}
+SMALL_INPUTS = {"siglip": SMALL_SIGLIP, "vocab_size": 400, "image_px": 28}
+FEW_PIXELS = {"robot.image_px": 32}
+
+
+def put_all(settings: dict, prefix: str, changes: Mapping[str, object]) -> None:
+    for key, value in changes.items():
+        put(settings, f"{prefix}.{key}" if prefix else key, value)
+
+
+@pytest.fixture(scope="session")
+def small_single_gpu_project() -> ProjectConfig:
+    """``--preset single_gpu`` with nothing changed but sizes and counts: LoRA, three cameras."""
+    settings = full_size_project("single_gpu").model_dump(mode="json")
+    put_all(settings, "", CHANGES | {"iteration.collect.num_episodes": 8})
+    put_all(settings, "bootstrap.demonstrations", FEW_PIXELS)
+    put_all(settings, "iteration.collect", FEW_PIXELS)
+    for stage in ("bootstrap", "iteration"):
+        put_all(settings, f"{stage}.evaluation", FEW_PIXELS | {"max_episode_frames": 10})
+    for policy in POLICIES[:3]:
+        put_all(settings, f"{policy}.train", SMALL_TRAINING)
+        put_all(settings, f"{policy}.policy", {"prompt.tokenizer": "tiny", "num_denoise_steps": 1})
+        put_all(settings, f"{policy}.policy.model", SMALL_INPUTS)
+        for expert in ("vlm", "expert"):
+            put_all(settings, f"{policy}.policy.model.{expert}", SMALL_GEMMA)
+    put_all(settings, "iteration.value.train", SMALL_TRAINING)
+    put_all(settings, "iteration.value.value", {"prompt.tokenizer": "tiny"})
+    put_all(settings, "iteration.value.value.model", SMALL_INPUTS)
+    put_all(settings, "iteration.value.value.model.gemma", SMALL_GEMMA)
     return ProjectConfig.model_validate(settings)

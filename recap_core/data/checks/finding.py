@@ -48,7 +48,7 @@ class Finding(Config):
     rule: str
     """What should be there, or why it matters."""
     fix: str
-    """What to do next."""
+    """What to do next; empty where there is nothing to do."""
     num_places: int = 1
     """Places where the same was found."""
     examples: tuple[Place, ...] = ()

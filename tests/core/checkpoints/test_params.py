@@ -1,6 +1,9 @@
 """Parameters in openpi's layout, written and read."""
 
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,12 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from recap_core.checkpoints.params import load_params, merge_params, save_params
+from recap_core.checkpoints.params import (
+    check_stored_finite,
+    has_nnx_values,
+    load_params,
+    save_params,
+)
 from recap_core.checkpoints.trees import flatten, unflatten
 from recap_core.errors import CheckpointError
 
@@ -179,26 +187,115 @@ def test_a_checkpoint_is_never_overwritten(golden_checkpoint: Path) -> None:
     assert len(flatten(load_params(golden_checkpoint))) == 51
 
 
-def test_merging_keeps_fresh_adapters_only() -> None:
-    """LoRA leaves that a base checkpoint lacks stay fresh; all others come from it, recast."""
-    fresh = {"w": np.zeros(2, np.float32), "lora_a": np.full(2, 7, np.float32)}
+def test_leaves_go_straight_to_their_devices(tmp_path: Path) -> None:
+    """With a sharding, JAX arrays come back, on the named devices and in the asked type."""
+    tree = {
+        "a": {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)},
+        "n": np.arange(2, dtype=np.int32),
+    }
+    save_params(tmp_path / "params", tree)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("fsdp",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-    merged = merge_params(fresh, {"w": np.ones(2, np.float16)})
+    loaded = load_params(
+        tmp_path / "params", dtype=jnp.bfloat16, sharding={"a": {"w": split}, "n": whole}
+    )
 
-    _assert_equal(merged, {"w": np.ones(2, np.float32), "lora_a": fresh["lora_a"]})
+    assert loaded["a"]["w"].sharding == split
+    assert loaded["n"].sharding == whole
+    _assert_equal(
+        jax.tree.map(np.asarray, loaded),
+        {"a": {"w": tree["a"]["w"].astype(jnp.bfloat16)}, "n": tree["n"]},
+    )
 
 
-@pytest.mark.parametrize(
-    ("loaded", "message"),
-    [
-        ({"lora_a": np.ones(1)}, r"1 missing \(w\)"),
-        ({"w": np.ones(3)}, r"w: expected \(2,\), found \(3,\)"),
-        ({"w": np.ones(2), "expert": {"lora_b": np.ones(1)}}, r"1 extra \(expert/lora_b\)"),
+def test_reading_casts_as_numpy_does(
+    golden_params: dict[str, Any], golden_checkpoint: Path
+) -> None:
+    """Float32 to bfloat16 while reading gives the bits of a cast afterwards."""
+    loaded = load_params(golden_checkpoint, dtype=jnp.bfloat16)
+
+    _assert_equal(loaded, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), golden_params))
+
+
+def test_leaves_are_compared_before_any_is_read(
+    golden_checkpoint: Path, golden_params: dict[str, Any], tmp_path: Path
+) -> None:
+    """A checkpoint that does not fit says so although its arrays are gone."""
+    copy = shutil.copytree(golden_checkpoint, tmp_path / "params")
+    for file in copy.glob("ocdbt.process_0/d/*"):
+        file.unlink()
+    like = golden_params | {"action_in_proj": {"kernel": np.zeros((1, 1), np.float32)}}
+
+    with pytest.raises(CheckpointError, match=r"1 wrong shape"):
+        load_params(copy, like=like)
+
+
+def test_value_levels_are_written_on_request(tmp_path: Path) -> None:
+    """As openpi's training writes them, and read back without."""
+    tree = {"head": {"kernel": np.ones((2, 2), np.float32)}, "bias": np.zeros(2, np.float32)}
+
+    save_params(tmp_path / "with", tree, nnx_values=True)
+    save_params(tmp_path / "without", tree)
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        on_disk = checkpointer.metadata(tmp_path / "with").item_metadata.tree
+    assert on_disk["params"].keys() == {"head", "bias"}
+    assert on_disk["params"]["bias"].keys() == {"value"}
+    assert has_nnx_values(tmp_path / "with")
+    assert not has_nnx_values(tmp_path / "without")
+    _assert_equal(load_params(tmp_path / "with"), tree)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_parameters_that_are_not_finite_are_not_written(
+    tmp_path: Path, value: float, dtype: jax.typing.DTypeLike
+) -> None:
+    """Every leaf is looked at, also bfloat16; nothing appears."""
+    bad = np.zeros(5, dtype)
+    bad[3] = value
+
+    with pytest.raises(CheckpointError, match=r"1 leaves hold NaN or infinity \(1 in a/w\)"):
+        save_params(tmp_path / "params", {"a": {"w": bad}, "b": np.ones(2, np.float32)})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stored_parameters_that_are_not_finite_are_found(tmp_path: Path) -> None:
+    """What others wrote is read leaf by leaf."""
+    _write_as_reference(tmp_path / "good", {"a": jnp.ones(3), "step": jnp.arange(2)})
+    _write_as_reference(tmp_path / "bad", {"a": jnp.ones(3), "b": jnp.array([0.0, jnp.nan])})
+
+    assert check_stored_finite(tmp_path / "good") == 5
+    with pytest.raises(CheckpointError, match="1 in b"):
+        check_stored_finite(tmp_path / "bad")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no manifest": lambda path: (path / "manifest.ocdbt").unlink(),
+    "broken metadata": lambda path: (path / "_METADATA").write_text("{"),
+    "no data": lambda path: shutil.rmtree(path / "ocdbt.process_0" / "d"),
+    "no index": lambda path: shutil.rmtree(path / "d"),
+    "cut data": lambda path: [
+        os.truncate(file, 10) for file in (path / "ocdbt.process_0" / "d").iterdir()
     ],
-)
-def test_merging_refuses_what_does_not_fit(loaded: dict[str, Any], message: str) -> None:
-    """A missing base leaf, another shape, or adapters that the model lacks are errors."""
-    fresh = {"w": np.zeros(2), "lora_a": np.zeros(1)}
+    "cut index": lambda path: [os.truncate(file, 10) for file in (path / "d").iterdir()],
+}
 
-    with pytest.raises(CheckpointError, match=message):
-        merge_params(fresh, loaded)
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    """Whatever is missing or cut short, the error is one line about this directory."""
+    # One leaf: of several, the library reports the later failures to nobody, in its own threads.
+    path = tmp_path / "params"
+    save_params(path, {"w": np.random.default_rng(0).standard_normal((100, 100))})
+    DAMAGES[damage](path)
+
+    with pytest.raises(CheckpointError, match=r"cannot be read.*missing or damaged") as error:
+        load_params(path)
+
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 800
+    assert "tensorstore_spec" not in str(error.value)

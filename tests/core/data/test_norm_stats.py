@@ -11,6 +11,7 @@ import pytest
 
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.data.aloha_space import actions_to_pi, state_to_pi
 from recap_core.data.frames import read_frames
 from recap_core.data.norm_stats import (
     check_dimensions,
@@ -123,6 +124,44 @@ def test_a_mask_that_does_not_fit_is_refused(dataset: Path) -> None:
         compute_norm_stats(dataset, config)
 
 
+def test_a_standard_aloha_is_adapted_first(dataset: Path) -> None:
+    """State and actions are converted, and only then made relative, as openpi trains."""
+    embodiment = EmbodimentConfig(adapt_to_pi=True, delta_mask=(6, -1, 6, -1))
+    config = NormStatsConfig(embodiment=embodiment, action_horizon=1, quantiles="exact")
+
+    stats = compute_norm_stats(dataset, config)
+
+    table = read_frames(dataset)
+    state = state_to_pi(table.column("observation.state"))
+    actions = actions_to_pi(table.column("action"))
+    moving = np.array(([True] * 6 + [False]) * 2)
+    actions[:, moving] -= state[:, moving]
+    np.testing.assert_allclose(stats["state"].mean, state.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(stats["actions"].mean, actions.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(stats["actions"].std, actions.std(axis=0), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("embodiment", "message"),
+    [
+        ({"state_dim": 28}, r"observation.state of .* have 14 dims, but this robot's state has 28"),
+        ({"action_dim": 7}, r"action of .* have 14 dims, but this robot's action has 7"),
+        (
+            {"adapt_to_pi": True, "state": ["observation.state", "observation.environment_state"]},
+            "have 17 dims, but this robot's state has 14",
+        ),
+    ],
+)
+def test_a_dataset_of_another_robot_is_refused(
+    dataset: Path, embodiment: dict, message: str
+) -> None:
+    """Both widths are named, before anything is read."""
+    config = NormStatsConfig.model_validate({"embodiment": embodiment})
+
+    with pytest.raises(ColumnError, match=message):
+        compute_norm_stats(dataset, config)
+
+
 def test_a_value_that_is_not_a_number_is_refused(dataset: Path, tmp_path: Path) -> None:
     """NaN would spoil every statistic."""
     root = shutil.copytree(dataset, tmp_path / "copy")
@@ -162,6 +201,11 @@ def test_statistics_of_another_robot_are_refused(dataset: Path) -> None:
     check_dimensions(stats, {"state": 14, "actions": 14}, where="file")
     with pytest.raises(ColumnError, match="file has 14 dimensions of state, but the dataset has 7"):
         check_dimensions(stats, {"state": 7}, where="file")
+    with pytest.raises(ColumnError, match=r"padded, set the embodiment's state_dim"):
+        check_dimensions(stats, {"state": 7}, where="file")
+    check_dimensions(stats, {"state": 7}, where="file", may_be_padded=True)
+    with pytest.raises(ColumnError, match="14 dimensions of state, but the dataset has 15"):
+        check_dimensions(stats, {"state": 15}, where="file", may_be_padded=True)
     with pytest.raises(ColumnError, match="no statistics of 'actions'"):
         check_dimensions({"state": stats["state"]}, {"actions": 14}, where="file")
 

@@ -221,7 +221,8 @@ def test_remat_and_unrolling_change_no_number() -> None:
         return jax.tree.leaves(jax.jit(jax.grad(loss))(params))
 
     expected = gradient(LayerLoop())
-    for loop in (LayerLoop(remat=True), LayerLoop(remat=True, unroll=True)):
+    rematted = LayerLoop(remat=True)
+    for loop in (rematted, rematted._replace(unroll=True), rematted._replace(keep_dots=True)):
         for a, b in zip(expected, gradient(loop), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 

@@ -1,5 +1,6 @@
 """A policy checkpoint loaded and asked for actions."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from recap_core.config.policy import PolicyConfig
 from recap_core.errors import CheckpointError, DataError
 from recap_core.models.parameters import Params
 from recap_core.models.policy import Policy
-from recap_core.serving.policy import LoadedPolicy
+from recap_core.serving.policy import LoadedPolicy, RequestDefaults
 from tests.core.training import robot
 
 CONFIG = robot.train_policy_config().policy
@@ -50,6 +51,11 @@ def _observation(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: AN
         "episode_seed": 7,
         "frame_index": number,
     } | changes
+
+
+def _num_programs(policy: LoadedPolicy) -> int:
+    sample: Any = policy._sample
+    return sample._cache_size()
 
 
 def test_a_chunk_by_hand(policy: LoadedPolicy, params: Params) -> None:
@@ -159,3 +165,76 @@ def test_a_bfloat16_model_is_served_in_bfloat16(params: Params, tmp_path: Path) 
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(served._params)} == {"bfloat16"}
     assert chunk.dtype == np.float32
     assert np.all(np.isfinite(chunk))
+
+
+def test_a_warm_policy_compiles_nothing_more(checkpoint: Path) -> None:
+    """One program answers whatever comes, guided or not; no seed is used up by warming."""
+    for guidance in (1.0, 2.0):
+        cold = LoadedPolicy.load(checkpoint, batch_size=2, guidance=guidance)
+        warm = LoadedPolicy.load(checkpoint, batch_size=2, guidance=guidance)
+        assert warm.warm_up() > 0
+        assert _num_programs(warm) == 1
+
+        for observations in ([_observation(1)], [_observation(2), _observation(3)]):
+            warm.infer(observations)
+
+        assert _num_programs(warm) == 1
+        unseeded = {k: v for k, v in _observation(1).items() if "_" not in k}
+        np.testing.assert_array_equal(warm.infer([unseeded])[0], cold.infer([unseeded])[0])
+
+
+def test_defaults_fill_in_what_an_observation_lacks(checkpoint: Path, policy: LoadedPolicy) -> None:
+    """The default prompt and condition of the server; the observation's own ones win."""
+    defaults = RequestDefaults(prompt="lift cube", adv_ind="negative")
+    served = LoadedPolicy.load(checkpoint, batch_size=4, defaults=defaults)
+    bare = _observation(1)
+    del bare["prompt"]
+
+    filled, own = served.infer([bare, _observation(1, adv_ind="positive")])
+
+    expected = policy.infer([_observation(1, prompt="lift cube", adv_ind="negative")])[0]
+    np.testing.assert_array_equal(filled, expected)
+    np.testing.assert_array_equal(own, policy.infer([_observation(1)])[0])
+
+
+def test_the_condition_can_be_left_out(checkpoint: Path, policy: LoadedPolicy) -> None:
+    """None is no clause at all, which is another text than the class ``none``."""
+    served = LoadedPolicy.load(checkpoint, batch_size=4, defaults=RequestDefaults(adv_ind=None))
+
+    omitted = served.infer([_observation(1)])[0]
+
+    none, left_out = policy.infer([_observation(1, adv_ind=a) for a in ("none", None)])
+    np.testing.assert_array_equal(omitted, left_out)
+    assert not np.allclose(omitted, none)
+
+
+def test_the_clients_prompt_wins_over_the_embodiments(params: Params, tmp_path: Path) -> None:
+    """As with openpi, whose default prompt is for observations without one."""
+    embodiment = CONFIG.embodiment.model_copy(update={"default_prompt": "lift cube"})
+    path = _write(tmp_path, params, CONFIG.model_copy(update={"embodiment": embodiment}))
+    served = LoadedPolicy.load(path, batch_size=4)
+    bare = _observation(1)
+    del bare["prompt"]
+
+    default, same, other = served.infer(
+        [bare, _observation(1, prompt="lift cube"), _observation(1, prompt="transfer cube")]
+    )
+
+    np.testing.assert_array_equal(default, same)
+    assert not np.allclose(default, other)
+
+
+def test_an_openpi_step_is_served_with_a_given_configuration(
+    checkpoint: Path, policy: LoadedPolicy, tmp_path: Path
+) -> None:
+    """Only params/ and assets/ are there; the number of denoising steps can be chosen."""
+    step = tmp_path / "19999"
+    shutil.copytree(checkpoint, step)
+    (step / "policy.json").unlink()
+
+    same = LoadedPolicy.load(step, config=CONFIG, batch_size=4)
+    finer = LoadedPolicy.load(step, config=CONFIG, batch_size=4, num_steps=5)
+
+    expected = policy.infer([_observation(1)])[0]
+    np.testing.assert_array_equal(same.infer([_observation(1)])[0], expected)
+    assert not np.allclose(finer.infer([_observation(1)])[0], expected)

@@ -38,6 +38,7 @@ MODULES = {
     "report": "report",
     "import_labels": "import_labels",
     "import_dataset": "import_dataset",
+    "import_policy": "import_policy",
 }
 
 NO_RESULTS = (
@@ -46,6 +47,7 @@ NO_RESULTS = (
     "recap_core.arrays",
     "recap_core.lineage",
     "recap_core.config.presets",
+    "recap_core.config.embodiments",
     "recap_core.config.sizes",
     "recap_core.config.environment",
     "recap_core.stages.registry",
@@ -72,24 +74,29 @@ class Recorded(NamedTuple):
 FIRST = "first version"
 STRICTER = "bounded memory, more checks, shared code: the same results from sound data"
 
+ROBOTS = "widths, adapt_to_pi and wire names are new options; without them the same results"
+PROMPT = "a policy reads the task text, also where it has a default prompt"
+LAYOUTS = "checkpoints of other layouts, and more checks: what is read and written stays the same"
+
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(1, "ef393c0e6ee45f9a", STRICTER),
+    "collect": Recorded(2, "77335343c8fde662", LAYOUTS),
     "annotate": Recorded(1, "5e5ea0e816185dfa", FIRST),
     "ingest": Recorded(1, "131edd36863fa544", FIRST),
-    "convert": Recorded(2, "8a622cc5fd039d84", "correction_index; encoding without lookahead"),
-    "merge": Recorded(2, "1bb7e910a576ca60", "no dictionaries for measured numbers"),
-    "norm_stats": Recorded(1, "0bcc2cc5160243c0", STRICTER),
-    "load_norm_stats": Recorded(1, "0bcc2cc5160243c0", FIRST),
-    "train_policy": Recorded(1, "fc118fcb37a1a8fd", STRICTER),
-    "train_value": Recorded(1, "dde9899eb4613637", STRICTER),
-    "infer_values": Recorded(1, "74ba3f3a99636eac", STRICTER),
+    "convert": Recorded(2, "44c9911bf8d1acb4", ROBOTS),
+    "merge": Recorded(2, "54c058b9088a6bba", ROBOTS),
+    "norm_stats": Recorded(1, "7a6e1b89b7b3d941", ROBOTS),
+    "load_norm_stats": Recorded(1, "7a6e1b89b7b3d941", ROBOTS),
+    "train_policy": Recorded(1, "b94a46899d6bb851", LAYOUTS),
+    "train_value": Recorded(1, "7724fc3a2ca92232", LAYOUTS),
+    "infer_values": Recorded(1, "5ae8dafc50cb07fe", LAYOUTS),
     "label": Recorded(1, "bdc34839c67a2374", STRICTER),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(2, "31d649461a61277e", "no dictionaries for measured numbers"),
-    "evaluate": Recorded(1, "0c2f552c201e947e", STRICTER),
+    "evaluate": Recorded(2, "f97aad49ac2c4449", LAYOUTS),
     "report": Recorded(1, "4c9398fc2e96fcec", STRICTER),
     "import_labels": Recorded(1, "89bc30617e3d8b0e", FIRST),
     "import_dataset": Recorded(1, "7c159000eacd4480", FIRST),
+    "import_policy": Recorded(1, "ec31aa763b33e7d8", FIRST),
 }
 
 

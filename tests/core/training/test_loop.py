@@ -188,9 +188,10 @@ def test_a_nan_names_step_frames_and_checkpoint(tmp_path: Path) -> None:
         _run(tmp_path, 12, LineBatches(bad_step=6))
 
     message = str(caught.value)
-    frames = ", ".join(map(str, LineBatches().frames(6)))
+    # Its frames are -2, 0, 0 and -4, ten frames to an episode, the first of them frame -10.
     assert "loss is nan at step 7 of 12" in message
-    assert f"4 frames ({frames})" in message
+    assert "on 4 frames: episode 0, frames 8, 6; episode 1, frames 0, 0." in message
+    assert "Not finite in the data themselves: episode 1, frames 0." in message
     assert str(tmp_path / "step_00000004") in message
     assert not (tmp_path / "step_00000008").exists()
 

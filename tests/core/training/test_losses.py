@@ -75,6 +75,38 @@ def test_the_reference_weight_is_half_an_exponential_of_time(
     assert np.all((weight > 0.303) & (weight <= 0.5))
 
 
+def test_a_mask_of_ones_changes_nothing(plain_loss: LossFn, zero_params: Params) -> None:
+    """Only what is masked is left out."""
+    batch, key = _batch([0, 1, 2, 3]), jax.random.key(5)
+
+    plain, _ = plain_loss(zero_params, key, batch)
+    masked, _ = plain_loss(
+        zero_params, key, batch._replace(action_mask=jnp.ones(batch.actions.shape, bool))
+    )
+
+    assert float(masked) == pytest.approx(float(plain), rel=1e-6)
+
+
+def test_a_masked_loss_by_hand(plain_loss: LossFn, zero_params: Params) -> None:
+    """Per action the mean over the dims that count, per sample over the actions that have any.
+
+    Sample 0 counts dims 0-1 of its first two actions; sample 1 counts all; sample 2 nothing.
+    """
+    batch, key = _batch([0, 2, 2]), jax.random.key(5)
+    mask = np.zeros((3, 3, 5), bool)
+    mask[0, :2, :2] = True
+    mask[1] = True
+    noise = np.asarray(jax.random.normal(jax.random.split(key, 3)[1], batch.actions.shape))
+    squared = (noise - np.asarray(batch.actions)) ** 2
+
+    loss, metrics = plain_loss(zero_params, key, batch._replace(action_mask=jnp.asarray(mask)))
+
+    samples = [squared[0, :2, :2].mean(), squared[1].mean(), 0.0]
+    assert float(loss) == pytest.approx(np.mean(samples), rel=1e-5)
+    assert float(metrics["loss_negative"].total) == pytest.approx(samples[0], rel=1e-5)
+    assert float(metrics["loss_positive"].total) == pytest.approx(samples[1], rel=1e-5)
+
+
 def test_class_metrics_split_the_loss(plain_loss: LossFn, zero_params: Params) -> None:
     """Sums and counts per class add up to the loss; an absent class counts nothing."""
     batch = _batch([0, 2, 2, 3])

@@ -106,6 +106,19 @@ def test_an_action_of_one_dimension(table: FrameTable) -> None:
     assert not actions[..., 1:].any()
 
 
+def test_the_default_prompt_is_trained_on_in_place_of_the_task_text(table: FrameTable) -> None:
+    """As in the reference, where a config with a default prompt never reads the dataset's tasks."""
+    config = _config(condition="positive", dropout=0)
+    embodiment = robot.EMBODIMENT.model_copy(update={"default_prompt": "insert peg"})
+    policy = config.policy.model_copy(update={"embodiment": embodiment})
+    tokenizer = PromptTokenizer(policy.prompt, policy.model.max_token_len, "continuous")
+
+    batch = _batches(table, config.model_copy(update={"policy": policy}))(5)
+
+    expected, _ = tokenizer.encode("insert peg", None, "positive")
+    np.testing.assert_array_equal(batch.inputs.tokens, np.tile(expected, (8, 1)))
+
+
 def test_a_batch_depends_on_seed_and_step_alone(table: FrameTable) -> None:
     """Asked twice, in any order, the same step gives the same bits; another step others."""
     first = [_batches(table, _config())(step) for step in (0, 1, 2)]

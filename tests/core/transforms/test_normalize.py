@@ -44,8 +44,9 @@ def test_both_normalisations_are_openpis(
         np.testing.assert_allclose(full.normalize(x), expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(short.normalize(x[:, :num_short]), expected_short, rtol=1e-6)
         np.testing.assert_allclose(full.unnormalize(expected), x, rtol=1e-6, atol=1e-6)
-        padded = golden[f"apply/{theirs}/padded_in_actions"][:, :4]
-        back = golden[f"apply/{theirs}/padded_unnormalized_actions"][:, :4]
+        padded = golden[f"apply/{theirs}/padded_in_actions"]
+        back = golden[f"apply/{theirs}/padded_unnormalized_actions"]
+        assert padded.shape[-1] > 4
         np.testing.assert_allclose(full.unnormalize(padded), back, rtol=1e-6, atol=1e-6)
 
 

@@ -112,15 +112,17 @@ def test_missing_classes_are_fine_for_pi05() -> None:
     assert inputs.token_mask.any()
 
 
-def test_the_default_prompt_replaces_the_task_text() -> None:
-    """As in the reference, training and serving then see one text."""
+def test_the_default_prompt_is_for_training_and_for_observations_without_one() -> None:
+    """As in openpi: it replaces the task text in training, and a client's own prompt is read."""
     embodiment = DEMO.embodiment.model_copy(update={"default_prompt": "transfer cube"})
     fixed = make(DEMO.model_copy(update={"embodiment": embodiment}))
 
-    inputs = fixed.inputs(demo_observations(), ["go", "stop"], ["none", "none"])
-    expected = make().inputs(demo_observations(), ["transfer cube"] * 2, ["none", "none"])
+    served = fixed.inputs(demo_observations(), ["go", "stop"], ["none", "none"])
+    expected = make().inputs(demo_observations(), ["go", "stop"], ["none", "none"])
 
-    np.testing.assert_array_equal(inputs.tokens, expected.tokens)
+    assert fixed.training_prompts(["go", "stop"]) == ["transfer cube", "transfer cube"]
+    assert make().training_prompts(["go", "stop"]) == ["go", "stop"]
+    np.testing.assert_array_equal(served.tokens, expected.tokens)
 
 
 def test_state_text_is_the_normalised_unpadded_state() -> None:
@@ -236,6 +238,78 @@ def test_released_stats_may_be_wider_than_the_robot() -> None:
     wide = NormStats({"state": stats(32), "actions": stats(32)})
 
     assert make(norm_stats=wide).outputs(np.ones((1, 8, 14)), np.zeros((1, 21))).shape == (1, 8, 14)
+
+
+def for_policy(embodiment: EmbodimentConfig, norm_stats: NormStats) -> PolicyTransform:
+    config = CAMERAS.model_copy(update={"embodiment": embodiment})
+    tokenizer = PromptTokenizer(config.prompt, 100, "tokens")
+    return PolicyTransform.for_policy(config, norm_stats, tokenizer)
+
+
+def test_an_explicit_width_wins_over_padded_stats() -> None:
+    """A YAM with stats padded to 32 dims has 14; its actions are those of unpadded stats."""
+    padded = NormStats({"state": stats(32), "actions": stats(32, std=2.0)})
+    plain = NormStats({"state": stats(14), "actions": stats(14, std=2.0)})
+    rng = np.random.default_rng(0)
+    outputs, state = rng.normal(size=(1, 8, 32)), rng.normal(size=(1, 14))
+
+    actions = for_policy(YAM_EMBODIMENT, padded).outputs(outputs, state)
+
+    assert actions.shape == (1, 8, 14)
+    np.testing.assert_array_equal(
+        actions, for_policy(YAM_EMBODIMENT, plain).outputs(outputs, state)
+    )
+
+
+def test_without_an_explicit_width_that_of_the_stats_counts() -> None:
+    """A robot of seven joints says so by its stats alone."""
+    seven = NormStats({"state": stats(9), "actions": stats(7)})
+    robot = EmbodimentConfig(views=YAM_EMBODIMENT.views)
+
+    transform = for_policy(robot, seven)
+
+    assert transform.outputs(np.zeros((1, 8, 32)), np.zeros((1, 9))).shape == (1, 8, 7)
+    with pytest.raises(DataError, match="14 dims, this policy was made for 9"):
+        transform.inputs(camera_observations(BASE), ["go"], ["none"])
+
+
+def test_only_two_arms_are_adapted() -> None:
+    """Padded stats without a width would convert the wrong dims."""
+    padded = NormStats({"state": stats(32), "actions": stats(32)})
+    robot = EmbodimentConfig(adapt_to_pi=True, views=YAM_EMBODIMENT.views)
+
+    with pytest.raises(ConfigError, match=r"converts 14 dims.*padded, set embodiment.state_dim"):
+        for_policy(robot, padded)
+
+
+def test_an_adapted_robot_gets_its_own_actions_back() -> None:
+    """What a standard Aloha did is what the policy is trained to make it do."""
+    robot = YAM_EMBODIMENT.model_copy(update={"adapt_to_pi": True})
+    norm_stats = NormStats({"state": stats(14), "actions": stats(14, std=0.7)})
+    transform = for_policy(robot, norm_stats)
+    rng = np.random.default_rng(0)
+    actions, state = rng.uniform(0, 1, (2, 8, 14)), rng.uniform(0, 1, (2, 14))
+
+    targets = transform.actions(actions, state)
+
+    np.testing.assert_allclose(transform.outputs(targets, state), actions, atol=1e-5)
+    plain = for_policy(
+        YAM_EMBODIMENT, NormStats({"state": stats(14), "actions": stats(14, std=0.7)})
+    )
+    assert np.abs(targets - plain.actions(actions, state)).max() > 0.1
+
+
+def test_a_state_of_float64_keeps_its_digits() -> None:
+    """Openpi's clients may send float64, and a bin's edge may lie between it and its float32."""
+    value = 1 / 3
+    norm_stats = NormStats({"state": stats(14), "actions": stats(14)})
+    transform = for_policy(YAM_EMBODIMENT, norm_stats)
+
+    state = transform.state({"observation.state": np.full((1, 14), value)})
+    rounded = transform.state({"observation.state": np.full((1, 14), value, np.float32)})
+
+    assert state[0, 0] == value
+    assert (state.dtype, rounded.dtype) == (np.float64, np.float32)
 
 
 def test_narrow_stats_are_refused() -> None:

@@ -1,0 +1,110 @@
+"""``recap doctor train``: whether a training can run, before it takes hours of an accelerator."""
+
+import json as json_format
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from deployments.cli.doctor_command import doctor, findings_table, verdict
+from deployments.cli.options import JsonOption, Output
+from deployments.cli.training_commands import (
+    ConfigOption,
+    DatasetArgument,
+    RuntimeOption,
+    SettingOption,
+    SizeOption,
+    StartOption,
+)
+
+if TYPE_CHECKING:
+    from recap_core.data.checks.finding import Finding
+    from recap_core.stages.check_training import Machine
+
+
+@doctor.command(
+    epilog="Example: recap doctor train demo/sim-aloha/demonstrations --preset single_gpu "
+    "--devices 1 --device-gb 24"
+)
+def train(  # noqa: PLR0913 - one parameter per option
+    dataset: DatasetArgument,
+    *,
+    start: StartOption = None,
+    config: ConfigOption = None,
+    preset: SizeOption = None,
+    settings: SettingOption = None,
+    runtime: RuntimeOption = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Devices of the machine. Default: this machine's.")
+    ] = None,
+    device_gb: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory of each. Default: this machine's.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a training: memory, disk, columns, labels, prompts, start; exit code 1 on errors."""
+    from deployments.cli.artifact_arguments import artifact_of_kind, open_store
+    from deployments.cli.configuration import load_settings
+    from deployments.cli.train_settings import check_one_policy, starting_policy, train_settings
+    from recap_core.config.training import TrainRuntime
+    from recap_core.data.frames import read_frames
+    from recap_core.lineage.artifacts import AnyDataset
+    from recap_core.stages.check_training import check_training
+
+    store = open_store()
+    data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
+    size = None if preset is None else preset.value
+    check_one_policy(config, size)
+    policy = starting_policy(start, config, store=store)
+    found = check_training(
+        read_frames(store.path(data)),
+        train_settings(config, size, settings or [], store=store, start=policy),
+        load_settings(TrainRuntime(), file=None, overrides=runtime or []),
+        _machine(store.home, devices, device_gb),
+        start=None if policy is None else store.path(policy),
+    )
+    _tell(found, f"{data.name}-{data.id[:8]}", json=json)
+
+
+def _machine(home: Path, devices: int | None, device_gb: float | None) -> "Machine":
+    """This machine, as far as the options do not say otherwise."""
+    # The doctor only asks; a training beside it keeps its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    from recap_core.config.environment import weights_dir
+    from recap_core.stages.check_training import Machine
+
+    device_bytes = None if device_gb is None else int(device_gb * 1e9)
+    if device_bytes is None:
+        device_bytes = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    return Machine(
+        num_devices=devices or len(jax.devices()),
+        device_bytes=device_bytes,
+        host_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        home=home,
+        weights_dir=weights_dir(),
+    )
+
+
+def _tell(findings: "list[Finding]", subject: str, *, json: bool) -> None:
+    counts = Counter(finding.severity for finding in findings)
+    if json:
+        answer = {
+            "dataset": subject,
+            "can_train": not counts["error"],
+            "findings": [finding.model_dump(mode="json") for finding in findings],
+        }
+        sys.stdout.write(json_format.dumps(answer, indent=2) + "\n")
+    else:
+        console: Console = Output(json=json, verbose=False).console
+        console.print(Text(f"Training on {subject}", style="bold"))
+        console.print(findings_table(findings))
+        console.print(verdict(counts))
+    if counts["error"]:
+        raise typer.Exit(1)

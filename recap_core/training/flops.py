@@ -1,0 +1,178 @@
+"""Floating-point operations that a policy needs, counted from its architecture.
+
+Products of matrices are counted, each multiplication and addition as one: m x n x k takes 2 m n k.
+Norms, softmax and the like are not. What remat computes again is not needed, so it does not count.
+Attention counts every pair of tokens of a pass, as is usual.
+"""
+
+from typing import NamedTuple
+
+from recap_core.config.policy import GemmaConfig, PolicyModelConfig, SiglipConfig
+
+_PEAKS = (
+    ("B200", 2250e12),
+    ("GH200", 989e12),
+    ("H200", 989e12),
+    ("H100 PCIe", 756e12),
+    ("H100 NVL", 835e12),
+    ("H100", 989e12),
+    ("A100", 312e12),
+    ("L40S", 362e12),
+    ("L4", 121e12),
+    ("A10G", 70e12),
+    ("RTX 5090", 209.5e12),
+    ("RTX 4090", 165.2e12),
+    ("RTX 3090", 71e12),
+)
+"""bfloat16 FLOP/s with float32 sums, without sparsity, by a part of the device's name; the first
+that fits counts. From the makers' data sheets."""
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """Peak bfloat16 FLOP/s of a device; None if it is not known (a CPU, for one).
+
+    Args:
+        device_kind: ``jax.Device.device_kind``, such as ``NVIDIA H100 80GB HBM3``.
+    """
+    return next((peak for part, peak in _PEAKS if part in device_kind), None)
+
+
+class Flops(NamedTuple):
+    """Operations per sample."""
+
+    forward: int
+    backward: int
+    """For the gradients of the leaves that train, and of all activations on the way to them."""
+
+    @property
+    def train(self) -> int:
+        """Forward and backward pass."""
+        return self.forward + self.backward
+
+    def plus(self, other: "Flops", *, times: int = 1) -> "Flops":
+        """The sum with ``times`` times ``other``."""
+        return Flops(self.forward + times * other.forward, self.backward + times * other.backward)
+
+
+_NONE = Flops(0, 0)
+
+
+def policy_flops(config: PolicyModelConfig) -> Flops:
+    """Operations to train the policy on one sample, frozen weights left without gradients."""
+    num_prefix, num_suffix = _num_tokens(config)
+    total = _NONE
+    if config.views:
+        total = total.plus(_siglip(config), times=len(config.views))
+    total = total.plus(_gemma(config, num_prefix, num_suffix))
+    return total.plus(_suffix_projections(config))
+
+
+def sampling_flops(config: PolicyModelConfig, *, num_steps: int) -> int:
+    """Operations to sample one chunk of actions without guidance, the prefix encoded once."""
+    num_prefix, num_suffix = _num_tokens(config)
+    prefix = _gemma(config, num_prefix, 0).forward
+    if config.views:
+        prefix += len(config.views) * _siglip(config).forward
+    pairs = num_suffix * (num_prefix + num_suffix)
+    step = _expert(config.expert, num_suffix).forward + _attention(config.expert, pairs).forward
+    if config.time_input == "adarms":
+        step += _modulation(config).forward
+    step = config.expert.depth * step + _suffix_projections(config).forward
+    if config.time_input == "adarms":
+        step += _final_modulation(config).forward
+    return prefix + num_steps * step
+
+
+def _num_tokens(config: PolicyModelConfig) -> tuple[int, int]:
+    patches = (config.image_px // config.siglip.patch_px) ** 2
+    prefix = len(config.views) * patches + config.max_token_len
+    return prefix, config.action_horizon + (config.state_input == "continuous")
+
+
+def _product(rows: int, in_dim: int, out_dim: int, *, frozen: bool = False) -> Flops:
+    """``x @ w``: one more product for the gradient of x, and one for that of w."""
+    forward = 2 * rows * in_dim * out_dim
+    return Flops(forward, forward if frozen else 2 * forward)
+
+
+def _first_product(rows: int, in_dim: int, out_dim: int) -> Flops:
+    """``x @ w`` of an input of the model, which has no gradient."""
+    forward = 2 * rows * in_dim * out_dim
+    return Flops(forward, forward)
+
+
+def _siglip(config: PolicyModelConfig) -> Flops:
+    """One view."""
+    siglip: SiglipConfig = config.siglip
+    grid, width = config.image_px // siglip.patch_px, siglip.width
+    patches = grid**2
+    total = _first_product(patches, siglip.patch_px**2 * 3, width)
+    layer = _product(patches, width, width)
+    layer = layer.plus(layer, times=3)  # query, key, value, out
+    layer = layer.plus(_attention_products(patches**2, width))
+    layer = layer.plus(_product(patches, width, siglip.mlp_dim), times=2)
+    return total.plus(layer, times=siglip.depth).plus(_product(patches, width, config.vlm.width))
+
+
+def _gemma(config: PolicyModelConfig, num_prefix: int, num_suffix: int) -> Flops:
+    """Both experts in one pass."""
+    layer = _attention(config.vlm, (num_prefix + num_suffix) ** 2)
+    layer = layer.plus(_expert(config.vlm, num_prefix))
+    if num_suffix:
+        layer = layer.plus(_expert(config.expert, num_suffix))
+        if config.time_input == "adarms":
+            layer = layer.plus(_modulation(config))
+    total = _NONE.plus(layer, times=config.vlm.depth)
+    if num_suffix and config.time_input == "adarms":
+        total = total.plus(_final_modulation(config))
+    return total
+
+
+def _expert(config: GemmaConfig, num_tokens: int) -> Flops:
+    """One layer of one expert, without attention itself."""
+    heads, kv_heads, width = config.num_heads, config.num_kv_heads, config.width
+    head_dim, mlp, frozen = config.head_dim, config.mlp_dim, config.lora is not None
+    total = _product(num_tokens, width, heads * head_dim, frozen=frozen)
+    total = total.plus(_product(num_tokens, width, kv_heads * head_dim, frozen=frozen), times=2)
+    total = total.plus(_product(num_tokens, heads * head_dim, width, frozen=frozen))
+    total = total.plus(_product(num_tokens, width, mlp, frozen=frozen), times=3)
+    if config.lora is None:
+        return total
+    rank = config.lora.rank
+    into_heads = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, head_dim))
+    total = total.plus(into_heads, times=heads + 2 * kv_heads)
+    total = total.plus(_product(num_tokens, heads * head_dim, rank))
+    total = total.plus(_product(num_tokens, rank, width))
+    feed_forward = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, mlp))
+    return total.plus(feed_forward, times=3)  # two into the hidden layer, one out of it
+
+
+def _attention(config: GemmaConfig, pairs: int) -> Flops:
+    return _attention_products(pairs, config.num_heads * config.head_dim)
+
+
+def _attention_products(pairs: int, width: int) -> Flops:
+    """Logits and mixing; both factors of both have gradients."""
+    forward = 2 * 2 * pairs * width
+    return Flops(forward, 2 * forward)
+
+
+def _modulation(config: PolicyModelConfig) -> Flops:
+    """The two adaRMS layers of one block of the action expert."""
+    return _NONE.plus(_final_modulation(config), times=2)
+
+
+def _final_modulation(config: PolicyModelConfig) -> Flops:
+    width = config.expert.width
+    return _product(1, width, 3 * width, frozen=config.expert.lora is not None)
+
+
+def _suffix_projections(config: PolicyModelConfig) -> Flops:
+    """Actions, state and time into the action expert's width, and velocities out of it."""
+    width, horizon, action_dim = config.expert.width, config.action_horizon, config.action_dim
+    total = _first_product(horizon, action_dim, width).plus(_product(horizon, width, action_dim))
+    if config.state_input == "continuous":
+        total = total.plus(_first_product(1, config.state_dim or action_dim, width))
+    if config.time_input == "adarms":
+        return total.plus(_first_product(1, width, width)).plus(_product(1, width, width))
+    return total.plus(_product(horizon, 2 * width, width)).plus(_product(horizon, width, width))

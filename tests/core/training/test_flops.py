@@ -1,0 +1,122 @@
+"""Operations counted from the architecture are those of the program that is run."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from recap_core.config.policy import GemmaConfig, LoraConfig, PolicyModelConfig, SiglipConfig
+from recap_core.config.sizes import PI05, PI05_LORA
+from recap_core.models.layers import LayerLoop
+from recap_core.models.policy import Policy, trainable_mask
+from recap_core.training.flops import peak_flops, policy_flops, sampling_flops
+from recap_core.training.policy_loss import policy_loss
+from recap_core.training.state import filled, trainable_part
+from tests.core.training.abstract_step import batch_shapes
+
+GEMMA = GemmaConfig(width=16, depth=2, mlp_dim=24, num_heads=2, num_kv_heads=1, head_dim=8)
+SMALL = PolicyModelConfig(
+    vlm=GEMMA,
+    expert=GEMMA.model_copy(update={"width": 8, "mlp_dim": 12}),
+    siglip=SiglipConfig(width=12, depth=3, mlp_dim=20, num_heads=2),
+    vocab_size=64,
+    views=("base_0_rgb", "left_wrist_0_rgb"),
+    image_px=28,
+    action_dim=5,
+    action_horizon=3,
+    max_token_len=7,
+)
+LORA = LoraConfig(rank=3, alpha=3)
+MODELS = {
+    "pi0.5": SMALL,
+    "pi0": SMALL.model_copy(update={"time_input": "concat", "state_input": "continuous"}),
+    "without views": SMALL.model_copy(update={"views": (), "state_input": "none"}),
+    "adapters": SMALL.model_copy(
+        update={
+            "vlm": GEMMA.model_copy(update={"lora": LORA}),
+            "expert": SMALL.expert.model_copy(update={"lora": LORA}),
+        }
+    ),
+    "one adapted": SMALL.model_copy(update={"vlm": GEMMA.model_copy(update={"lora": LORA})}),
+}
+
+
+def _products(jaxpr: Any) -> int:  # noqa: ANN401 - JAX's own
+    """Operations of all matrix products of a program, loops included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            summed = math.prod(left[axis] for axis in contracted)
+            total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                body = getattr(inner, "jaxpr", inner)
+                if hasattr(body, "eqns"):
+                    total += times * _products(body)
+    return total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_takes_the_operations_of_the_step(name: str) -> None:
+    """Forward, and forward with backward, to the last one; frozen weights have no gradient."""
+    model = MODELS[name]
+    policy = Policy(model, loop=LayerLoop())
+    loss, key = policy_loss(policy), jax.random.key(0)
+    params = jax.eval_shape(policy.init, key)
+    mask = trainable_mask(model, params)
+    batch = batch_shapes(policy, 1)
+
+    def of_trained(trained: Any, params: Any, batch: Any) -> jax.Array:  # noqa: ANN401 - trees
+        return loss(filled(trained, params), key, batch)[0]
+
+    trained = trainable_part(params, mask)
+    forward = jax.make_jaxpr(of_trained)(trained, params, batch)
+    both = jax.make_jaxpr(jax.value_and_grad(of_trained))(trained, params, batch)
+
+    found = policy_flops(model)
+    assert found.forward == _products(forward.jaxpr)
+    assert found.train == _products(both.jaxpr)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sampling_takes_the_operations_of_the_sampler(name: str) -> None:
+    """The prefix once, and every Euler step."""
+    policy = Policy(MODELS[name], loop=LayerLoop())
+    params = jax.eval_shape(policy.init, jax.random.key(0))
+    inputs = batch_shapes(policy, 1).inputs
+
+    noise, time = jnp.zeros((1, 3, 5)), jnp.ones(1)
+
+    prefix = jax.make_jaxpr(policy.encode_prefix, return_shape=True)(params, inputs)
+    step = jax.make_jaxpr(policy.velocity_after)(params, prefix[1], noise, time)
+
+    expected = _products(prefix[0].jaxpr) + 4 * _products(step.jaxpr)
+    assert sampling_flops(MODELS[name], num_steps=4) == expected
+
+
+def test_the_full_size_in_round_numbers() -> None:
+    """Forward is near 2 operations per weight and token: 1.98 G weights see 971 tokens, 0.3 G 50.
+
+    SigLIP's 0.41 G weights see 768 patches. Attention comes on top. A backward pass takes twice
+    that in full, and about half of it again where most weights are frozen.
+    """
+    weights = 2 * (1.98e9 * 971 + 0.3e9 * 50 + 0.41e9 * 768)
+
+    full, lora = policy_flops(PI05), policy_flops(PI05_LORA)
+
+    assert full.forward == pytest.approx(1.05 * weights, rel=0.05)
+    assert full.backward / full.forward == pytest.approx(2, rel=0.01)
+    assert 1.1 < lora.backward / lora.forward < 1.4
+
+
+def test_peaks_of_known_devices() -> None:
+    """By the names that the driver gives; nothing is made up for others."""
+    assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA GeForce RTX 4090") == 165.2e12
+    assert peak_flops("cpu") is None
