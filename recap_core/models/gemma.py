@@ -12,6 +12,7 @@ returns to each stream's width. Weights are stacked over layers; the second expe
 vector through a linear layer (adaRMS, the flow time of pi0.5).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -130,6 +131,8 @@ class Gemma:
         streams: Streams,
         context: Context,
         cache: KeyValueCache | None = None,
+        *,
+        vlm_output: bool = True,
     ) -> Streams:
         """Run all layers and the final norms.
 
@@ -138,6 +141,8 @@ class Gemma:
             streams: At least one of the two.
             context: Mask rows and positions in the streams' order.
             cache: Keys and values of an earlier pass; the mask's first columns are theirs.
+            vlm_output: False skips what only the VLM's own output needs, and returns None for it:
+                the queries, attention and feed-forward of the last layer.
 
         Returns:
             Outputs in the compute dtype; rows of padded tokens mean nothing.
@@ -145,24 +150,40 @@ class Gemma:
         streams, context = self._cast(streams, context)
 
         def step(
-            streams: Streams, layer: tuple[Params, KeyValueCache | None]
+            streams: Streams,
+            layer: tuple[Params, KeyValueCache | None, Bool[Array, ""] | None],
         ) -> tuple[Streams, None]:
-            return self._layer(layer[0], streams, context, layer[1])[0], None
+            params, cache, is_last = layer
+            return self._layer(params, streams, context, cache, is_last)[0], None
 
-        streams, _ = self.loop.scan(step, streams, (params["layers"], cache))
-        return _final_norms(params, streams, context)
+        layers = (params["layers"], cache, self._is_last(vlm_output=vlm_output))
+        streams, _ = self.loop.scan(step, streams, layers)
+        return _final_norms(params, streams, context, vlm_output=vlm_output)
 
     def encode(
-        self, params: Params, streams: Streams, context: Context
+        self,
+        params: Params,
+        streams: Streams,
+        context: Context,
+        *,
+        vlm_output: bool = True,
     ) -> tuple[Streams, KeyValueCache]:
         """As ``forward``, and the keys and values for later passes."""
         streams, context = self._cast(streams, context)
 
-        def step(streams: Streams, layer: Params) -> tuple[Streams, KeyValueCache]:
-            return self._layer(layer, streams, context, None)
+        def step(
+            streams: Streams, layer: tuple[Params, Bool[Array, ""] | None]
+        ) -> tuple[Streams, KeyValueCache]:
+            params, is_last = layer
+            return self._layer(params, streams, context, None, is_last)
 
-        streams, cache = self.loop.scan(step, streams, params["layers"])
-        return _final_norms(params, streams, context), cache
+        layers = (params["layers"], self._is_last(vlm_output=vlm_output))
+        streams, cache = self.loop.scan(step, streams, layers)
+        return _final_norms(params, streams, context, vlm_output=vlm_output), cache
+
+    def _is_last(self, *, vlm_output: bool) -> Bool[Array, " depth"] | None:
+        """Where the VLM stream needs no update; None: nowhere."""
+        return None if vlm_output else jnp.arange(self.vlm.depth) == self.vlm.depth - 1
 
     def _cast(self, streams: Streams, context: Context) -> tuple[Streams, Context]:
         dtype = self.compute_dtype
@@ -176,38 +197,63 @@ class Gemma:
         streams: Streams,
         context: Context,
         cache: KeyValueCache | None,
+        is_last: Bool[Array, ""] | None,
     ) -> tuple[Streams, KeyValueCache]:
-        """One layer; ``cache`` is this layer's slice."""
-        experts = [
-            (x, suffix, config, condition)
-            for x, suffix, config, condition in (
-                (streams.vlm, "", self.vlm, None),
-                (streams.expert, "_1", self.expert, context.condition),
-            )
-            if x is not None
-        ]
-        gates, projected = [], []
-        for x, suffix, config, condition in experts:
-            y, gate = rms_norm(params[f"pre_attention_norm{suffix}"], x, condition)
-            gates.append(gate)
-            projected.append(_project(params["attn"], y, suffix, config))
-        q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True))
-        q = rotate(q, context.positions) * self.vlm.head_dim**-0.5
+        """One layer, its slice of the cache, and whether it leaves the VLM stream as it is."""
+        vlm, expert = streams
+        parts, start = [], 0
+        for x, suffix, config, condition in (
+            (vlm, "", self.vlm, None),
+            (expert, "_1", self.expert, context.condition),
+        ):
+            if x is not None:
+                rows = slice(start, start := start + x.shape[1])
+                y, gate = rms_norm(params[f"pre_attention_norm{suffix}"], x, condition)
+                parts.append(_Part(x, y, gate, rows, suffix, config, condition))
+        pairs = [_keys_and_values(params["attn"], part) for part in parts]
+        k, v = (jnp.concatenate(both, axis=1) for both in zip(*pairs, strict=True))
         k = rotate(k, context.positions)
         if cache is not None:
             k = jnp.concatenate([cache.keys, k], axis=1)
             v = jnp.concatenate([cache.values, v], axis=1)
-        mixed = attend(q, k, v, context.mask)
+        here = KeyValueCache(k, v)
+        for part in parts:
+            # Every row of the attention stands alone, so the streams may be updated one by one.
+            if part.suffix:
+                expert = self._updated(params, part, context, here)
+            elif is_last is None:
+                vlm = self._updated(params, part, context, here)
+            else:
+                update = partial(self._updated, params, part, context, here)
+                vlm = jax.lax.cond(is_last, lambda x=part.x: x, update)
+        return Streams(vlm, expert), here
 
-        outputs, start = {}, 0
-        for (x, suffix, config, condition), gate in zip(experts, gates, strict=True):
-            own = mixed[:, start : start + x.shape[1]]
-            start += x.shape[1]
-            weight = attention_weight(params["attn"][f"attn_vec_einsum{suffix}"], config)
-            x = _gated_sum(x, contract(own, weight), gate)  # noqa: PLW2901 - the residual stream
-            y, gate = rms_norm(params[f"pre_ffw_norm{suffix}"], x, condition)  # noqa: PLW2901
-            outputs[suffix] = _gated_sum(x, feed_forward(params[f"mlp{suffix}"], y), gate)
-        return Streams(outputs.get(""), outputs.get("_1")), KeyValueCache(k, v)
+    def _updated(
+        self, params: Params, part: "_Part", context: Context, cache: KeyValueCache
+    ) -> Float[Array, "b t d"]:
+        """One stream after its attention to ``cache`` and its feed-forward."""
+        weight = attention_weight(params["attn"][f"q_einsum{part.suffix}"], part.config)
+        q = rotate(expand(part.normed, weight), context.positions[:, part.rows])
+        mask = context.mask[:, part.rows]
+        mixed = attend(q * self.vlm.head_dim**-0.5, cache.keys, cache.values, mask)
+        weight = attention_weight(params["attn"][f"attn_vec_einsum{part.suffix}"], part.config)
+        x = _gated_sum(part.x, contract(mixed, weight), part.gate)
+        y, gate = rms_norm(params[f"pre_ffw_norm{part.suffix}"], x, part.condition)
+        return _gated_sum(x, feed_forward(params[f"mlp{part.suffix}"], y), gate)
+
+
+class _Part(NamedTuple):
+    """One stream in a layer."""
+
+    x: Float[Array, "b t d"]
+    normed: Float[Array, "b t d"]
+    gate: Float[Array, "b 1 d"] | None
+    """Of the attention's residual branch."""
+    rows: slice
+    """Where its tokens are among all tokens of the pass."""
+    suffix: str
+    config: GemmaConfig
+    condition: Float[Array, "b c"] | None
 
 
 def rms_norm(
@@ -237,8 +283,12 @@ def feed_forward(params: Params, x: Float[Array, "b t d"]) -> Float[Array, "b t 
     return expand(gate * expand(x, gating.part(1)), feed_forward_weight(params, "linear"))
 
 
-def _final_norms(params: Params, streams: Streams, context: Context) -> Streams:
+def _final_norms(
+    params: Params, streams: Streams, context: Context, *, vlm_output: bool
+) -> Streams:
     vlm, expert = streams
+    if not vlm_output:
+        vlm = None
     if vlm is not None:
         vlm, _ = rms_norm(params["final_norm"], vlm, None)
     if expert is not None:
@@ -246,13 +296,12 @@ def _final_norms(params: Params, streams: Streams, context: Context) -> Streams:
     return Streams(vlm, expert)
 
 
-def _project(
-    params: Params, x: Float[Array, "b t d"], suffix: str, config: GemmaConfig
-) -> tuple[Float[Array, "b t n h"], Float[Array, "b t k h"], Float[Array, "b t k h"]]:
-    """Queries, keys and values of one expert's tokens."""
-    pair = attention_weight(params[f"kv_einsum{suffix}"], config)
-    q = expand(x, attention_weight(params[f"q_einsum{suffix}"], config))
-    return q, expand(x, pair.part(0)), expand(x, pair.part(1))
+def _keys_and_values(
+    params: Params, part: _Part
+) -> tuple[Float[Array, "b t k h"], Float[Array, "b t k h"]]:
+    """Keys (not yet rotated) and values of one stream's tokens."""
+    pair = attention_weight(params[f"kv_einsum{part.suffix}"], part.config)
+    return expand(part.normed, pair.part(0)), expand(part.normed, pair.part(1))
 
 
 def _gated_sum(

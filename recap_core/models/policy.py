@@ -237,7 +237,8 @@ class Policy:
         starts_block = jnp.concatenate([prefix.starts_block, suffix.starts_block])
         context = Context(token_positions(valid), block_causal_mask(valid, starts_block), condition)
         streams = Streams(prefix.embedded, suffix.embedded)
-        streams = self.gemma.forward(params["PaliGemma"]["llm"], streams, context)
+        llm = params["PaliGemma"]["llm"]
+        streams = self.gemma.forward(llm, streams, context, vlm_output=False)
         return self._read_velocity(params, streams)
 
     def encode_prefix(self, params: Params, inputs: PolicyInputs) -> EncodedPrefix:
@@ -246,7 +247,8 @@ class Policy:
         mask = block_causal_mask(prefix.valid, prefix.starts_block)
         context = Context(token_positions(prefix.valid), mask, None)
         streams = Streams(prefix.embedded, None)
-        _, cache = self.gemma.encode(params["PaliGemma"]["llm"], streams, context)
+        llm = params["PaliGemma"]["llm"]
+        _, cache = self.gemma.encode(llm, streams, context, vlm_output=False)
         return EncodedPrefix(cache, prefix.valid, inputs.state)
 
     def velocity_after(

@@ -187,7 +187,9 @@ def layer_norm(params: Params, x: Float[Array, "b p d"]) -> Float[Array, "b p d"
     """LayerNorm with float32 statistics; the result has ``x``'s type."""
     exact = x.astype(jnp.float32)
     mean = jnp.mean(exact, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(exact - mean), axis=-1, keepdims=True)
+    # Flax's formula, so openpi's: both means in one pass over x.
+    square = jnp.mean(jnp.square(exact), axis=-1, keepdims=True)
+    variance = jnp.maximum(square - jnp.square(mean), 0.0)
     normed = (exact - mean) * jax.lax.rsqrt(variance + NORM_EPS)
     scale = params["scale"].astype(jnp.float32).reshape(1, 1, -1)
     bias = params["bias"].astype(jnp.float32).reshape(1, 1, -1)
