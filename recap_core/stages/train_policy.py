@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.jsonl"
 _WORK = "training"
-_SPACE = ("delta_mask", "adapt_to_pi", "normalization", "std_floor", "state_clip")
-"""Settings of an embodiment that decide what a state and an action are to the model."""
+_SPACE = ("delta_mask", "normalization", "std_floor", "state_clip")
+"""Settings of an embodiment that decide what normalised states and actions are. ``adapt_to_pi`` is
+none: the reference trains YAM without it from a base policy whose own Aloha has it (SPEC §7)."""
 
 
 def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
