@@ -2,6 +2,7 @@
 
     OPENPI_CHECKOUT=/path/to/openpi make bench                   tiny, on any machine
     RECAP_BENCH_SIZE=small|full RECAP_BENCH_BATCH=8 ...          wider layers; the published sizes
+    RECAP_BENCH_REMAT=none|full|dots ...                         what our backward pass recomputes
 
 At ``full`` the two sides run one after the other, since a card holds one training run, and a
 measured bfloat16 matmul gives the rate that utilisation (MFU) is a share of. Without the checkout
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +32,14 @@ from recap_core.config.policy import (
     SiglipConfig,
 )
 from recap_core.config.sizes import PI05, PI05_LORA
-from recap_core.config.training import TrainConfig
+from recap_core.config.training import RematMode, TrainConfig
 from recap_core.models.layers import LayerLoop
 from recap_core.models.policy import Policy, PolicyInputs, trainable_mask
+from recap_core.training.flops import policy_flops
 from recap_core.training.optimizer import make_optimizer
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
-from recap_core.training.state import initial_state, trainable_part, with_frozen_in_bfloat16
-from recap_core.training.step import make_train_step
+from recap_core.training.state import initial_state, with_frozen_in_bfloat16
+from recap_core.training.step import Mean, make_train_step
 from tests.benchmarks import openpi_peer
 
 # openpi's imports warn of what its pinned versions still had; we warn where it is absent.
@@ -45,6 +47,7 @@ pytestmark = [pytest.mark.benchmark(group="policy"), pytest.mark.filterwarnings(
 
 SIZE = os.environ.get("RECAP_BENCH_SIZE", "tiny")
 BATCH = int(os.environ.get("RECAP_BENCH_BATCH", "2"))
+REMAT = cast("RematMode", os.environ.get("RECAP_BENCH_REMAT", "auto"))
 ROUNDS = int(os.environ.get("RECAP_BENCH_ROUNDS", "7"))
 NUM_STEPS = 10
 MATMUL_SIZE = 8192
@@ -92,22 +95,24 @@ def batch_of(config: PolicyModelConfig) -> PolicyBatch:
     rng = np.random.default_rng(0)
     chunk = (BATCH, config.action_horizon, config.action_dim)
     length = config.max_token_len
-    image = rng.uniform(-1, 1, (BATCH, config.image_px, config.image_px, 3)).astype(np.float32)
+    image = rng.uniform(-1, 1, (BATCH, config.image_px, config.image_px, 3))
     inputs = PolicyInputs(
-        images=dict.fromkeys(VIEWS, image),
-        image_masks=dict.fromkeys(VIEWS, np.ones(BATCH, bool)),
-        state=rng.standard_normal((BATCH, config.action_dim), dtype=np.float32),
-        tokens=rng.integers(3, config.vocab_size, (BATCH, length), dtype=np.int32),
-        token_mask=np.broadcast_to(np.arange(length) < length // 2, (BATCH, length)),
+        images=dict.fromkeys(VIEWS, jnp.asarray(image, jnp.float32)),
+        image_masks=dict.fromkeys(VIEWS, jnp.ones(BATCH, bool)),
+        state=jnp.asarray(rng.standard_normal((BATCH, config.action_dim)), jnp.float32),
+        tokens=jnp.asarray(rng.integers(3, config.vocab_size, (BATCH, length)), jnp.int32),
+        token_mask=jnp.broadcast_to(jnp.arange(length) < length // 2, (BATCH, length)),
     )
-    actions = rng.standard_normal(chunk, dtype=np.float32)
-    return jax.device_put(PolicyBatch(inputs, actions, np.zeros(BATCH, np.int32)))
+    actions = jnp.asarray(rng.standard_normal(chunk), jnp.float32)
+    return PolicyBatch(inputs, actions, jnp.zeros(BATCH, jnp.int32))
 
 
 class Side(NamedTuple):
     """One implementation: a compiled call that waits for its result, and what it needs."""
 
     call: Callable[[], None]
+    value: float
+    """Loss of the first step, or mean square of the sampled actions."""
     peak_gib: float
     """Arguments, outputs and scratch of the compiled program; 0 where the backend does not say."""
 
@@ -129,8 +134,18 @@ def compiled_side(
             held[0] = result[0]
         jax.block_until_ready(result)
 
-    call()  # the first call allocates
-    return Side(call, peak_gib(program))
+    result = program(*held)
+    if carries_state:
+        held[0] = result[0]
+    return Side(call, float(value_of(result)), peak_gib(program))
+
+
+def value_of(result: Any) -> jax.Array:  # noqa: ANN401 - actions, or a state and its metrics
+    """One number to compare both sides by: the loss, or the mean square of the actions."""
+    if not isinstance(result, tuple):
+        return jnp.mean(jnp.square(result))
+    loss = result[1]["loss"]
+    return loss.total if isinstance(loss, Mean) else loss
 
 
 def peak_gib(program: Any) -> float:  # noqa: ANN401 - a compiled program
@@ -189,8 +204,8 @@ def served(config: PolicyModelConfig) -> Any:  # noqa: ANN401 - a tree
 
 
 def policy_of(config: PolicyModelConfig) -> Policy:
-    """As training builds it: full size recomputes each layer in the backward pass."""
-    return Policy(config, loop=LayerLoop(remat=True) if SIZE == "full" else None)
+    """As training builds it."""
+    return Policy(config, loop=LayerLoop.of_depth(config.vlm.depth, REMAT))
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
@@ -200,7 +215,7 @@ def bench_train_step(benchmark: BenchmarkFixture, *, lora: bool) -> None:
     compare(
         benchmark, partial(our_train_step, config, train), partial(their_train_step, config, train)
     )
-    report_utilisation(benchmark, train_flops(config))
+    report_utilisation(benchmark, BATCH * policy_flops(config).train)
 
 
 def bench_sampler(benchmark: BenchmarkFixture) -> None:
@@ -215,17 +230,19 @@ def compare(
     """Time both sides, in turns where both fit, and note the ratio of their medians."""
     reason = openpi_peer.missing()
     builders = {"ours": ours} if reason else {"ours": ours, "openpi": theirs}
-    seconds = {}
+    seconds, values = {}, []
     for sides in groups(builders):
         for _ in range(ROUNDS):
             for name, side in sides.items():
                 began = time.perf_counter()
                 side.call()
                 seconds.setdefault(name, []).append(time.perf_counter() - began)
+        values.extend(side.value for side in sides.values())
         for name, side in sides.items():
             benchmark.extra_info[f"{name}_gib"] = side.peak_gib
         if "ours" in sides:
             benchmark.pedantic(sides["ours"].call, rounds=3)
+    assert values == pytest.approx([values[0]] * len(values), rel=2e-2 if SIZE == "full" else 1e-4)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     benchmark.extra_info |= {f"{name}_s": value for name, value in medians.items()}
     if reason:
@@ -242,25 +259,6 @@ def groups(builders: dict[str, Callable[[], Side]]) -> Iterator[dict[str, Side]]
     for name, build in builders.items():
         yield {name: build()}
         gc.collect()
-
-
-def train_flops(config: PolicyModelConfig) -> float:
-    """Floating-point operations of loss and gradients, without recomputation, by XLA's count."""
-    policy = Policy(config, loop=LayerLoop(unroll=True))
-    shapes = jax.eval_shape(policy.init, jax.random.key(0))
-    trainable = trainable_mask(config, shapes)
-    batch = jax.eval_shape(partial(batch_of, config))
-
-    def loss(trained: Any, rest: Any, batch: PolicyBatch) -> jax.Array:  # noqa: ANN401
-        params = jax.tree.map(
-            lambda a, b: b if a is None else a, trained, rest, is_leaf=lambda leaf: leaf is None
-        )
-        flow = policy.flow_loss(params, jax.random.key(0), batch.inputs, batch.actions)
-        return jnp.mean(flow.squared_error)
-
-    lowered = jax.jit(jax.grad(loss)).lower(trainable_part(shapes, trainable), shapes, batch)
-    costs = lowered.cost_analysis()
-    return float(costs["flops"]) if costs else 0.0
 
 
 def report_utilisation(benchmark: BenchmarkFixture, flops: float) -> None:

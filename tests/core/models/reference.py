@@ -53,7 +53,8 @@ def model_config(name: str, **changes: object) -> PolicyModelConfig:
 def shapes(config: PolicyModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every leaf, by path."""
     tree = jax.eval_shape(Policy(config).init, jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    leaves: dict[str, Any] = dict(flatten_dict(tree, sep="/"))
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def params(name: str) -> Params:

@@ -9,6 +9,7 @@ import pytest
 from recap_core.config.policy import LoraConfig, PolicyModelConfig
 from recap_core.models.attention import attend, block_causal_mask, rotate, token_positions
 from recap_core.models.gemma import Context, Gemma, Streams, rms_norm
+from recap_core.models.layers import LayerLoop
 from recap_core.models.lora import Weight, contract, expand, init_adapter
 
 
@@ -49,6 +50,39 @@ def test_a_two_expert_pass_equals_the_reference(
     for found, name in ((cache.keys, "k_cache"), (cache.values, "v_cache")):
         expected = np.asarray(reference[f"gemma/{name}"])
         np.testing.assert_allclose(np.asarray(found)[:, keys], expected[:, keys], atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "loop"])
+def test_an_output_that_nobody_reads_changes_nothing_else(
+    golden_model: PolicyModelConfig,
+    reference: dict[str, jax.Array],
+    golden_params: dict[str, Any],
+    *,
+    unroll: bool,
+) -> None:
+    """The expert's output, the cache and all gradients; the last VLM feed-forward has none."""
+    loop = LayerLoop(unroll=unroll)
+    gemma = Gemma(golden_model.vlm, golden_model.expert, vocab_size=512, adaptive=True, loop=loop)
+    context = Context(
+        reference["gemma/positions"], reference["gemma/attn_mask"], reference["gemma/adarms_cond"]
+    )
+    streams = Streams(reference["gemma/x_vlm"], reference["gemma/x_expert"])
+    llm = golden_params["PaliGemma"]["llm"]
+
+    def outputs(params: Any, *, vlm_output: bool) -> tuple[jax.Array, Any]:  # noqa: ANN401
+        out, cache = gemma.encode(params, streams, context, vlm_output=vlm_output)
+        assert (out.vlm is None) is not vlm_output
+        assert out.expert is not None
+        return jnp.sum(jnp.square(out.expert)), (out.expert, cache)
+
+    graded = jax.jit(jax.value_and_grad(outputs, has_aux=True), static_argnames="vlm_output")
+    whole, less = (graded(llm, vlm_output=flag) for flag in (True, False))
+
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(less), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    gradients = less[1]["layers"]["mlp"]["linear"]
+    assert np.any(gradients[:-1])
+    assert not np.any(gradients[-1])
 
 
 def test_embeddings_are_scaled_by_the_root_of_the_width(

@@ -1,11 +1,12 @@
 """Three optimiser steps of openpi's own ``train_step`` (steps.npz), and its loss in pistar."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
@@ -83,8 +84,8 @@ def flat(tree: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - a tree
 
 def trees_of(state: TrainState) -> dict[str, Params]:
     """What is compared; the reference's average also holds the frozen leaves."""
-    adam = state.opt_state[1][0]  # pyright: ignore[reportIndexIssue] - optax.chain's tuple
-    trees = {"params": state.params, "mu": adam.mu, "nu": adam.nu}
+    moments = {name: optax.tree_utils.tree_get(state.opt_state, name) for name in ("mu", "nu")}
+    trees: dict[str, Params] = {"params": state.params} | cast("dict[str, Params]", moments)
     return trees if state.ema_params is None else trees | {"ema": state.ema_params}
 
 
