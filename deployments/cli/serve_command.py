@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from recap_core.config.serving import ServeSettings
     from recap_core.lineage.artifacts import PolicyCheckpoint
     from recap_core.lineage.store import Store
-    from recap_core.serving.host import ServedPolicy
+    from recap_core.serving.following import RefFollower
+    from recap_core.serving.host import PolicyHost, ServedPolicy
+    from recap_core.serving.statistics import ServingStatistics
 
 API_KEY_VARIABLE = "RECAP_API_KEY"
 
@@ -56,14 +58,29 @@ class Source(NamedTuple):
     """Ref that is followed."""
 
 
+PolicyArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Artifact (id, name-id8), a ref such as demo/sim-aloha/current, which is followed "
+        "as it moves, or a checkpoint's directory."
+    ),
+]
+AdvIndOption = Annotated[
+    AdvInd,
+    typer.Option(help="Advantage class of observations without one; omit: no clause at all."),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(help=f"File with the key that clients must send; or set {API_KEY_VARIABLE}."),
+]
+MetadataOption = Annotated[
+    Path | None,
+    typer.Option(help="JSON file with further metadata for clients, such as reset_pose."),
+]
+
+
 def serve(  # noqa: PLR0913 - one parameter per option
-    policy: Annotated[
-        str,
-        typer.Argument(
-            help="Artifact (id, name-id8), a ref such as demo/sim-aloha/current, which is followed "
-            "as it moves, or a checkpoint's directory."
-        ),
-    ],
+    policy: PolicyArgument,
     *,
     config: Annotated[
         str | None,
@@ -79,10 +96,7 @@ def serve(  # noqa: PLR0913 - one parameter per option
     default_prompt: Annotated[
         str | None, typer.Option(help="Task text of observations without one.")
     ] = None,
-    adv_ind: Annotated[
-        AdvInd,
-        typer.Option(help="Advantage class of observations without one; omit: no clause at all."),
-    ] = AdvInd.positive,
+    adv_ind: AdvIndOption = AdvInd.positive,
     guidance: Annotated[
         float | None, typer.Option(min=0, help="Classifier-free guidance beta; 1: off.")
     ] = None,
@@ -99,14 +113,8 @@ def serve(  # noqa: PLR0913 - one parameter per option
         float, typer.Option(min=0.001, max=4096, help="Largest message of a client, MiB.")
     ] = 64,
     max_connections: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 32,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(help=f"File with the key that clients must send; or set {API_KEY_VARIABLE}."),
-    ] = None,
-    metadata: Annotated[
-        Path | None,
-        typer.Option(help="JSON file with further metadata for clients, such as reset_pose."),
-    ] = None,
+    api_key_file: KeyFileOption = None,
+    metadata: MetadataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Serve a policy to robots, until Ctrl-C or SIGTERM."""
@@ -142,7 +150,6 @@ def _serve(
 ) -> None:
     import asyncio
 
-    from recap_core.serving.following import RefFollower
     from recap_core.serving.host import PolicyHost
     from recap_core.serving.recorder import Recorder
     from recap_core.serving.server import PolicyServer
@@ -163,17 +170,7 @@ def _serve(
         names_policy=source.ref is not None,
         recorder=recorder,
     )
-    follower = None
-    if source.ref is not None and source.store is not None:
-        store = source.store
-        follower = RefFollower(
-            store,
-            source.ref,
-            load=lambda artifact: load(_of_store(store, artifact, source.ref), options),
-            host=host,
-            statistics=statistics,
-        )
-        follower.start()
+    follower = _follower(source, options, host, statistics)
 
     def ready(url: str) -> None:
         facts = {
@@ -197,6 +194,26 @@ def _serve(
             follower.stop()
         if recorder is not None:
             recorder.close()
+
+
+def _follower(
+    source: Source, options: LoadOptions, host: "PolicyHost", statistics: "ServingStatistics"
+) -> "RefFollower | None":
+    """Whoever loads the policies that the ref is moved to; None where none is followed."""
+    from recap_core.serving.following import RefFollower
+
+    store, ref = source.store, source.ref
+    if ref is None or store is None:
+        return None
+    follower = RefFollower(
+        store,
+        ref,
+        load=lambda artifact: load(_of_store(store, artifact, ref), options),
+        host=host,
+        statistics=statistics,
+    )
+    follower.start()
+    return follower
 
 
 async def _until_stopped(server: Any, listener: socket.socket, ready: Any) -> None:  # noqa: ANN401

@@ -48,7 +48,7 @@ def write_tree(path: Path, tree: Tree) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        with _checkpointer() as checkpointer:
+        with _checkpointer(own=True) as checkpointer:
             checkpointer.save(temporary, jax.tree.map(np.asarray, tree))
         written = walk(temporary)
         sync_all([file.path for file in written.files])
@@ -147,9 +147,18 @@ def _read_limit_gib(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> int:
     return int(largest // _GIB) + 1
 
 
-def _checkpointer(restore_gib: int | None = None) -> ocp.Checkpointer:
-    return ocp.Checkpointer(
-        ocp.PyTreeCheckpointHandler(
-            use_ocdbt=True, use_zarr3=False, restore_concurrent_gb=restore_gib
+def _checkpointer(restore_gib: int | None = None, *, own: bool = False) -> ocp.Checkpointer:
+    """Orbax's PyTree layout; ``own``: other processes of a training take no part in it."""
+    processes = ocp.options.MultiprocessingOptions()
+    if own:
+        me = jax.process_index()
+        processes = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
         )
+    handler = ocp.PyTreeCheckpointHandler(
+        use_ocdbt=True,
+        use_zarr3=False,
+        restore_concurrent_gb=restore_gib,
+        multiprocessing_options=processes,
     )
+    return ocp.Checkpointer(handler, multiprocessing_options=processes)

@@ -77,12 +77,14 @@ class ServedPolicy:
             raise DataError(
                 f"a request is of type {type(message).__name__}; expected a map of observations."
             )
-        observation = self._reader.observation(message) | _seeds(message)
-        if len(observation.get("prompt", "")) > MAX_PROMPT_CHARS:
+        observation = self._reader.observation(message)
+        num_chars = len(observation.get("prompt", ""))
+        if num_chars > MAX_PROMPT_CHARS:
             raise DataError(
-                f"the prompt has {len(observation['prompt'])} characters, more than "
-                f"{MAX_PROMPT_CHARS}. Send the task in a sentence."
+                f"the prompt has {num_chars} characters, more than {MAX_PROMPT_CHARS}. "
+                "Send the task in a sentence."
             )
+        observation |= _seeds(message)
         sampled = self.policy.sample([observation])
         actions = np.asarray(sampled.chunks[0], np.float64)
         if not np.isfinite(actions).all():

@@ -2,7 +2,9 @@
 
 import logging
 import signal
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -15,7 +17,7 @@ from recap_core.checkpoints.train_state import (
 from recap_core.config.training import TrainConfig, TrainRuntime
 from recap_core.errors import ConfigError, TrainingError
 from recap_core.models.parameters import Params
-from recap_core.progress import Progress, Silent
+from recap_core.progress import Bar, Progress, Silent
 from recap_core.sharding import Shardings, agree, device_mesh, fsdp_shardings, place_batch
 from recap_core.training.journal import Journal
 from recap_core.training.optimizer import make_optimizer
@@ -29,7 +31,7 @@ from recap_core.training.state import (
     parameters,
     state_shapes,
 )
-from recap_core.training.step import LossFn, make_train_step
+from recap_core.training.step import LossFn, TrainStep, make_train_step
 from recap_core.training.stop_signals import StopSignals
 from recap_core.training.throughput import Throughput
 
@@ -67,30 +69,26 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
 ) -> TrainState:
     """Train for ``config.num_steps`` steps, or for what is left of them.
 
-    A run continues from the newest checkpoint in ``work``; its result is bit for bit that of a run
-    that was never interrupted. ``work`` also receives ``metrics.jsonl``: means over the steps since
-    the last line. In the main thread, SIGTERM and SIGINT first write a checkpoint.
-
-    Several processes that train together all call this with the same arguments but their own rows
-    of the batches. They agree to stop only where metrics are written.
+    A run continues from the newest checkpoint in ``work``, bit for bit as if never interrupted.
+    ``work`` also receives ``metrics.jsonl``: means over the steps since the last line. In the main
+    thread, SIGTERM and SIGINT first write a checkpoint. Several processes that train together all
+    call this, with their own rows of the batches; they agree to stop where metrics are written.
 
     Args:
         loss_fn: Loss and metrics of a batch.
-        init_params: Parameters before the first step; left as they are. A source is loaded only if
-            no checkpoint is found.
+        init_params: Parameters before the first step, or where they can be loaded from.
         batches: The batch of every step.
         config: Optimisation settings.
         runtime: Devices, memory, intervals of logging and saving.
         work: Directory for checkpoints and metrics.
         trainable: Which leaves are trained; None trains all.
-        flops_per_sample: Floating-point operations that training on a sample needs, for the metric
-            ``mfu``.
+        flops_per_sample: Floating-point operations of one sample, for the metric ``mfu``.
         progress: Who watches; they know the work as ``label``.
         label: Name of the work.
 
     Returns:
-        The state after the last step, which is also the newest checkpoint in ``work``. Its leaves
-        are spread over the devices as :func:`recap_core.sharding.fsdp_shardings` says.
+        The state after the last step, also the newest checkpoint in ``work``; its leaves are spread
+        over the devices as :func:`recap_core.sharding.fsdp_shardings` says.
 
     Raises:
         TrainingError: If loss, gradient or weights are not finite, no leaf is trainable, or after
@@ -104,43 +102,54 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     mesh = training_mesh(runtime)
     _check_batch(config, runtime, mesh)
     shardings, state = _first_state(source, trainable, config, (mesh, runtime), work)
-    start = int(state.step)
-    throughput = Throughput(
-        batch_size=config.batch_size, mesh=mesh, flops_per_sample=flops_per_sample
+    train_step = make_train_step(
+        loss_fn,
+        config,
+        trainable=trainable,
+        micro_batches=runtime.micro_batches,
+        shardings=shardings,
     )
-    with (
-        (progress or Silent()).bar(label, config.num_steps, start) as bar,
-        StopSignals() as stop,
-        Prefetch(
-            batches,
-            start=start,
-            stop=config.num_steps,
-            place=lambda batch: place_batch(batch, mesh),
-        ) as prefetch,
-    ):
-        journal = Journal(batches, config, work, start=start, bar=bar, throughput=throughput)
-        train_step = make_train_step(
-            loss_fn,
-            config,
-            trainable=trainable,
-            micro_batches=runtime.micro_batches,
-            shardings=shardings,
-        )
-        for step, batch in prefetch:
-            state, metrics = train_step(state, batch)
-            done = step + 1
-            journal.add(metrics, waited_s=prefetch.waited_s)
-            is_logged = done % runtime.log_interval == 0
-            received = _received(stop, is_logged=is_logged)
-            is_end = done == config.num_steps or received is not None
-            if is_end or is_logged:
-                journal.write()
-            if is_end or done % runtime.save_interval == 0:
-                journal.check()
-                save_train_state(work, state, step=done)
-            if received is not None and done < config.num_steps:
-                _stop(received, done, config)
-    return state
+    run = _Run(batches, config, runtime, work, mesh, flops_per_sample)
+    with (progress or Silent()).bar(label, config.num_steps, int(state.step)) as bar:
+        return run.to_the_end(state, train_step, bar)
+
+
+class _Run(NamedTuple):
+    """What all steps of a training have in common."""
+
+    batches: Batches
+    config: TrainConfig
+    runtime: TrainRuntime
+    work: Path
+    mesh: Mesh
+    flops_per_sample: int | None
+
+    def to_the_end(self, state: TrainState, train_step: TrainStep, bar: Bar) -> TrainState:
+        """Every step that is left, logged, checked and saved at its intervals."""
+        batches, config, runtime, work, mesh, flops = self
+        start = int(state.step)
+        watch = Throughput(batch_size=config.batch_size, mesh=mesh, flops_per_sample=flops)
+        journal = Journal(batches, config, work, start=start, bar=bar, throughput=watch)
+        place = partial(place_batch, mesh=mesh)
+        with (
+            StopSignals() as stop,
+            Prefetch(batches, start=start, stop=config.num_steps, place=place) as prefetch,
+        ):
+            for step, batch in prefetch:
+                state, metrics = train_step(state, batch)
+                done = step + 1
+                journal.add(metrics, waited_s=prefetch.waited_s)
+                is_logged = done % runtime.log_interval == 0
+                received = _received(stop, is_logged=is_logged)
+                is_end = done == config.num_steps or received is not None
+                if is_end or is_logged:
+                    journal.write()
+                if is_end or done % runtime.save_interval == 0:
+                    journal.check()
+                    save_train_state(work, state, step=done)
+                if received is not None and done < config.num_steps:
+                    _stop(received, done, config)
+        return state
 
 
 def _check_batch(config: TrainConfig, runtime: TrainRuntime, mesh: Mesh) -> None:

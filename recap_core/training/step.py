@@ -109,13 +109,9 @@ def make_train_step(
             "param_norm": _weight_norm(params),
             "lr": jnp.asarray(schedule(state.step), jnp.float32),
         }
+        average = _averaged(state.ema_params, trained, config.ema_decay)
         return (
-            TrainState(
-                step=state.step + 1,
-                params=params,
-                ema_params=_averaged(state.ema_params, trained, config.ema_decay),
-                opt_state=opt_state,
-            ),
+            TrainState(state.step + 1, params, average, opt_state),
             {name: Mean(value, jnp.ones(())) for name, value in of_step.items()} | dict(metrics),
         )
 

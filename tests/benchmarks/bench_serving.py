@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +33,7 @@ def _config(*, cameras: bool) -> PolicyConfig:
     return tiny.CONFIG.model_copy(update={"model": model, "num_denoise_steps": 10})
 
 
-def _observation(*, cameras: bool) -> dict[str, object]:
+def _observation(*, cameras: bool) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     images = {name: rng.integers(0, 256, (3, PX, PX), np.uint8) for name in CAMERAS}
     state = rng.uniform(-1, 1, tiny.DIM).astype(np.float32)

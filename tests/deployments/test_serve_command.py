@@ -182,6 +182,8 @@ def test_what_cannot_be_served_is_an_error(
         ((tmp_path / "nowhere",), CheckpointError, "there is no directory"),
         ((experiment,), CheckpointError, f"Name one of its steps: {experiment / '29999'}"),
         ((plain,), ConfigError, "--config pi05_libero"),
+        ((plain, "--config", "pi05_liber", "--port", 0), ConfigError, "pi05_libero"),
+        ((plain, "--config", "pi05_libero", "--port", 0), CheckpointError, "norm stats"),
         ((checkpoint, "--asset-id", "x"), ConfigError, "--asset-id goes with --config"),
         (("demo/yam/current",), RecapError, "no ref 'demo/yam/current'"),
         (("demo/yam/current", "--config", "x"), ConfigError, "--config is for directories"),
