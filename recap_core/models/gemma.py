@@ -230,9 +230,29 @@ class Gemma:
             elif is_last is None:
                 vlm = self._updated(params, part, context, here)
             else:
-                update = partial(self._updated, params, part, context, here)
-                vlm = jax.lax.cond(is_last, lambda x=part.x: x, update)
+                vlm = self._updated_unless(is_last, params, part, context, here)
         return Streams(vlm, expert), here
+
+    def _updated_unless(
+        self,
+        is_last: Bool[Array, ""],
+        params: Params,
+        part: "_Part",
+        context: Context,
+        cache: KeyValueCache,
+    ) -> Float[Array, "b t d"]:
+        """``_updated``, or the stream as it is.
+
+        A branch hands everything that its gradient needs to the backward pass as separate arrays.
+        So only products are kept, and what lies between them is computed again, as XLA does where
+        there is no branch.
+        """
+        update = jax.checkpoint(
+            partial(self._updated, params, part, context, cache),
+            policy=jax.checkpoint_policies.dots_saveable,
+            prevent_cse=False,
+        )
+        return jax.lax.cond(is_last, lambda: part.x, update)
 
     def _updated(
         self, params: Params, part: "_Part", context: Context, cache: KeyValueCache

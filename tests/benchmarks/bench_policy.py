@@ -39,7 +39,7 @@ from recap_core.training.flops import policy_flops
 from recap_core.training.optimizer import make_optimizer
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
 from recap_core.training.state import initial_state, with_frozen_in_bfloat16
-from recap_core.training.step import make_train_step
+from recap_core.training.step import Mean, make_train_step
 from tests.benchmarks import openpi_peer
 
 # openpi's imports warn of what its pinned versions still had; we warn where it is absent.
@@ -95,22 +95,24 @@ def batch_of(config: PolicyModelConfig) -> PolicyBatch:
     rng = np.random.default_rng(0)
     chunk = (BATCH, config.action_horizon, config.action_dim)
     length = config.max_token_len
-    image = rng.uniform(-1, 1, (BATCH, config.image_px, config.image_px, 3)).astype(np.float32)
+    image = rng.uniform(-1, 1, (BATCH, config.image_px, config.image_px, 3))
     inputs = PolicyInputs(
-        images=dict.fromkeys(VIEWS, image),
-        image_masks=dict.fromkeys(VIEWS, np.ones(BATCH, bool)),
-        state=rng.standard_normal((BATCH, config.action_dim), dtype=np.float32),
-        tokens=rng.integers(3, config.vocab_size, (BATCH, length), dtype=np.int32),
-        token_mask=np.broadcast_to(np.arange(length) < length // 2, (BATCH, length)),
+        images=dict.fromkeys(VIEWS, jnp.asarray(image, jnp.float32)),
+        image_masks=dict.fromkeys(VIEWS, jnp.ones(BATCH, bool)),
+        state=jnp.asarray(rng.standard_normal((BATCH, config.action_dim)), jnp.float32),
+        tokens=jnp.asarray(rng.integers(3, config.vocab_size, (BATCH, length)), jnp.int32),
+        token_mask=jnp.broadcast_to(jnp.arange(length) < length // 2, (BATCH, length)),
     )
-    actions = rng.standard_normal(chunk, dtype=np.float32)
-    return jax.device_put(PolicyBatch(inputs, actions, np.zeros(BATCH, np.int32)))
+    actions = jnp.asarray(rng.standard_normal(chunk), jnp.float32)
+    return PolicyBatch(inputs, actions, jnp.zeros(BATCH, jnp.int32))
 
 
 class Side(NamedTuple):
     """One implementation: a compiled call that waits for its result, and what it needs."""
 
     call: Callable[[], None]
+    value: float
+    """Loss of the first step, or mean square of the sampled actions."""
     peak_gib: float
     """Arguments, outputs and scratch of the compiled program; 0 where the backend does not say."""
 
@@ -132,8 +134,18 @@ def compiled_side(
             held[0] = result[0]
         jax.block_until_ready(result)
 
-    call()  # the first call allocates
-    return Side(call, peak_gib(program))
+    result = program(*held)
+    if carries_state:
+        held[0] = result[0]
+    return Side(call, float(value_of(result)), peak_gib(program))
+
+
+def value_of(result: Any) -> jax.Array:  # noqa: ANN401 - actions, or a state and its metrics
+    """One number to compare both sides by: the loss, or the mean square of the actions."""
+    if not isinstance(result, tuple):
+        return jnp.mean(jnp.square(result))
+    loss = result[1]["loss"]
+    return loss.total if isinstance(loss, Mean) else loss
 
 
 def peak_gib(program: Any) -> float:  # noqa: ANN401 - a compiled program
@@ -218,17 +230,19 @@ def compare(
     """Time both sides, in turns where both fit, and note the ratio of their medians."""
     reason = openpi_peer.missing()
     builders = {"ours": ours} if reason else {"ours": ours, "openpi": theirs}
-    seconds = {}
+    seconds, values = {}, []
     for sides in groups(builders):
         for _ in range(ROUNDS):
             for name, side in sides.items():
                 began = time.perf_counter()
                 side.call()
                 seconds.setdefault(name, []).append(time.perf_counter() - began)
+        values.extend(side.value for side in sides.values())
         for name, side in sides.items():
             benchmark.extra_info[f"{name}_gib"] = side.peak_gib
         if "ours" in sides:
             benchmark.pedantic(sides["ours"].call, rounds=3)
+    assert values == pytest.approx([values[0]] * len(values), rel=2e-2 if SIZE == "full" else 1e-4)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     benchmark.extra_info |= {f"{name}_s": value for name, value in medians.items()}
     if reason:

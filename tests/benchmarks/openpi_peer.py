@@ -93,10 +93,17 @@ def load_openpi() -> Openpi:
         raise ImportError(f"{root} has no scripts/train.py")
     train = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(train)
-    names = ("models.gemma", "models.lora", "models.model", "training.optimizer")
-    more = ("models.pi0_config", "models.siglip", "training.utils")
-    modules = [importlib.import_module(f"openpi.{name}") for name in (*names, *more)]
-    return Openpi(*modules, train)
+    load = importlib.import_module
+    return Openpi(
+        gemma=load("openpi.models.gemma"),
+        lora=load("openpi.models.lora"),
+        model=load("openpi.models.model"),
+        optimizer=load("openpi.training.optimizer"),
+        pi0_config=load("openpi.models.pi0_config"),
+        siglip=load("openpi.models.siglip"),
+        state=load("openpi.training.utils"),
+        train=train,
+    )
 
 
 class OpenpiPolicy:
@@ -160,7 +167,7 @@ class OpenpiPolicy:
         module = self.model(params)
         leaves = nnx.state(module)
         frozen_paths = set(flatten_dict(leaves.filter(frozen).to_pure_dict()))
-        pure = flatten_dict(leaves.to_pure_dict())
+        pure: dict[Any, Any] = flatten_dict(leaves.to_pure_dict())
         cast = {
             path: leaf.astype(jnp.bfloat16) if path in frozen_paths else leaf
             for path, leaf in pure.items()
@@ -240,8 +247,3 @@ def _without_augmentation(
 ) -> Any:  # noqa: ANN401
     del key, train
     return preprocess(None, observation, train=False, **options)
-
-
-def params_of(state: Any) -> Any:  # noqa: ANN401 - openpi's state
-    """Parameters of its train state, as a flat dict of our paths."""
-    return flatten_dict(state.params.to_pure_dict(), sep="/")
