@@ -126,7 +126,7 @@ def serve(  # noqa: PLR0913 - one parameter per option
     )
     options = LoadOptions(config, asset_id, default_prompt, adv_ind, guidance, num_steps)
     _log_to_stderr()
-    api_key, extra = _api_key(api_key_file), _metadata(metadata)
+    api_key, extra = _api_key(api_key_file), handshake_metadata(options.config, metadata)
     source = find_policy(policy, options)
     listener = bind(host, port)  # before minutes of loading, so that a port in use is known now
     with listener:
@@ -332,6 +332,19 @@ def _api_key(file: Path | None) -> str | None:
     if not key or not key.isascii() or not key.isprintable():
         raise ConfigError(f"{file} must hold one line of printable ASCII: the API key.")
     return key
+
+
+def handshake_metadata(config: str | None, file: Path | None) -> dict[str, Any]:
+    """What clients are told beside the policy: a named configuration's, then a file's.
+
+    Raises:
+        ConfigError: If there is no such configuration, or the file holds no JSON object.
+    """
+    if config is None:
+        return _metadata(file)
+    from recap_core.config.registry import policy_setup
+
+    return {**policy_setup(config).metadata, **_metadata(file)}
 
 
 def _metadata(file: Path | None) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from deployments.cli.artifact_arguments import artifact_of_kind
 from deployments.cli.configuration import load_settings
+from recap_core.config.policy import PolicyConfig
 from recap_core.config.policy_setup import PolicySetup
 from recap_core.config.presets import SizePreset, train_policy_config
 from recap_core.config.registry import policy_setup
 from recap_core.config.stages import TrainPolicyConfig
+from recap_core.config.training import AugmentConfig, TrainConfig
 from recap_core.errors import ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.store import Store
@@ -42,7 +44,8 @@ def train_settings(
     elif start is not None:
         from recap_core.checkpoints.policy_checkpoint import read_policy_config
 
-        base = TrainPolicyConfig(policy=read_policy_config(store.path(start)))
+        policy = read_policy_config(store.path(start))
+        base = TrainPolicyConfig(policy=policy, train=_openpi_training(policy))
     else:
         raise ConfigError(
             "nothing says which policy to train: name one with --config (recap configs list) or "
@@ -82,6 +85,15 @@ def check_one_policy(config: str | None, preset: SizePreset | None) -> None:
     """Raise ConfigError if both a named configuration and a preset are given."""
     if preset is not None and _named(config)[0] is not None:
         raise ConfigError(f"--config {config} and --preset {preset} both name a policy; choose one")
+
+
+def _openpi_training(policy: PolicyConfig) -> TrainConfig:
+    """How openpi trains such a policy: images change at random, adapters are not averaged."""
+    model = policy.model
+    is_lora = model.vlm.lora is not None or model.expert.lora is not None
+    return TrainConfig(
+        augment=AugmentConfig() if model.views else None, ema_decay=None if is_lora else 0.99
+    )
 
 
 def _named(config: str | None) -> tuple[PolicySetup | None, Path | None]:

@@ -198,13 +198,17 @@ def _norm_stats(
     config: "TrainPolicyConfig",
 ) -> "NormStats":
     """Those that the start was trained with; else the dataset's."""
-    from recap_core.checkpoints.policy_checkpoint import norm_stats_path
+    from recap_core.checkpoints.policy_checkpoint import (
+        asset_ids,
+        norm_stats_path,
+        read_policy_config,
+    )
     from recap_core.config.dataset import NormStatsConfig
     from recap_core.lineage.artifacts import NormStats
     from recap_core.stages.norm_stats import compute_norm_stats, load_norm_stats
 
     embodiment = config.policy.embodiment
-    if start is None or config.new_norm_stats:
+    if start is None or config.new_norm_stats or not asset_ids(store.path(start)):
         horizon = config.policy.model.action_horizon
         settings = NormStatsConfig(embodiment=embodiment, action_horizon=horizon)
         return compute_norm_stats(dataset, settings, name=dataset.name, store=store)
@@ -212,5 +216,6 @@ def _norm_stats(
         artifact = store.get(parent)
         if isinstance(artifact, NormStats):
             return artifact
-    path = norm_stats_path(store.path(start), embodiment.asset_id)
+    directory = store.path(start)
+    path = norm_stats_path(directory, read_policy_config(directory).embodiment.asset_id)
     return load_norm_stats(path, dataset, embodiment, name=f"{start.name}-norm-stats", store=store)

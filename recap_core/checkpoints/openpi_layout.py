@@ -61,14 +61,15 @@ def write_openpi_step(
     config = read_policy_config(policy)
     norm_stats = find_norm_stats(policy, config.embodiment.asset_id)
     source = policy / PARAMS
-    is_stored_so = nnx_values in (None, has_nnx_values(source))
+    stored_values = has_nnx_values(source)
+    values = stored_values if nnx_values is None else nnx_values
     if merge_lora:
         params, config = merged_params(source, config)
-        save_params(step / PARAMS, params, nnx_values=bool(nnx_values))
-    elif is_stored_so:
+        save_params(step / PARAMS, params, nnx_values=values)
+    elif values == stored_values:
         copy_files(source, step / PARAMS, progress=progress)
     else:
-        save_params(step / PARAMS, load_params(source), nnx_values=bool(nnx_values))
+        save_params(step / PARAMS, load_params(source), nnx_values=values)
     write_settings(step, config, norm_stats)
     _write_metadata(step, has_assets=norm_stats is not None)
     return config

@@ -69,7 +69,8 @@ class PolicySetup(Config):
         }
         settings: dict[str, Any] = {"bootstrap": {"norm_stats": norm_stats}}
         if self.stage == "sft":
-            settings["bootstrap"]["sft"] = train
+            # The bootstrap computes them from its demonstrations, whatever a base policy has.
+            settings["bootstrap"]["sft"] = train | {"new_norm_stats": True}
         else:
             settings["iteration"] = {"stage3" if self.stage == "stage3" else "finetune": train}
         return settings | {"runtime": {"train": self.runtime.model_dump(mode="json")}}

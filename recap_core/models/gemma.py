@@ -141,8 +141,8 @@ class Gemma:
             streams: At least one of the two.
             context: Mask rows and positions in the streams' order.
             cache: Keys and values of an earlier pass; the mask's first columns are theirs.
-            vlm_output: False skips what only the VLM's own output needs, and returns None for it:
-                the queries, attention and feed-forward of the last layer.
+            vlm_output: False returns None for the VLM's own output; unrolled layers then skip what
+                only it needs: the queries, attention and feed-forward of the last layer.
 
         Returns:
             Outputs in the compute dtype; rows of padded tokens mean nothing.
@@ -182,8 +182,14 @@ class Gemma:
         return _final_norms(params, streams, context, vlm_output=vlm_output), cache
 
     def _is_last(self, *, vlm_output: bool) -> Bool[Array, " depth"] | None:
-        """Where the VLM stream needs no update; None: nowhere."""
-        return None if vlm_output else jnp.arange(self.vlm.depth) == self.vlm.depth - 1
+        """Where the VLM stream needs no update; None: nowhere.
+
+        Only where layers are unrolled, so that the branch is gone once it is compiled: in a loop it
+        would hand everything that its gradient needs from branch to branch.
+        """
+        if vlm_output or not self.loop.unroll:
+            return None
+        return jnp.arange(self.vlm.depth) == self.vlm.depth - 1
 
     def _cast(self, streams: Streams, context: Context) -> tuple[Streams, Context]:
         dtype = self.compute_dtype

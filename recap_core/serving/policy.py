@@ -146,20 +146,42 @@ class LoadedPolicy:
             defaults=defaults,
         )
 
-    def infer(self, observations: Sequence[Mapping[str, Any]]) -> Sequence[ActionChunk]:
+    def infer(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        *,
+        noise: Float[np.ndarray, "n h d"] | None = None,
+    ) -> Sequence[ActionChunk]:
         """One chunk of ``(action_horizon, action dims)`` per observation, in the robot's units.
 
-        Raises:
-            DataError: If an observation lacks a feature or a prompt.
-        """
-        return self.sample(observations).chunks
+        Args:
+            observations: As the class says.
+            noise: What sampling starts from, in the model's action width, one per observation;
+                None: drawn.
 
-    def sample(self, observations: Sequence[Mapping[str, Any]]) -> Sampled:
+        Raises:
+            DataError: If an observation lacks a feature or a prompt, or the noise another shape.
+        """
+        return self.sample(observations, noise=noise).chunks
+
+    def sample(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        *,
+        noise: Float[np.ndarray, "n h d"] | None = None,
+    ) -> Sampled:
         """As :meth:`infer`, with the time that the model itself took."""
+        model = self.config.model
+        shape = (len(observations), model.action_horizon, model.action_dim)
+        if noise is not None and noise.shape != shape:
+            raise DataError(f"noise has shape {noise.shape}; {shape} is needed.")
         chunks: list[ActionChunk] = []
         model_s = 0.0
         for start in range(0, len(observations), self._batch_size):
-            batch = self._sample_batch(observations[start : start + self._batch_size])
+            rows = slice(start, start + self._batch_size)
+            part = observations[rows]
+            drawn = np.stack([self._noise(each) for each in part]) if noise is None else noise[rows]
+            batch = self._sample_batch(part, drawn.astype(np.float32, copy=False))
             chunks.extend(batch.chunks)
             model_s += batch.model_s
         return Sampled(chunks, model_s)
@@ -187,13 +209,14 @@ class LoadedPolicy:
     def reset(self) -> None:
         """Nothing is remembered from one observation to the next."""
 
-    def _sample_batch(self, observations: Sequence[Mapping[str, Any]]) -> Sampled:
+    def _sample_batch(
+        self, observations: Sequence[Mapping[str, Any]], noise: Float[np.ndarray, "b h d"]
+    ) -> Sampled:
         features = self._stacked(observations)
         prompts = [self._prompt(observation) for observation in observations]
         conditions = [
             observation.get("adv_ind", self.defaults.adv_ind) for observation in observations
         ]
-        noise = np.stack([self._noise(observation) for observation in observations])
         inputs = self._transform.inputs(features, prompts, conditions)
         unconditional = None
         if self._is_guided:

@@ -140,8 +140,9 @@ def _disk(
     whole = estimate_memory(config.policy, config.train, TrainRuntime(), num_devices=1)
     state = whole.params + whole.frozen_params + whole.optimizer + whole.ema
     wanted = KEPT_TRAIN_STATES * state + whole.params + whole.frozen_params
-    model = config.policy.model
-    images = table.num_frames * len(model.views) * 3 * model.image_px**2
+    model, views = config.policy.model, config.policy.embodiment.views
+    num_cameras = sum(view in views for view in model.views)
+    images = table.num_frames * num_cameras * 3 * model.image_px**2
     if runtime.images == "decode":
         images = 0
     free = free_disk_bytes(machine.home)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainPolicyConfig
 from recap_core.config.training import TrainConfig, TrainRuntime
@@ -17,7 +18,7 @@ from recap_core.lineage.artifacts import (
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
-from recap_core.stages.registry import TRAIN_POLICY
+from recap_core.stages.registry import LOAD_NORM_STATS, NORM_STATS, TRAIN_POLICY
 
 if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.jsonl"
 _WORK = "training"
+_SPACE = ("delta_mask", "normalization", "std_floor", "state_clip")
+"""Settings of an embodiment that decide what normalised states and actions are. ``adapt_to_pi`` is
+none: the reference trains YAM without it from a base policy whose own Aloha has it (SPEC §7)."""
 
 
 def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
@@ -49,7 +53,8 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
     processes, each calls this with the same store; the first one publishes, all return the result.
 
     Raises:
-        IncompatibleError: If ``start`` was trained with other norm stats.
+        IncompatibleError: If ``start`` was trained with other norm stats, or uses them in another
+            way, or ``norm_stats`` are of actions that are relative in other dims.
         CheckpointError: If ``start`` is another model than ``config.policy``. A full model is a
             start for the same model with adapters.
         ConfigError: If devices or batch cannot be divided as ``runtime`` asks.
@@ -113,6 +118,7 @@ def _trained(job: _Job, work: Path, watched: tuple[Progress | None, str]) -> "Pa
     from recap_core.training.state import evaluation_params
 
     config, runtime, model = job.config, job.runtime, job.config.policy.model
+    _check_norm_stats(job)
     connect_hosts(runtime.coordinator, runtime.num_processes, runtime.process_id)
     enable_compilation_cache(job.store.home / "cache" / "xla")
     split = batch_sharding(training_mesh(runtime))
@@ -198,12 +204,54 @@ def _check_start(path: Path, start: PolicyCheckpoint, job: _Job) -> None:
             )
     if job.config.new_norm_stats or not any(asset_ids(path)):
         return
+    changed = _changed_spaces(before.embodiment, job.config.policy.embodiment)
+    if changed:
+        raise IncompatibleError(
+            f"{who} has another {' and '.join(changed)}: every state and action it has learned "
+            "would mean something else. Set them to the start's, or set new_norm_stats if it was "
+            "pretrained on other robots"
+        )
     norm_stats = read_norm_stats(path, before.embodiment.asset_id)
     if norm_stats.to_json_dict() != job.statistics.to_json_dict():
         raise IncompatibleError(
             f"{who} was trained with other norm stats than the given ones; pass its own, or set "
             "new_norm_stats if it was pretrained on other robots"
         )
+
+
+def _check_norm_stats(job: _Job) -> None:
+    """Raise IncompatibleError if the norm stats describe other actions than the policy's."""
+    stats = job.norm_stats
+    made = job.store.manifest(stats)
+    if made.stage not in {NORM_STATS.id, LOAD_NORM_STATS.id}:
+        return
+    theirs = EmbodimentConfig.model_validate(made.config.get("embodiment", {}))
+    fields = ("delta_mask", "adapt_to_pi")
+    changed = _changed_spaces(theirs, job.config.policy.embodiment, fields)
+    if changed:
+        raise IncompatibleError(
+            f"norm stats {stats.name}-{stats.id[:8]} were made for another embodiment than the "
+            f"policy's: {' and '.join(changed)}. Compute them again for this embodiment"
+        )
+
+
+def _changed_spaces(
+    before: EmbodimentConfig, now: EmbodimentConfig, fields: tuple[str, ...] = _SPACE
+) -> list[str]:
+    """Settings of ``fields`` that give states or actions another meaning, with both values."""
+    return [
+        f"embodiment.{field} ({getattr(before, field)}, not {getattr(now, field)})"
+        for field in fields
+        if _meaning(before, field) != _meaning(now, field)
+    ]
+
+
+def _meaning(embodiment: EmbodimentConfig, field: str) -> object:
+    """A setting such that equal ones compare equal: of the mask, the dims that are relative."""
+    from recap_core.transforms.delta import delta_mask
+
+    value = getattr(embodiment, field)
+    return delta_mask(value).nonzero()[0].tolist() if field == "delta_mask" else value
 
 
 def _batches(job: _Job, progress: Progress | None) -> "Batches":
@@ -238,7 +286,7 @@ def _images(table: "FrameTable", job: _Job, progress: Progress | None) -> "Image
         return None
     return training_images(
         table,
-        [views[view] for view in model.views],
+        [views[view] for view in model.views if view in views],
         job.config.train,
         image_px=model.image_px,
         store=job.store,

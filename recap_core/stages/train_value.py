@@ -164,7 +164,7 @@ def _images(
         return None
     return training_images(
         table,
-        [views[view] for view in model.views],
+        [views[view] for view in model.views if view in views],
         config.train,
         image_px=model.image_px,
         store=store,

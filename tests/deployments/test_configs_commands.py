@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from deployments.cli.configuration import load_project
+from deployments.cli.configuration import load_settings
 from deployments.cli.main import run
 from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.embodiments import EMBODIMENTS
@@ -103,10 +103,11 @@ def test_what_show_prints_is_a_recap_yaml(
     file = tmp_path / "recap.yaml"
     file.write_text(recap("configs", "show", name).out)
 
-    project = load_project(tiny_project(cameras=False), file=file, overrides=[])
+    project = load_settings(tiny_project(cameras=False), file=file, overrides=[])
 
     setup = policy_setup(name)
-    assert getattr(getattr(project, flow), stage) == setup.train
+    train = setup.train.model_copy(update={"new_norm_stats": stage == "sft"})
+    assert getattr(getattr(project, flow), stage) == train
     assert project.bootstrap.norm_stats.embodiment == setup.train.policy.embodiment
     assert project.bootstrap.norm_stats.action_horizon == setup.train.policy.model.action_horizon
     assert project.runtime.train == setup.runtime

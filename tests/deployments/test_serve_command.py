@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
+from deployments.cli.serve_command import handshake_metadata
 from recap_core.errors import CheckpointError, ConfigError, RecapError, ServerError
 from recap_core.lineage.store import Store
 from recap_core.serving.client import WebsocketPolicy
@@ -212,3 +213,14 @@ def test_a_missing_tokenizer_says_where_to_get_it(
 
     assert isinstance(error, ConfigError)
     assert "paligemma_tokenizer.model" in str(error)
+
+
+def test_a_named_configuration_tells_its_metadata(tmp_path: Path) -> None:
+    """Openpi's Aloha clients move to ``reset_pose``; a file wins over the configuration."""
+    file = tmp_path / "metadata.json"
+    file.write_text('{"reset_pose": [1], "cell": 3}')
+
+    assert handshake_metadata("pi05_aloha", None) == {"reset_pose": [0, -1.5, 1.5, 0, 0, 0]}
+    assert handshake_metadata("pi05_aloha", file) == {"reset_pose": [1], "cell": 3}
+    assert handshake_metadata("pi05_libero", None) == {}
+    assert handshake_metadata(None, file) == {"reset_pose": [1], "cell": 3}

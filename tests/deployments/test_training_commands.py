@@ -7,14 +7,18 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
-from recap_core.checkpoints.policy_checkpoint import read_policy
+from deployments.cli.train_settings import train_settings
+from recap_core.checkpoints.policy_checkpoint import read_policy, write_settings
 from recap_core.config.dataset import NormStatsConfig
+from recap_core.config.policy import PolicyConfig, PolicyModelConfig
+from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY
+from recap_core.config.training import AugmentConfig
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.errors import IncompatibleError, RecapError
 from recap_core.lineage.artifacts import Dataset
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.norm_stats import compute_norm_stats
-from recap_core.stages.registry import CONVERT
+from recap_core.stages.registry import CONVERT, TRAIN_POLICY, NoSettings
 
 TINY = (
     "--preset=tiny",
@@ -82,6 +86,53 @@ def test_norm_stats_of_another_robot_need_a_word(recap_home: Path) -> None:
     with pytest.raises(IncompatibleError, match=r"other norm stats.*new_norm_stats"):
         recap(*command, "--norm-stats", foreign.id)
     assert recap(*command, "--new-norm-stats").exit_code == 0
+
+
+@pytest.mark.parametrize("how", ["--base", "--copy"])
+def test_a_policy_that_left_and_came_back_is_fine_tuned(
+    recap_home: Path, tmp_path: Path, how: str
+) -> None:
+    """Under the norm stats that it brings, or computed ones, whatever their asset is called."""
+    dataset = store_dataset(recap_home, "rollouts", 2)
+    sft = json.loads(recap("sft", dataset.id, *TINY, *SHORT).stdout)
+    recap("export-policy", sft["id"], str(tmp_path / "out"))
+    recap("import-policy", str(tmp_path / "out"), how, "--ref", "my/yam/back")
+
+    tuned = json.loads(
+        recap(
+            "finetune", dataset.id, "--start", "my/yam/back", *SHORT,
+            "--set=policy.embodiment.asset_id=other",
+        ).stdout
+    )  # fmt: skip
+
+    store = Store(recap_home)
+    found, before = (read_policy(store.path(store.get(id_))) for id_ in (tuned["id"], sft["id"]))
+    assert found.config.embodiment.asset_id == "other"
+    assert found.norm_stats.to_json_dict() == before.norm_stats.to_json_dict()
+
+
+@pytest.mark.parametrize(
+    ("model", "augment", "ema_decay"),
+    [(TINY_POLICY, None, 0.99), (PI05, AugmentConfig(), 0.99), (PI05_LORA, AugmentConfig(), None)],
+)
+def test_a_start_alone_trains_by_openpis_defaults(
+    tmp_path: Path,
+    model: PolicyModelConfig,
+    augment: AugmentConfig | None,
+    ema_decay: float | None,
+) -> None:
+    """Images change at random where there are any, and adapters are not averaged."""
+
+    def build(area: Build) -> Built:
+        write_settings(area.output, PolicyConfig(model=model), None)
+        return Built({"num_steps": 0, "num_params": 1})
+
+    store = Store(tmp_path / "home")
+    start = store.produce(TRAIN_POLICY, NoSettings(), {}, name="start", build=build)
+
+    found = train_settings(None, None, [], store=store, start=start).train
+
+    assert (found.augment, found.ema_decay) == (augment, ema_decay)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from recap_core.checkpoints.policy_checkpoint import (
     read_policy_config,
     write_norm_stats,
     write_policy,
+    write_settings,
 )
 from recap_core.checkpoints.trees import flatten, unflatten
 from recap_core.errors import CheckpointError, ConfigError
@@ -70,6 +71,20 @@ def test_a_step_is_what_orbax_manager_restores(tmp_path: Path, last: str) -> Non
     described = json.loads((step / "_CHECKPOINT_METADATA").read_text())
     assert described["item_handlers"].keys() == {"params", "assets"}
     assert locate_checkpoint(tmp_path / "experiment").step == 29999
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_merged_parameters_keep_the_layout(tmp_path: Path, *, stored: bool) -> None:
+    """Unless another one is asked for, leaves lie under ``value`` where the policy's do."""
+    policy, step = tmp_path / "policy", tmp_path / "0"
+    for directory in (policy, step):
+        directory.mkdir()
+    save_params(policy / "params", _lora_params(), nnx_values=stored)
+    write_settings(policy, tiny.policy(tiny.LORA), tiny.norm_stats())
+
+    write_openpi_step(policy, step, merge_lora=True)
+
+    assert has_nnx_values(step / "params") is stored
 
 
 def test_parameters_are_copied_unread_where_they_are_right_already(tmp_path: Path) -> None:

@@ -303,3 +303,12 @@ def test_every_known_robot_is_valid(name: str) -> None:
     robot = EMBODIMENTS[name]
 
     assert type(robot).model_validate_json(robot.model_dump_json()) == robot
+
+
+def test_a_project_may_start_from_a_base_policy_with_statistics() -> None:
+    """Its SFT computes its own, so the start's may differ; later trainings keep them."""
+    sft = policy_setup("pi05_yam_vial_30fps").project_settings()["bootstrap"]["sft"]
+    finetune = policy_setup("pi06_yam_vial_30fps_from_sft_recap").project_settings()["iteration"]
+
+    assert sft["new_norm_stats"] is True
+    assert finetune["finetune"]["new_norm_stats"] is False

@@ -106,6 +106,29 @@ def test_an_observation_without_a_seed_is_random(policy: LoadedPolicy) -> None:
     assert not np.allclose(first, second)
 
 
+def test_given_noise_takes_the_place_of_drawn_noise(policy: LoadedPolicy) -> None:
+    """The noise of frame i by hand gives the chunk of frame i, over two device calls."""
+    observations = [_observation(i) for i in range(5)]
+    noise = np.stack(
+        [
+            np.random.Generator(np.random.Philox(key=np.array([7, i], np.uint64))).standard_normal(
+                (3, 5), dtype=np.float32
+            )
+            for i in range(5)
+        ]
+    )
+    unseeded = [
+        {key: x for key, x in each.items() if key not in {"episode_seed", "frame_index"}}
+        for each in observations
+    ]
+
+    found, expected = policy.infer(unseeded, noise=noise), policy.infer(observations)
+
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(DataError, match=r"noise has shape \(4, 3, 5\); \(5, 3, 5\) is needed"):
+        policy.infer(unseeded, noise=noise[:4])
+
+
 def test_the_default_condition_is_positive(policy: LoadedPolicy) -> None:
     """Without ``adv_ind`` the policy is asked for its best behaviour."""
     default, positive, negative = policy.infer(

@@ -20,7 +20,8 @@ from recap_core.config.policy import LoraConfig
 from recap_core.errors import CheckpointError, IncompatibleError
 from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.store import Store
-from tests.core.stages.policy_training import ADAPTED, MODEL, trained
+from recap_core.stages.train_policy import train_policy
+from tests.core.stages.policy_training import ADAPTED, MODEL, config, inputs, trained
 
 ROOT = Path(__file__).parents[3]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -78,6 +79,51 @@ def test_the_metrics_say_how_fast_and_how_large(store: Store, adapted: PolicyChe
     assert any("loss_none" in row for row in rows)
     assert any("loss_positive" in row for row in rows)
     assert any("loss_dropped" in row for row in rows)
+
+
+def test_a_robot_may_lack_a_wrist_camera(store: Store) -> None:
+    """The model has two views and the robot one camera: the other view is black and masked."""
+    wider = MODEL.model_copy(update={"views": ("base_0_rgb", "right_wrist_0_rgb")})
+
+    policy = trained(store, wider, 1)
+
+    assert policy.num_steps == 1
+
+
+def test_norm_stats_of_other_actions_are_refused(store: Store) -> None:
+    """Statistics of relative joints say nothing of absolute ones."""
+    dataset, stats = inputs(store)
+    settings = config(MODEL, 1)
+    embodiment = settings.policy.embodiment.model_copy(update={"delta_mask": ()})
+    policy = settings.policy.model_copy(update={"embodiment": embodiment})
+
+    with pytest.raises(IncompatibleError, match=rf"{stats.id[:8]}.*delta_mask \(\(1, -1, 1, -1\)"):
+        train_policy(
+            dataset,
+            stats,
+            None,
+            settings.model_copy(update={"policy": policy}),
+            name="absolute",
+            store=store,
+        )
+
+
+def test_a_start_keeps_its_normalisation(store: Store, full: PolicyCheckpoint) -> None:
+    """The same statistics, used as z-scores instead of quantiles, would shift every action."""
+    dataset, stats = inputs(store)
+    settings = config(MODEL, 1)
+    embodiment = settings.policy.embodiment.model_copy(update={"normalization": "z_score"})
+    policy = settings.policy.model_copy(update={"embodiment": embodiment})
+
+    with pytest.raises(IncompatibleError, match=r"normalization \(quantile, not z_score\)"):
+        train_policy(
+            dataset,
+            stats,
+            full,
+            settings.model_copy(update={"policy": policy}),
+            name="z-scores",
+            store=store,
+        )
 
 
 def test_a_full_policy_does_not_start_from_adapters(

@@ -196,6 +196,42 @@ def test_a_nan_names_step_frames_and_checkpoint(tmp_path: Path) -> None:
     assert not (tmp_path / "step_00000008").exists()
 
 
+def test_weights_that_overflow_are_never_saved(tmp_path: Path) -> None:
+    """Loss and gradient of step 1 are finite, but its rate throws the weights to infinity."""
+    optimizer = regression.OPTIMIZER.model_copy(update={"peak_lr": 3e38, "end_lr": 1.0})
+    optimizer = optimizer.model_copy(update={"warmup_steps": 0, "weight_decay": 3e38})
+    start = jax.tree.map(lambda leaf: leaf + 1, regression.params())
+    config = regression.config(4, optimizer=optimizer)
+    runtime = TrainRuntime(log_interval=1, save_interval=1)
+
+    with pytest.raises(TrainingError, match=r"param_norm is (inf|nan) at step 1 of 4"):
+        train(regression.loss, start, LineBatches(), config, runtime, work=tmp_path)
+
+    assert not list(tmp_path.glob("step_*"))
+
+
+def test_a_large_batch_is_named_in_part(tmp_path: Path) -> None:
+    """Sixty-four frames, and how many more there are."""
+
+    class Large(LineBatches):
+        def __call__(self, step: int) -> dict[str, np.ndarray]:
+            return {"x": np.full(100, np.nan if step == 1 else 1.0, np.float32)}
+
+        def frames(self, step: int) -> np.ndarray:
+            del step
+            return np.arange(100)
+
+    with pytest.raises(TrainingError, match=r"on 100 frames: .*; and 36 more\."):
+        train(
+            regression.loss,
+            regression.params(),
+            Large(),
+            regression.config(2, batch_size=100),
+            RUNTIME,
+            work=tmp_path,
+        )
+
+
 def test_an_error_in_the_data_reaches_the_caller(tmp_path: Path) -> None:
     """An exception of the background thread is raised by the loop; the thread ends."""
 

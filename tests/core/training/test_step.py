@@ -7,7 +7,9 @@ import pytest
 
 from recap_core.errors import TrainingError
 from recap_core.models.parameters import Params
+from recap_core.models.policy import Policy, PolicyInputs
 from recap_core.training.optimizer import make_optimizer
+from recap_core.training.policy_loss import PolicyBatch, policy_loss
 from recap_core.training.state import (
     Mask,
     TrainState,
@@ -17,7 +19,7 @@ from recap_core.training.state import (
     with_frozen_in_bfloat16,
 )
 from recap_core.training.step import Metrics, TrainStep, make_train_step
-from tests.core.training import regression
+from tests.core.training import regression, robot
 
 
 def _start(
@@ -98,3 +100,44 @@ def test_nothing_to_train_is_an_error() -> None:
     """A mask that freezes everything is refused before any compilation."""
     with pytest.raises(TrainingError, match="none of the 2 parameter leaves is trainable"):
         _start(_params(), {"w": False, "b": False})
+
+
+def test_micro_batches_have_the_gradient_of_the_whole_batch() -> None:
+    """A policy's step in one, two and four parts: the same draws, loss, classes and parameters.
+
+    Equal to rounding: Adam's eps is 1e-3, so that no step turns on a gradient of zero.
+    """
+    policy = Policy(robot.train_policy_config().policy.model)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(policy.init, jax.random.key(0))
+    params = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes)
+    inputs = PolicyInputs(
+        {},
+        {},
+        jnp.asarray(rng.standard_normal((8, 5)), jnp.float32),
+        jnp.asarray(rng.integers(0, 400, (8, 12)), jnp.int32),
+        jnp.ones((8, 12), bool),
+    )
+    actions = jnp.asarray(rng.standard_normal((8, 3, 5)), jnp.float32)
+    mask = jnp.asarray(rng.random((8, 3, 5)) < 0.7)
+    batch = PolicyBatch(inputs, actions, jnp.arange(8) % 4, mask)
+    optimizer = regression.OPTIMIZER.model_copy(update={"eps": 1e-3})
+    config = regression.config(10, optimizer=optimizer)
+    mask_of_all = all_trainable(params)
+
+    def after(num_parts: int) -> tuple[TrainState, Metrics]:
+        state = initial_state(params, make_optimizer(config.optimizer), mask_of_all, with_ema=True)
+        step = make_train_step(
+            policy_loss(policy), config, trainable=mask_of_all, micro_batches=num_parts
+        )
+        return step(state, batch)
+
+    whole, expected = after(1)
+    for num_parts in (2, 4):
+        state, metrics = after(num_parts)
+        for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(whole.params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        assert metrics.keys() == expected.keys()
+        for name, metric in metrics.items():
+            assert float(metric.total) == pytest.approx(float(expected[name].total), rel=1e-5)
+            assert float(metric.num) == float(expected[name].num)
