@@ -73,8 +73,8 @@ def sampling_flops(config: PolicyModelConfig, *, num_steps: int) -> int:
     prefix = _gemma(config, num_prefix, 0).forward
     if config.views:
         prefix += len(config.views) * _siglip(config).forward
-    pairs = num_suffix * (num_prefix + num_suffix)
-    step = _expert(config.expert, num_suffix).forward + _attention(config.expert, pairs).forward
+    step = _keys_and_values(config.expert, num_suffix).forward
+    step += _update(config.expert, num_suffix, num_prefix + num_suffix).forward
     if config.time_input == "adarms":
         step += _modulation(config).forward
     step = config.expert.depth * step + _suffix_projections(config).forward
@@ -115,40 +115,54 @@ def _siglip(config: PolicyModelConfig) -> Flops:
 
 
 def _gemma(config: PolicyModelConfig, num_prefix: int, num_suffix: int) -> Flops:
-    """Both experts in one pass."""
-    layer = _attention(config.vlm, (num_prefix + num_suffix) ** 2)
-    layer = layer.plus(_expert(config.vlm, num_prefix))
+    """Both experts in one pass; the VLM's own output, which nobody reads, is not computed."""
+    num_tokens = num_prefix + num_suffix
+    layer = _keys_and_values(config.vlm, num_prefix)
     if num_suffix:
-        layer = layer.plus(_expert(config.expert, num_suffix))
+        layer = layer.plus(_keys_and_values(config.expert, num_suffix))
+        layer = layer.plus(_update(config.expert, num_suffix, num_tokens))
         if config.time_input == "adarms":
             layer = layer.plus(_modulation(config))
     total = _NONE.plus(layer, times=config.vlm.depth)
+    update = _update(config.vlm, num_prefix, num_tokens)
+    total = total.plus(update, times=config.vlm.depth - 1)
     if num_suffix and config.time_input == "adarms":
         total = total.plus(_final_modulation(config))
     return total
 
 
-def _expert(config: GemmaConfig, num_tokens: int) -> Flops:
-    """One layer of one expert, without attention itself."""
-    heads, kv_heads, width = config.num_heads, config.num_kv_heads, config.width
+def _keys_and_values(config: GemmaConfig, num_tokens: int) -> Flops:
+    """One layer's keys and values of one expert's tokens."""
+    return _into_heads(config, num_tokens, 2 * config.num_kv_heads)
+
+
+def _update(config: GemmaConfig, num_tokens: int, num_seen: int) -> Flops:
+    """The rest of one layer of one expert: queries, attention to ``num_seen``, feed-forward."""
+    heads, width = config.num_heads, config.width
     head_dim, mlp, frozen = config.head_dim, config.mlp_dim, config.lora is not None
-    total = _product(num_tokens, width, heads * head_dim, frozen=frozen)
-    total = total.plus(_product(num_tokens, width, kv_heads * head_dim, frozen=frozen), times=2)
+    total = _into_heads(config, num_tokens, heads)
+    total = total.plus(_attention_products(num_tokens * num_seen, heads * head_dim))
     total = total.plus(_product(num_tokens, heads * head_dim, width, frozen=frozen))
     total = total.plus(_product(num_tokens, width, mlp, frozen=frozen), times=3)
     if config.lora is None:
         return total
     rank = config.lora.rank
-    into_heads = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, head_dim))
-    total = total.plus(into_heads, times=heads + 2 * kv_heads)
     total = total.plus(_product(num_tokens, heads * head_dim, rank))
     total = total.plus(_product(num_tokens, rank, width))
     feed_forward = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, mlp))
     return total.plus(feed_forward, times=3)  # two into the hidden layer, one out of it
 
 
-def _attention(config: GemmaConfig, pairs: int) -> Flops:
-    return _attention_products(pairs, config.num_heads * config.head_dim)
+def _into_heads(config: GemmaConfig, num_tokens: int, num_heads: int) -> Flops:
+    """Projections to ``num_heads`` heads, adapters included."""
+    width, head_dim = config.width, config.head_dim
+    frozen = config.lora is not None
+    total = _product(num_tokens, width, num_heads * head_dim, frozen=frozen)
+    if config.lora is None:
+        return total
+    rank = config.lora.rank
+    adapter = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, head_dim))
+    return total.plus(adapter, times=num_heads)
 
 
 def _attention_products(pairs: int, width: int) -> Flops:
