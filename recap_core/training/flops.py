@@ -1,7 +1,8 @@
 """Floating-point operations that a policy needs, counted from its architecture.
 
 Products of matrices are counted, each multiplication and addition as one: m x n x k takes 2 m n k.
-Norms, softmax and the like are not. What remat computes again is not needed, so it does not count.
+Norms, softmax and the like are not. Neither is what the result does not need: what remat computes
+again, and what the VLM would do with the last layer's output, which nobody reads.
 Attention counts every pair of tokens of a pass, as is usual.
 """
 
@@ -115,36 +116,52 @@ def _siglip(config: PolicyModelConfig) -> Flops:
 
 
 def _gemma(config: PolicyModelConfig, num_prefix: int, num_suffix: int) -> Flops:
-    """Both experts in one pass."""
-    layer = _attention(config.vlm, (num_prefix + num_suffix) ** 2)
-    layer = layer.plus(_expert(config.vlm, num_prefix))
+    """Both experts in one pass. Of the last VLM layer, only keys and values are read."""
+    num_tokens, total = num_prefix + num_suffix, _NONE
+    layers = config.vlm.depth
+    total = total.plus(_attention(config.vlm, num_tokens**2), times=layers - 1)
+    total = total.plus(_attention(config.vlm, num_suffix * num_tokens))
+    total = total.plus(_expert(config.vlm, num_prefix), times=layers - 1)
+    total = total.plus(_keys_and_values(config.vlm, num_prefix))
     if num_suffix:
-        layer = layer.plus(_expert(config.expert, num_suffix))
+        total = total.plus(_expert(config.expert, num_suffix), times=layers)
         if config.time_input == "adarms":
-            layer = layer.plus(_modulation(config))
-    total = _NONE.plus(layer, times=config.vlm.depth)
-    if num_suffix and config.time_input == "adarms":
-        total = total.plus(_final_modulation(config))
+            total = total.plus(_modulation(config), times=layers).plus(_final_modulation(config))
     return total
 
 
 def _expert(config: GemmaConfig, num_tokens: int) -> Flops:
     """One layer of one expert, without attention itself."""
-    heads, kv_heads, width = config.num_heads, config.num_kv_heads, config.width
-    head_dim, mlp, frozen = config.head_dim, config.mlp_dim, config.lora is not None
-    total = _product(num_tokens, width, heads * head_dim, frozen=frozen)
-    total = total.plus(_product(num_tokens, width, kv_heads * head_dim, frozen=frozen), times=2)
+    heads, width, head_dim, mlp = config.num_heads, config.width, config.head_dim, config.mlp_dim
+    frozen = config.lora is not None
+    total = _keys_and_values(config, num_tokens)
+    total = total.plus(_product(num_tokens, width, heads * head_dim, frozen=frozen))
     total = total.plus(_product(num_tokens, heads * head_dim, width, frozen=frozen))
     total = total.plus(_product(num_tokens, width, mlp, frozen=frozen), times=3)
     if config.lora is None:
         return total
     rank = config.lora.rank
-    into_heads = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, head_dim))
-    total = total.plus(into_heads, times=heads + 2 * kv_heads)
+    total = total.plus(_adapter_into_a_head(config, rank, num_tokens), times=heads)
     total = total.plus(_product(num_tokens, heads * head_dim, rank))
     total = total.plus(_product(num_tokens, rank, width))
     feed_forward = _product(num_tokens, width, rank).plus(_product(num_tokens, rank, mlp))
     return total.plus(feed_forward, times=3)  # two into the hidden layer, one out of it
+
+
+def _keys_and_values(config: GemmaConfig, num_tokens: int) -> Flops:
+    """Their projections in one layer."""
+    width, kv_heads = config.width, config.num_kv_heads
+    frozen = config.lora is not None
+    total = _product(num_tokens, width, kv_heads * config.head_dim, frozen=frozen)
+    if config.lora is not None:
+        adapter = _adapter_into_a_head(config, config.lora.rank, num_tokens)
+        total = total.plus(adapter, times=kv_heads)
+    return _NONE.plus(total, times=2)
+
+
+def _adapter_into_a_head(config: GemmaConfig, rank: int, num_tokens: int) -> Flops:
+    down = _product(num_tokens, config.width, rank)
+    return down.plus(_product(num_tokens, rank, config.head_dim))
 
 
 def _attention(config: GemmaConfig, pairs: int) -> Flops:

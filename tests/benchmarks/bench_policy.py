@@ -34,9 +34,10 @@ from recap_core.config.sizes import PI05, PI05_LORA
 from recap_core.config.training import TrainConfig
 from recap_core.models.layers import LayerLoop
 from recap_core.models.policy import Policy, PolicyInputs, trainable_mask
+from recap_core.training.flops import policy_flops
 from recap_core.training.optimizer import make_optimizer
 from recap_core.training.policy_loss import PolicyBatch, policy_loss
-from recap_core.training.state import initial_state, trainable_part, with_frozen_in_bfloat16
+from recap_core.training.state import initial_state, with_frozen_in_bfloat16
 from recap_core.training.step import make_train_step
 from tests.benchmarks import openpi_peer
 
@@ -200,7 +201,7 @@ def bench_train_step(benchmark: BenchmarkFixture, *, lora: bool) -> None:
     compare(
         benchmark, partial(our_train_step, config, train), partial(their_train_step, config, train)
     )
-    report_utilisation(benchmark, train_flops(config))
+    report_utilisation(benchmark, BATCH * policy_flops(config).train)
 
 
 def bench_sampler(benchmark: BenchmarkFixture) -> None:
@@ -242,25 +243,6 @@ def groups(builders: dict[str, Callable[[], Side]]) -> Iterator[dict[str, Side]]
     for name, build in builders.items():
         yield {name: build()}
         gc.collect()
-
-
-def train_flops(config: PolicyModelConfig) -> float:
-    """Floating-point operations of loss and gradients, without recomputation, by XLA's count."""
-    policy = Policy(config, loop=LayerLoop(unroll=True))
-    shapes = jax.eval_shape(policy.init, jax.random.key(0))
-    trainable = trainable_mask(config, shapes)
-    batch = jax.eval_shape(partial(batch_of, config))
-
-    def loss(trained: Any, rest: Any, batch: PolicyBatch) -> jax.Array:  # noqa: ANN401
-        params = jax.tree.map(
-            lambda a, b: b if a is None else a, trained, rest, is_leaf=lambda leaf: leaf is None
-        )
-        flow = policy.flow_loss(params, jax.random.key(0), batch.inputs, batch.actions)
-        return jnp.mean(flow.squared_error)
-
-    lowered = jax.jit(jax.grad(loss)).lower(trainable_part(shapes, trainable), shapes, batch)
-    costs = lowered.cost_analysis()
-    return float(costs["flops"]) if costs else 0.0
 
 
 def report_utilisation(benchmark: BenchmarkFixture, flops: float) -> None:
