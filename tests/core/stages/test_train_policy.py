@@ -18,7 +18,7 @@ from recap_core.checkpoints.params import load_params
 from recap_core.checkpoints.trees import flatten
 from recap_core.config.policy import LoraConfig
 from recap_core.errors import CheckpointError, IncompatibleError
-from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.artifacts import Artifact, PolicyCheckpoint
 from recap_core.lineage.store import Store
 from recap_core.stages.train_policy import train_policy
 from tests.core.stages.policy_training import ADAPTED, MODEL, config, inputs, trained
@@ -45,7 +45,7 @@ def adapted(store: Store, full: PolicyCheckpoint) -> PolicyCheckpoint:
     return trained(store, ADAPTED, 6, start=full)
 
 
-def _params(store: Store, policy: PolicyCheckpoint) -> dict[str, Any]:
+def _params(store: Store, policy: Artifact) -> dict[str, Any]:
     return flatten(load_params(store.path(policy) / "params"))
 
 

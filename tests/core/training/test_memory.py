@@ -65,6 +65,7 @@ def test_the_estimate_is_near_the_plan_of_the_compiler(
 
     plan = compiled_step(model, train, runtime).memory_analysis()
     found = _estimate(model, train, runtime)
+    assert plan is not None
 
     state = found.params + found.frozen_params + found.optimizer + found.ema
     # The step, and Adam's and the schedule's own counts; the state in the batch is not read.
