@@ -191,11 +191,8 @@ def _activations(model: PolicyModelConfig, rows: int, loop: LayerLoop) -> int:
     vision, language = _vision_layer(model, rows), _language_layer(model, rows)
     depths = (model.siglip.depth if model.views else 0, model.vlm.depth)
     if not loop.remat:
-        # What a SigLIP block keeps for its backward pass is most of what that pass works with; a
-        # Gemma layer keeps its products alone, logits among them (``Gemma``).
-        products = _language_products(model, rows) + rows * _num_logits(model) * _FLOAT32
-        products += _between_layers(model, rows, is_vision=False)
-        return depths[0] * vision + depths[1] * products + language
+        # What one layer keeps for its backward pass is most of what that pass works with.
+        return depths[0] * vision + depths[1] * language
     kept = [_between_layers(model, rows, is_vision=True)]
     kept.append(_between_layers(model, rows, is_vision=False))
     if loop.keep_dots:
@@ -237,17 +234,12 @@ def _language_layer(model: PolicyModelConfig, rows: int) -> int:
     vlm, expert = model.vlm, model.expert
     num_tokens = prefix + suffix
     return rows * _layer_bytes(
-        logits=_num_logits(model),
+        logits=num_tokens**2 * vlm.num_heads,
         hidden=prefix * vlm.mlp_dim + suffix * expert.mlp_dim,
         stream=prefix * vlm.width + suffix * expert.width,
         heads=num_tokens * vlm.num_heads * vlm.head_dim,
         itemsize=np.dtype(model.compute_dtype).itemsize,
     )
-
-
-def _num_logits(model: PolicyModelConfig) -> int:
-    """Attention logits of one Gemma layer on one sample."""
-    return sum(_num_tokens(model)) ** 2 * model.vlm.num_heads
 
 
 def _layer_bytes(*, logits: int, hidden: int, stream: int, heads: int, itemsize: int) -> int:

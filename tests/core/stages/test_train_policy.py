@@ -23,6 +23,8 @@ from recap_core.lineage.store import Store
 from recap_core.stages.train_policy import train_policy
 from tests.core.stages.policy_training import ADAPTED, MODEL, config, inputs, trained
 
+pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
+
 ROOT = Path(__file__).parents[3]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 

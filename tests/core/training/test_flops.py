@@ -69,7 +69,7 @@ def _products(jaxpr: Any, times: int = 1) -> int:  # noqa: ANN401 - JAX's own
 def test_training_takes_the_operations_of_the_step(name: str) -> None:
     """Forward, and forward with backward, to the last one; frozen weights have no gradient."""
     model = MODELS[name]
-    policy = Policy(model, loop=LayerLoop())
+    policy = Policy(model, loop=LayerLoop(unroll=True))
     loss, key = policy_loss(policy), jax.random.key(0)
     params = jax.eval_shape(policy.init, key)
     mask = trainable_mask(model, params)
@@ -90,7 +90,7 @@ def test_training_takes_the_operations_of_the_step(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_sampling_takes_the_operations_of_the_sampler(name: str) -> None:
     """The prefix once, and every Euler step."""
-    policy = Policy(MODELS[name], loop=LayerLoop())
+    policy = Policy(MODELS[name], loop=LayerLoop(unroll=True))
     params = jax.eval_shape(policy.init, jax.random.key(0))
     inputs = batch_shapes(policy, 1).inputs
 

@@ -109,7 +109,9 @@ def assert_leaves_equal(name: str, kind: str, tree: Params) -> None:
         np.testing.assert_allclose(length, norm, rtol=2e-4, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["full", "full_augmented", "lora", "pi0"])
+@pytest.mark.parametrize(
+    "name", ["full", "full_augmented", "full_clipped", "lora", "lora_expert", "pi0"]
+)
 def test_three_steps_are_those_of_the_reference(name: str) -> None:
     """Loss and norms of every step, parameters, Adam's moments and the average at the end."""
     state, reports = three_steps(cases.STEPS[name])
