@@ -126,8 +126,8 @@ def serve(  # noqa: PLR0913 - one parameter per option
     )
     options = LoadOptions(config, asset_id, default_prompt, adv_ind, guidance, num_steps)
     _log_to_stderr()
-    api_key, extra = _api_key(api_key_file), handshake_metadata(options.config, metadata)
     source = find_policy(policy, options)
+    api_key, extra = _api_key(api_key_file), handshake_metadata(options.config, metadata)
     listener = bind(host, port)  # before minutes of loading, so that a port in use is known now
     with listener:
         recording = None if record is None else (record, record_limit)
