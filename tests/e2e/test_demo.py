@@ -16,7 +16,14 @@ from recap_core.stages.registry import STAGES
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_STAGES = 18
-FROM_OUTSIDE = {"annotate", "ingest", "import_dataset", "import_labels", "load_norm_stats"}
+FROM_OUTSIDE = {
+    "import_policy",
+    "annotate",
+    "ingest",
+    "import_dataset",
+    "import_labels",
+    "load_norm_stats",
+}
 """Stages that begin with something a person brings; the demo has no person."""
 
 
