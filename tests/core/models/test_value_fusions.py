@@ -278,23 +278,37 @@ def test_token_logits_read_the_images_and_the_text_before(
     assert (moved[0, 0] > 1e-4) == (fusion == "cross_attention")
 
 
-def test_token_logits_of_the_stitched_fusion_equal_pytorch(
-    token_logits: dict[str, Compiled], params: dict[str, Params]
+@FUSIONS
+def test_token_logits_equal_pytorch(
+    fusion: Fusion, token_logits: dict[str, Compiled], params: dict[str, Params]
 ) -> None:
-    """A Gemma 3 of transformers reads the same [bos, images, text] and predicts the same."""
-    gemma = peers.random_gemma3(STITCHED.gemma, vocab_size=30)
-    tree = params["stitched"] | {"llm": peers.gemma3_params(gemma.model, STITCHED.gemma)}
-    model, inputs = ValueModel(STITCHED), make_inputs()
+    """A Gemma 3 of transformers under a mask written by hand predicts the same.
 
-    ours = token_logits["stitched"](tree, inputs)
+    ``stitched``: causal [bos, images, text]; else eight image tokens that all see each other, then
+    causal text. Local layers see six tokens, themselves included, to either side.
+    """
+    config = CONFIGS[fusion]
+    gemma = peers.random_gemma3(config.gemma, vocab_size=30)
+    tree = params[fusion] | {"llm": peers.gemma3_params(gemma.model, config.gemma)}
+    inputs = make_inputs()
+    visible = np.tri(13, dtype=bool)
+    if fusion == "cross_attention":
+        visible[:8, :8] = True
+    text = np.arange(8, 13) if fusion == "cross_attention" else np.array([0, 9, 10, 11, 12])
+    near = np.abs(np.arange(13)[:, None] - np.arange(13)) < 6
 
-    sequence = model._sequence(tree, inputs, with_state=False)
-    embeds = torch.from_numpy(np.array(sequence.tokens[:1]))
+    ours = token_logits[fusion](tree, inputs)
+
+    sequence = ValueModel(config)._sequence(tree, inputs, with_state=False)
+    masks = {
+        name: torch.from_numpy(np.where(seen, 0, -1e9).astype(np.float32))[None, None]
+        for name, seen in (("full_attention", visible), ("sliding_attention", visible & near))
+    }
     call: Any = gemma
     with torch.no_grad():
-        theirs = call(inputs_embeds=embeds).logits[0].numpy()
-    np.testing.assert_allclose(ours[0, 0], theirs[0], atol=1e-4)
-    np.testing.assert_allclose(ours[0, 1:], theirs[9:], atol=1e-4)
+        embeds = torch.from_numpy(np.array(sequence.tokens[:1]))
+        theirs = call(inputs_embeds=embeds, attention_mask=masks).logits[0].numpy()
+    np.testing.assert_allclose(ours[0], theirs[text], atol=1e-4)
 
 
 def test_the_last_valid_token_by_hand() -> None:
