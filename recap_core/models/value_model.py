@@ -99,7 +99,6 @@ class ValueModel:
         self.img = Siglip(
             config.siglip,
             image_px=config.image_px,
-            out_dim=config.siglip.width if config.image_head else None,
             compute_dtype=self.dtype,
             loop=LayerLoop.of_depth(config.siglip.depth, remat, split=split),
         )

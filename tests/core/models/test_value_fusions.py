@@ -239,9 +239,7 @@ def test_a_sample_does_not_depend_on_its_batch(
     "config",
     [
         STITCHED.model_copy(update={"gemma": ONE_LAYER}),
-        CROSS.model_copy(
-            update={"gemma": ONE_LAYER, "compute_dtype": "bfloat16", "image_head": True}
-        ),
+        CROSS.model_copy(update={"gemma": ONE_LAYER, "compute_dtype": "bfloat16"}),
     ],
     ids=["stitched", "cross_attention"],
 )
@@ -253,7 +251,6 @@ def test_image_features_replace_images(config: ValueModelConfig) -> None:
 
     assert {f.shape for f in features.values()} == {(3, 4, 24)}
     assert {f.dtype for f in features.values()} == {model.dtype}
-    assert ("head" in params["img"]) == config.image_head
     compiled = jax.jit(model.logits)
     np.testing.assert_array_equal(
         compiled(rest, inputs._replace(images={}, image_features=features)),
