@@ -11,7 +11,7 @@ import pytest
 import torch
 from flax import nnx
 
-from recap_core.config.policy import LoraConfig, SiglipConfig
+from recap_core.config.policy import VIEWS, LoraConfig, SiglipConfig
 from recap_core.config.value import Fusion, Gemma3Config, ValueModelConfig
 from recap_core.models.parameters import Params
 from recap_core.models.value_model import (
@@ -313,6 +313,23 @@ def test_token_logits_equal_pytorch(
     np.testing.assert_allclose(ours[0], theirs[text], atol=1e-4)
 
 
+@FUSIONS
+@pytest.mark.parametrize("num_views", range(4))
+def test_any_number_of_views(fusion: Fusion, num_views: int) -> None:
+    """No camera, one, two or three: the same shapes come out of both fusions."""
+    views = VIEWS[:num_views]
+    model = ValueModel(CONFIGS[fusion].model_copy(update={"views": views}))
+    inputs = make_inputs()._replace(
+        images={view: jnp.zeros((3, 28, 28, 3)) for view in views},
+        image_masks={view: jnp.ones(3, bool) for view in views},
+    )
+    params = jax.eval_shape(model.init, jax.random.key(0))
+
+    assert ("img" in params) == (num_views > 0)
+    assert jax.eval_shape(model.logits, params, inputs).shape == (3, 21)
+    assert jax.eval_shape(model.token_logits, params, inputs).shape == (3, 5, 30)
+
+
 def test_the_last_valid_token_by_hand() -> None:
     """The third of four, then none at all."""
     x = jnp.arange(8.0).reshape(2, 4, 1)
@@ -325,7 +342,7 @@ def test_the_last_valid_token_by_hand() -> None:
 def test_adapters_of_a_value_model_merge() -> None:
     """Merged weights under the plain configuration give the adapted model's values."""
     gemma = ONE_LAYER.model_copy(update={"lora": LoraConfig(rank=2, alpha=2)})
-    config = CROSS.model_copy(update={"gemma": gemma, "views": ()})
+    config = STITCHED.model_copy(update={"gemma": gemma, "views": ()})
     plain = config.model_copy(update={"gemma": gemma.model_copy(update={"lora": None})})
     params = random_params(config)
 
