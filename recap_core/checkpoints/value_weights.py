@@ -41,7 +41,7 @@ def read_value_weights(
         for source in match.sources:
             _fill(leaves, source, match, bar)
     if match.fresh:
-        drawn = _drawer(model, match.fresh)(jax.random.key(seed))
+        drawn = _drawer(model.model_dump_json(), match.fresh)(jax.random.key(seed))
         leaves |= {leaf: np.asarray(array) for leaf, array in drawn.items()}
     return unflatten({leaf: leaves[leaf] for leaf in match.shapes})
 
@@ -97,13 +97,12 @@ def _common_dtype(dtypes: list[np.dtype]) -> np.dtype:
 
 
 @functools.lru_cache(maxsize=8)
-def _drawer(
-    model: ValueModelConfig, leaves: tuple[str, ...]
-) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    """Some leaves of a fresh model; under jit, the others are never computed."""
+def _drawer(model: str, leaves: tuple[str, ...]) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """Some leaves of a fresh model, given as JSON; under jit, the others are never computed."""
+    init = ValueModel(ValueModelConfig.model_validate_json(model)).init
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        flat = flatten(ValueModel(model).init(key))
+        flat = flatten(init(key))
         return {leaf: flat[leaf] for leaf in leaves}
 
     return jax.jit(draw)

@@ -34,8 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     siglip, gemma = layouts.siglip(), layouts.gemma()
     siglip.save_pretrained(root / "siglip")
     gemma.save_pretrained(root / "gemma")
-    np.savez(root / "stacked.npz", **layouts.big_vision(siglip, scan=True))
-    np.savez(root / "per_layer.npz", **layouts.big_vision(siglip, scan=False, prefix="params/"))
+    layouts.write_npz(root / "stacked.npz", layouts.big_vision(siglip, scan=True))
+    per_layer = layouts.big_vision(siglip, scan=False, prefix="params/")
+    layouts.write_npz(root / "per_layer.npz", per_layer)
     layouts.write_orbax(root / "deepmind", layouts.deepmind(gemma))
     return root
 
@@ -181,7 +182,8 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path, place: Path) -> None:
     """DeepMind and big_vision publish some weights in it; not a bit changes."""
     npz = layouts.big_vision(layouts.siglip(), scan=True)
     kernel = npz["params/img/embedding/kernel"].astype(jnp.bfloat16)
-    np.savez(tmp_path / "siglip.npz", **npz | {"params/img/embedding/kernel": kernel.view("V2")})
+    npz["params/img/embedding/kernel"] = kernel.view("V2")
+    layouts.write_npz(tmp_path / "siglip.npz", npz)
     tree = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), layouts.deepmind(layouts.gemma()))
     gemma = layouts.write_orbax(tmp_path / "gemma", tree)
 
