@@ -71,7 +71,7 @@ class ValueBatches:
         self._transform = transform
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
-        state = config.value.embodiment.state if model.state_input == "continuous" else ()
+        state = config.value.embodiment.state if model.reads_state else ()
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
         self._places = table.places
@@ -96,8 +96,12 @@ class ValueBatches:
         if self._precomputed is None:
             images = self._images(step) if self._images else {}
             return ValueBatch(self._inputs(frames, images), target_probs)
-        _, _, state, tokens, mask = self._precomputed
-        inputs = ValueInputs({}, {}, state[frames], tokens[frames], mask[frames])
+        every = self._precomputed
+        inputs = every._replace(
+            state=every.state[frames],
+            tokens=every.tokens[frames],
+            token_mask=every.token_mask[frames],
+        )
         return ValueBatch(inputs, target_probs)
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
