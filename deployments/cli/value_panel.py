@@ -2,6 +2,9 @@
 
 import typer
 
+from deployments.cli.value_export import export_value
+from deployments.cli.value_import import import_value
+
 PANEL = "Value model and labels"
 
 value = typer.Typer(
@@ -11,4 +14,6 @@ value = typer.Typer(
 
 def add_value_commands(app: typer.Typer) -> None:
     """Add the group to the ``recap`` command."""
+    value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
+    value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
     app.add_typer(value, name="value", rich_help_panel=PANEL)

@@ -140,7 +140,7 @@ def _split(
     return split.train, np.concatenate([split.validation, split.test])
 
 
-def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
+def value_transform(value: ValueConfig, statistics: "Statistics | None") -> "ValueTransform":
     """From a dataset's observations to the value model's inputs."""
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.transforms.value_transform import ValueTransform
