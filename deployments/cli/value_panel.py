@@ -1,6 +1,8 @@
-"""``recap value``: the value model, from weights to values."""
+"""``recap value``: the value model, from weights to values; ``recap label``: what follows."""
 
 import typer
+
+from deployments.cli.label_panel import label
 
 PANEL = "Value model and labels"
 
@@ -10,5 +12,6 @@ value = typer.Typer(
 
 
 def add_value_commands(app: typer.Typer) -> None:
-    """Add the group to the ``recap`` command."""
+    """Add the groups to the ``recap`` command."""
     app.add_typer(value, name="value", rich_help_panel=PANEL)
+    app.add_typer(label, name="label", rich_help_panel=PANEL)
