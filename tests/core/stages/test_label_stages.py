@@ -310,7 +310,7 @@ def test_an_explanation_adds_up(shelf: Shelf, relabeled: RelabeledDataset) -> No
     assert found.advantage == pytest.approx(expected, abs=1e-6)
     assert found.threshold.rank == marks.rank[9] + 1
     assert (found.threshold.pool_size, found.threshold.num_positive) == (26, 11)
-    assert found.label == ("positive" if found.threshold.rank <= 11 else "negative")
+    assert found.label == ("positive" if marks.rank[9] < 11 else "negative")
     assert found.labels == f"monday-labels-{shelf.labels.id[:8]}"
     assert json.loads(json.dumps(found.plain()))["window"]["ends_at"] == "the end of the lookahead"
 
