@@ -32,8 +32,26 @@ def rule_in_words(config: LabelConfig) -> str:
         )
     return (
         f"Advantage over {lookahead}{cut}; {positive}; value past the end: {_TAILS[config.tail]}; "
-        f"targets: {config.targets.rule.replace('_', ' ')}."
+        f"targets: {config.targets.rule.replace('_', ' ')}{_exceptions(config)}."
     )
+
+
+def _exceptions(config: LabelConfig) -> str:
+    """What the rule does with frames that a human drove or that are paused, where it is unusual."""
+    words = []
+    if config.targets.discount != 1.0:
+        words.append(f"discount: {config.targets.discount:g}")
+    if config.interventions == "by_advantage":
+        words.append("corrections are judged by advantage")
+    if config.frozen_arms is not None:
+        label = "judged by advantage" if config.frozen_arms.label == "by_advantage" else "not used"
+        words.append(f"corrections in which an arm stood still are {label}")
+    if config.demonstrations != "keep":
+        how = "positive" if config.demonstrations == "positive" else "judged by advantage"
+        words.append(f"demonstrations are {how}")
+    if config.paused_frames == "autonomous":
+        words.append("paused frames count as autonomous")
+    return "".join(f"; {part}" for part in words)
 
 
 def preset_name(config: LabelConfig) -> str | None:
