@@ -91,6 +91,12 @@ def _check_frames(frames: Frames, needs_value: Bool[np.ndarray, " n"]) -> None:
     # A softmax expectation can leave [-1, 0] by rounding; nothing else may.
     bad = np.flatnonzero(needs_value & ~((values >= -1.0001) & (values <= 0.0001)))
     if bad.size:
+        if np.isnan(values[bad]).all():
+            raise ColumnError(
+                f"V of frame {bad[0]} is missing ({bad.size} of {len(values)} frames lack it), and "
+                "this rule needs it. Infer the values of all frames of this dataset, or choose a "
+                "rule whose pool and labels leave demonstrations out."
+            )
         raise ColumnError(
             f"V of frame {bad[0]} is {values[bad[0]]:.4g}, outside [-1, 0] "
             f"({bad.size} of {len(values)} frames are). Infer the values of this dataset again."

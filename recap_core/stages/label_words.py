@@ -30,8 +30,10 @@ def rule_in_words(config: LabelConfig) -> str:
             f"the top {config.positive_share:.0%} {per}{ties} (pool: {_POOLS[config.pool]}) are "
             "positive"
         )
+    is_complete = config.lookahead is None and config.tail == "last_value"
+    tail = "0, the return being complete" if is_complete else _TAILS[config.tail]
     return (
-        f"Advantage over {lookahead}{cut}; {positive}; value past the end: {_TAILS[config.tail]}; "
+        f"Advantage over {lookahead}{cut}; {positive}; value past the end: {tail}; "
         f"targets: {config.targets.rule.replace('_', ' ')}{_exceptions(config)}."
     )
 

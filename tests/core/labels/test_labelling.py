@@ -297,3 +297,13 @@ def test_a_value_outside_its_range_is_refused() -> None:
 
     with pytest.raises(ColumnError, match=r"V of frame 1 is 0.2, outside .*\(2 of 4 frames are\)"):
         labelled(frames, episodes)
+
+
+def test_a_missing_value_is_no_value_outside_its_range() -> None:
+    """Values of rollouts alone do not do for a pool with demonstrations in it."""
+    values = np.concatenate([np.full(3, np.nan), [-0.5, -0.4]])
+    frames, episodes = dataset([3, 2], values=values, interventions=(0, 1, 2))
+
+    assert labelled(frames, episodes).counts["none"] == 3
+    with pytest.raises(ColumnError, match=r"V of frame 0 is missing \(3 of 5 frames lack it\)"):
+        labelled(frames, episodes, pool="all")
