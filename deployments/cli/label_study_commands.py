@@ -23,6 +23,8 @@ HtmlOption = Annotated[
     Path | None, typer.Option("--html", help="Also write a page that any browser opens.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the page.")]
+MAX_TASK_COLUMNS = 4
+"""More tasks than this are on the page and in the JSON only."""
 LABELS_OF = "Labels, or a dataset or policy that has some: id, name-id8 or ref."
 
 
@@ -187,7 +189,8 @@ def _print_sweep(result: "LabelSweep") -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     has_base = result.base is not None
     names = ["N", "share", "positive %", "in successes %", "in failures %", "agreement %"]
-    for name in names + (["gained", "lost"] if has_base else []):
+    tasks = result.tasks if 1 < len(result.tasks) <= MAX_TASK_COLUMNS else ()
+    for name in names + (["gained", "lost"] if has_base else []) + [f"{t} %" for t in tasks]:
         table.add_column(name, justify="right")
     for row in result.rows():
         cells = ["episode" if row["lookahead"] is None else str(row["lookahead"])]
@@ -195,6 +198,7 @@ def _print_sweep(result: "LabelSweep") -> None:
         shown = ("positive_share", "in_successes", "in_failures", "agreement")
         cells += [_percent(row[name]) for name in shown]
         cells += [f"{row['gained']:,}", f"{row['lost']:,}"] if has_base else []
+        cells += [_percent(row["tasks"].get(task, {}).get("share")) for task in tasks]
         table.add_row(*cells)
     console.print(table)
     per_point = 1000 * result.seconds / result.num_points

@@ -44,6 +44,10 @@ class Sweep(NamedTuple):
         """Share of positives in failures and in successes, over all tasks."""
         return _ratio(self.positive.sum((-1, -3)), self.total.sum((-1, -3)))
 
+    def task_outcome_share(self) -> Float[np.ndarray, "n s k 2"]:
+        """Share of positives in failures and in successes, by task."""
+        return _ratio(self.positive.sum(-1), self.total.sum(-1))
+
     def agreement(self) -> Float[np.ndarray, "n s"]:
         """How well labels agree with outcomes: 1/2 by chance, 1 if only successes are positive.
 

@@ -53,6 +53,7 @@ class LabelSweep:
         """One point each, as plain JSON values."""
         shares, outcomes = self.grid.positive_share(), self.grid.outcome_share()
         agreement, flips = self.grid.agreement(), self.grid.flips()
+        by_task = self.grid.task_outcome_share()
         return [
             {
                 "lookahead": lookahead,
@@ -65,7 +66,11 @@ class LabelSweep:
                 "lost": int(flips[i, j, 0]) if self.base else None,
                 "gained": int(flips[i, j, 1]) if self.base else None,
                 "tasks": {
-                    task: _number(shares[i, j, k])
+                    task: {
+                        "share": _number(shares[i, j, k]),
+                        "in_successes": _number(by_task[i, j, k, 1]),
+                        "in_failures": _number(by_task[i, j, k, 0]),
+                    }
                     for k, task in enumerate(self.tasks)
                     if k < shares.shape[2]
                 },

@@ -42,7 +42,7 @@ LABEL = Stage("label", 2, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 3, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
-REPORT = Stage("report", 1, Report)
+REPORT = Stage("report", 2, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
 

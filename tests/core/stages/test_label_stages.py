@@ -228,6 +228,9 @@ def test_a_sweep_is_what_labelling_would_do(shelf: Shelf) -> None:
     judged = table_of(shelf, labels).rank >= 0
     old, new = (table_of(shelf, made).adv_ind[judged] == 2 for made in (shelf.labels, labels))
     assert row["positive"] == new.sum() == 7
+    # The only failure is the first rollout, the first 10 of the 26 frames that are judged.
+    assert row["tasks"]["transfer cube"]["in_failures"] == new[:10].sum() / 10
+    assert row["in_successes"] == new[10:].sum() / 16
     assert (row["gained"], row["lost"]) == ((new & ~old).sum(), (old & ~new).sum())
     same = next(r for r in result.rows() if (r["lookahead"], r["share"]) == (4, 0.4))
     assert (same["gained"], same["lost"]) == (0, 0)
