@@ -63,7 +63,7 @@ def heat_map(map_: HeatMap, rows: tuple[str, ...], columns: tuple[str, ...]) -> 
                 node(
                     "text",
                     numbers.decimal(100 * value, 1),
-                    class_="cell-text" + (" strong" if _strength(map_, value) > 0.6 else ""),
+                    class_="cell-text" + (" strong" if _strength(map_, value) > 0.75 else ""),
                     x=across(left + width / 2),
                     y=middle,
                     text_anchor="middle",
