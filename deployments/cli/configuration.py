@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from recap_core.config.base import Config
+from recap_core.config.labels import LABEL_PRESETS
 from recap_core.errors import ConfigError
 
 _NAME_MAPS = frozenset({"views", "cameras"})
@@ -118,6 +119,8 @@ def _lay_over(
 ) -> None:
     for name, value in changes.items():
         below = settings.get(name)
+        if isinstance(below, str) and isinstance(value, Mapping) and below in LABEL_PRESETS:
+            below = settings[name] = LABEL_PRESETS[below].model_dump(mode="json")
         if isinstance(below, dict) and isinstance(value, Mapping) and name not in replaced:
             _lay_over(below, value, replaced=replaced)
         else:

@@ -1,4 +1,4 @@
-"""Commands for recordings, datasets and labels, in the order in which data goes through them."""
+"""Commands for recordings and datasets, in the order in which data goes through them."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,6 @@ from deployments.cli import dataset_commands, recording_commands
 from deployments.cli.doctor_training import doctor
 from deployments.cli.export_command import export
 from deployments.cli.import_command import import_dataset
-from deployments.cli.labels_commands import labels
 from deployments.cli.view_command import view
 
 PANEL = "Data, stage by stage"
@@ -33,4 +32,3 @@ def add_data_commands(app: typer.Typer) -> None:
     add("view", view, f"{ROUND} --episodes 0-19 --html round-1.html")
     add("export", export, f"{ROUND} ./handover --format v2.1")
     app.add_typer(doctor, name="doctor", rich_help_panel=PANEL)
-    app.add_typer(labels, name="labels", rich_help_panel=PANEL)

@@ -1,9 +1,10 @@
-"""``recap value``: the value model, from weights to values."""
+"""``recap value``: the value model, from weights to values; ``recap label``: what follows."""
 
 import typer
 
 from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
+from deployments.cli.label_panel import label
 
 PANEL = "Value model and labels"
 
@@ -17,3 +18,4 @@ def add_value_commands(app: typer.Typer) -> None:
     value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
     value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
     app.add_typer(value, name="value", rich_help_panel=PANEL)
+    app.add_typer(label, name="label", rich_help_panel=PANEL)

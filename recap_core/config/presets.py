@@ -7,7 +7,7 @@ from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.embodiments import SIM_EMBODIMENT, YAM_EMBODIMENT
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
-from recap_core.config.labels import LabelConfig, TargetConfig
+from recap_core.config.labels import LABEL_PRESETS, LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
 from recap_core.config.robot import SimRobotConfig
 from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY, TINY_VALUE, VALUE_670M
@@ -27,35 +27,11 @@ type SizePreset = Literal["tiny", "single_gpu", "paper"]
 PRETRAINED_POLICY = "pretrained/pi05/base"
 """Ref under which projects of full size look for pi0.5's base checkpoint."""
 
-REFERENCE_LABELS = LabelConfig(
-    positive_share=0.3,
-    per_task=False,
-    targets=TargetConfig(rule="reference"),
-    pool="autonomous",
-    paused_frames="autonomous",
-)
-"""The source documents' rule: N = 50, one global threshold, top 30 % (SPEC §9)."""
-
-PAPER_FINETUNE_LABELS = LabelConfig()
-"""The paper's rule for rounds: N = 50, top 40 % per task of the latest round."""
-
-PAPER_PRETRAIN_LABELS = LabelConfig(lookahead=None, positive_share=0.3, pool="all")
-"""The paper's rule for pre-training: Monte Carlo, 30 %, demonstrations in the pool."""
-
-PAPER_SPEED_LABELS = LabelConfig(positive_share=0.1)
-"""The paper's rule where speed matters: 10 %."""
-
 
 def sim_demo_labels(max_episode_frames: int) -> LabelConfig:
-    """The demo's rule (SIM.md §6a): 8 frames at 10 fps, top 20 %, cut at a takeover."""
-    return LabelConfig(
-        lookahead=8,
-        positive_share=0.2,
-        targets=TargetConfig(rule="fixed_limit", limit_frames=max_episode_frames),
-        tail="outcome",
-        cut_at_takeover=True,
-        pool="autonomous",
-    )
+    """The demo's rule (SIM.md §6a) for episodes of another limit than the demo's."""
+    targets = TargetConfig(rule="fixed_limit", limit_frames=max_episode_frames)
+    return LABEL_PRESETS["sim_demo"].model_copy(update={"targets": targets})
 
 
 def policy_config(preset: SizePreset) -> PolicyConfig:

@@ -7,6 +7,7 @@ packet.
 import json
 import logging
 import os
+import shutil
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from recap_core.data.dataset_writer import Origin, emptied_on_error
 from recap_core.data.feature_statistics import FeatureStatistics, vector_statistics
 from recap_core.data.frames import column_to_numpy
 from recap_core.data.index_columns import check_index_columns
+from recap_core.data.label_sidecar import SIDECAR_FILES
 from recap_core.data.layout import DatasetMeta, open_parquet, path_inside, read_meta
 from recap_core.data.merge import episode_tables
 from recap_core.data.video_cutting import Span, cut_video
@@ -270,7 +272,10 @@ def _statistics(
 
 
 def _write_meta(meta: DatasetMeta, output: Path) -> None:
-    """Tasks, and info.json last."""
+    """Tasks, where labels come from if it is known, and info.json last."""
+    for name in SIDECAR_FILES:
+        if (meta.root / name).is_file():
+            shutil.copyfile(meta.root / name, output / name)
     v21_layout.write_json_lines(
         output / v21_layout.TASKS,
         ({"task_index": index, "task": task} for index, task in enumerate(meta.tasks)),

@@ -8,6 +8,7 @@ import pyarrow as pa
 from recap_core.data.arrow_types import scalar_cells
 from recap_core.data.columns import ADV_IND, recap_features
 from recap_core.data.dataset_writer import emptied_on_error
+from recap_core.data.label_sidecar import SIDECAR_FILES
 from recap_core.data.layout import DatasetMeta, open_parquet, read_meta
 from recap_core.data.rewrite import rewrite_columns
 from recap_core.errors import ColumnError
@@ -53,7 +54,14 @@ def write_adv_ind(
     labels = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(NAMES, pa.string()))
     features = {ADV_IND: recap_features()[ADV_IND]}
     with emptied_on_error(output):
-        return rewrite_columns(meta, output, {ADV_IND: labels}, features=features, digests=digests)
+        return rewrite_columns(
+            meta,
+            output,
+            {ADV_IND: labels},
+            features=features,
+            left_out=SIDECAR_FILES,  # an earlier labelling's, which the new labels make untrue
+            digests=digests,
+        )
 
 
 def adv_ind_counts(meta: DatasetMeta) -> dict[str, int]:

@@ -5,12 +5,16 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int8
 
 from recap_core.errors import ColumnError
+
+type HumanRule = Literal["positive", "by_advantage"]
+type DemonstrationRule = Literal["keep", "positive", "by_advantage"]
+type FrozenRule = Literal["by_advantage", "none"]
 
 NAMES: Final = ("none", "negative", "positive")
 """Text of every code; the position is the code."""
@@ -48,18 +52,23 @@ def decode_adv_ind(codes: Int8[np.ndarray, " n"]) -> np.ndarray:
     return np.array(NAMES)[codes]
 
 
-def assign_adv_ind(
+def assign_adv_ind(  # noqa: PLR0913 - options are keyword-only
     is_positive: Bool[np.ndarray, " n"],
     current: Int8[np.ndarray, " n"],
     *,
     is_intervention: Bool[np.ndarray, " n"],
     is_demonstration: Bool[np.ndarray, " n"],
     is_skipped: Bool[np.ndarray, " n"],
+    is_frozen: Bool[np.ndarray, " n"] | None = None,
+    interventions: HumanRule = "positive",
+    demonstrations: DemonstrationRule = "keep",
+    frozen: FrozenRule = "by_advantage",
 ) -> Int8[np.ndarray, " n"]:
     """The label of every frame, in the order in which one rule beats the next.
 
     Frames of demonstrations keep their label; skipped (paused) frames have none; corrected frames
-    are positive; all others are positive or negative by advantage.
+    are positive; all others are positive or negative by advantage. The options change what becomes
+    of demonstrations and corrections.
 
     Args:
         is_positive: Whether the advantage reaches the threshold.
@@ -67,7 +76,22 @@ def assign_adv_ind(
         is_intervention: A human drove.
         is_demonstration: The frame's whole episode was driven by a human.
         is_skipped: Time stands still on this frame.
+        is_frozen: Corrections in which an arm stood still; None: none is treated apart.
+        interventions: Label of corrected frames.
+        demonstrations: Label of demonstrations.
+        frozen: Label of the corrections in ``is_frozen``.
     """
-    codes = np.where(is_positive | is_intervention, np.int8(POSITIVE), np.int8(NEGATIVE))
+    codes = np.where(is_positive, np.int8(POSITIVE), np.int8(NEGATIVE))
+    if interventions == "positive":
+        keeps_positive = is_intervention & ~is_demonstration
+        if is_frozen is not None and frozen == "by_advantage":
+            keeps_positive &= ~is_frozen
+        codes[keeps_positive] = POSITIVE
+    if is_frozen is not None and frozen == "none":
+        codes[is_frozen & ~is_demonstration] = NONE
     codes[is_skipped] = NONE
-    return np.where(is_demonstration, current, codes)
+    if demonstrations == "keep":
+        return np.where(is_demonstration, current, codes)
+    if demonstrations == "positive":
+        codes[is_demonstration] = POSITIVE
+    return codes

@@ -55,22 +55,16 @@ def n_step_advantage(  # noqa: PLR0913 - options are keyword-only
     return advantage
 
 
-def window_advantages(  # noqa: PLR0913 - options are keyword-only
-    rewards: Float[np.ndarray, " n"],
-    values: Float[np.ndarray, " n"],
-    *,
+def window_ends(
     episode_ends: Int[np.ndarray, " n"],
-    end_values: Float[np.ndarray, " n"],
+    *,
     lookahead: int | None,
     takeovers: Bool[np.ndarray, " n"] | None,
-) -> Float[np.ndarray, " n"]:
-    """:func:`n_step_advantage` of many episodes laid end to end, without a loop.
+) -> Int[np.ndarray, " n"]:
+    """For every frame, the index at which its window ends: u of :func:`n_step_advantage`.
 
     Args:
-        rewards: Per-step rewards.
-        values: ``V(o_t)``; NaN makes every window that touches the frame NaN.
         episode_ends: For every frame, the index one past the last frame of its episode.
-        end_values: For every frame, the value past the last frame of its episode.
         lookahead: N in frames, or None.
         takeovers: Frames that end the windows that started before them, or None.
 
@@ -79,19 +73,80 @@ def window_advantages(  # noqa: PLR0913 - options are keyword-only
     """
     if lookahead is not None and lookahead < 1:
         raise ValueError(f"lookahead must be at least 1 frame, got {lookahead}")
-    num_frames = len(rewards)
+    num_frames = len(episode_ends)
     index = np.arange(num_frames)
     ends = episode_ends if lookahead is None else np.minimum(index + lookahead, episode_ends)
     if takeovers is not None:
         at_or_after = np.where(takeovers, index, num_frames)
         at_or_after = np.minimum.accumulate(at_or_after[::-1])[::-1]
         ends = np.minimum(ends, np.append(at_or_after[1:], num_frames))
-    # float64: differences of a running sum lose digits that float32 does not have.
-    reward_sum = np.concatenate([[0.0], np.cumsum(rewards, dtype=np.float64)])
+    return ends
+
+
+def returns_to_go(
+    rewards: Float[np.ndarray, " n"], episode_ends: Int[np.ndarray, " n"], *, discount: float
+) -> Float[np.ndarray, " n"]:
+    """Discounted reward from every frame to the end of its episode, float64.
+
+        G[t] = r[t] + discount * G[t + 1]
+
+    Sums of 1, 2, 4, ... frames are put together, so there is no loop over frames.
+
+    Args:
+        rewards: Per-step rewards of episodes laid end to end.
+        episode_ends: For every frame, the index one past the last frame of its episode.
+        discount: In (0, 1].
+    """
+    index = np.arange(len(rewards))
+    left = episode_ends - index
+    longest = int(left.max(initial=1))
+    sums, length = rewards.astype(np.float64), 1
+    while length < longest:
+        further = np.zeros_like(sums)
+        further[:-length] = sums[length:]
+        sums = sums + np.where(left > length, discount**length * further, 0.0)
+        length *= 2
+    return sums
+
+
+def window_advantages(  # noqa: PLR0913 - options are keyword-only
+    rewards: Float[np.ndarray, " n"],
+    values: Float[np.ndarray, " n"],
+    *,
+    episode_ends: Int[np.ndarray, " n"],
+    end_values: Float[np.ndarray, " n"],
+    lookahead: int | None,
+    takeovers: Bool[np.ndarray, " n"] | None,
+    discount: float = 1.0,
+) -> Float[np.ndarray, " n"]:
+    """:func:`n_step_advantage` of many episodes laid end to end, without a loop.
+
+    With a discount g, step k of a window counts g^k, and the value at its end g^(u - t).
+
+    Args:
+        rewards: Per-step rewards.
+        values: ``V(o_t)``; NaN makes every window that touches the frame NaN.
+        episode_ends: For every frame, the index one past the last frame of its episode.
+        end_values: For every frame, the value past the last frame of its episode.
+        lookahead: N in frames, or None.
+        takeovers: Frames that end the windows that started before them, or None.
+        discount: In (0, 1]; 1 is undiscounted.
+
+    Raises:
+        ValueError: If ``lookahead`` is below 1.
+    """
+    ends = window_ends(episode_ends, lookahead=lookahead, takeovers=takeovers)
     start_value = values.astype(np.float64)
     next_value = np.append(start_value, np.nan)[ends]
     end_value = np.where(ends == episode_ends, end_values, next_value)
-    return reward_sum[ends] - reward_sum[:-1] + end_value - start_value
+    if discount == 1.0:
+        # float64: differences of a running sum lose digits that float32 does not have.
+        total = np.concatenate([[0.0], np.cumsum(rewards, dtype=np.float64)])
+        return total[ends] - total[:-1] + end_value - start_value
+    to_go = returns_to_go(rewards, episode_ends, discount=discount)
+    after = np.where(ends == episode_ends, 0.0, np.append(to_go, 0.0)[ends])
+    factor = discount ** (ends - np.arange(len(rewards)))
+    return to_go - factor * after + factor * end_value - start_value
 
 
 def tail_values(

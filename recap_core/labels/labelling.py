@@ -11,8 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int8
 
 from recap_core.errors import ColumnError
-from recap_core.labels.adv_ind import NAMES, assign_adv_ind
-from recap_core.labels.advantage import TailRule, tail_values, window_advantages
+from recap_core.labels.adv_ind import (
+    NAMES,
+    DemonstrationRule,
+    FrozenRule,
+    HumanRule,
+    assign_adv_ind,
+)
+from recap_core.labels.advantage import TailRule, tail_values, window_advantages, window_ends
+from recap_core.labels.choice import Choice, Judged, ThresholdRule, choose
 from recap_core.labels.targets import (
     Episodes,
     FrameTargets,
@@ -20,9 +27,7 @@ from recap_core.labels.targets import (
     check_episodes,
     frame_targets,
 )
-from recap_core.labels.threshold import top_share
 
-type PoolRule = Literal["autonomous", "autonomous_latest_round", "all"]
 type PausedRule = Literal["autonomous", "skip"]
 
 
@@ -30,11 +35,32 @@ class Frames(NamedTuple):
     """What labelling needs to know of a dataset's frames, by global index."""
 
     values: Float[np.ndarray, " n"]
-    """V(o_t) in [-1, 0]; may be NaN on demonstrations unless they are in the pool."""
+    """V(o_t) in [-1, 0]; may be NaN on demonstrations unless their advantage is needed."""
     is_intervention: Bool[np.ndarray, " n"]
     is_paused: Bool[np.ndarray, " n"]
     adv_ind: Int8[np.ndarray, " n"]
     """Codes before labelling; demonstrations keep them."""
+    is_frozen: Bool[np.ndarray, " n"] | None = None
+    """Corrections in which an arm stood still (SPEC §17); None: not asked for."""
+
+
+class LabelRule(NamedTuple):
+    """A label rule as data; the defaults are the paper's for rounds (DESIGN §4)."""
+
+    lookahead: int | None = 50
+    """N in frames; None: to the end of the episode."""
+    target_rule: TargetRule = "per_task"
+    fail_cost: float = 1.0
+    limit_frames: int | None = None
+    fail_frames: float | None = None
+    discount: float = 1.0
+    tail: TailRule = "last_value"
+    cut_at_takeover: bool = False
+    paused_frames: PausedRule = "skip"
+    threshold: ThresholdRule = ThresholdRule()
+    interventions: HumanRule = "positive"
+    demonstrations: DemonstrationRule = "keep"
+    frozen: FrozenRule = "by_advantage"
 
 
 class LabelResult(NamedTuple):
@@ -44,14 +70,10 @@ class LabelResult(NamedTuple):
     """NaN where it is undefined: skipped frames, and frames without a value."""
     adv_ind: Int8[np.ndarray, " n"]
     """Codes of :data:`recap_core.labels.adv_ind.NAMES`."""
-    rank: Int[np.ndarray, " n"]
-    """Position in the pool, 0 for the largest advantage; -1 outside the pool."""
-    threshold: Float32[np.ndarray, " k"]
-    """Smallest positive advantage of every task; NaN for a task without a pool."""
+    choice: Choice
+    """Thresholds, ranks and shares."""
     counts: dict[str, int]
     """Frames of every label."""
-    autonomous_positive_share: float
-    """Share of positives among the autonomous frames of the pool; 0 if there are none."""
 
 
 def demonstration_frames(
@@ -69,37 +91,64 @@ def _check_frames(frames: Frames, needs_value: Bool[np.ndarray, " n"]) -> None:
     # A softmax expectation can leave [-1, 0] by rounding; nothing else may.
     bad = np.flatnonzero(needs_value & ~((values >= -1.0001) & (values <= 0.0001)))
     if bad.size:
+        if np.isnan(values[bad]).all():
+            raise ColumnError(
+                f"V of frame {bad[0]} is missing ({bad.size} of {len(values)} frames lack it), and "
+                "this rule needs it. Infer the values of all frames of this dataset, or choose a "
+                "rule whose pool and labels leave demonstrations out."
+            )
         raise ColumnError(
             f"V of frame {bad[0]} is {values[bad[0]]:.4g}, outside [-1, 0] "
             f"({bad.size} of {len(values)} frames are). Infer the values of this dataset again."
         )
 
 
-def frame_advantages(  # noqa: PLR0913 - options are keyword-only
-    frames: Frames,
-    episodes: Episodes,
-    targets: FrameTargets,
-    *,
-    is_skipped: Bool[np.ndarray, " n"],
-    lookahead: int | None,
-    tail: TailRule,
-    cut_at_takeover: bool,
-) -> Float32[np.ndarray, " n"]:
-    """Advantage of every frame of a dataset; NaN on skipped frames and on frames without a value.
+class Windows(NamedTuple):
+    """What every frame's advantage is made of, by global index; -1 or NaN on skipped frames."""
 
-    Args:
-        frames: Values and flags by global index.
-        episodes: Lengths and outcomes.
-        targets: Rewards of the frames.
-        is_skipped: Frames on which time stands still.
-        lookahead: N in frames; None: to the end of the episode.
-        tail: Value past the last frame.
-        cut_at_takeover: End windows at the first corrected frame after their start.
+    ends: Int[np.ndarray, " n"]
+    """Frame whose value ends the window; the episode's end where the window reaches past it."""
+    end_values: Float[np.ndarray, " n"]
+    """Value at the end of the window."""
+
+
+def is_skipped(frames: Frames, rule: LabelRule) -> Bool[np.ndarray, " n"]:
+    """Frames on which time stands still."""
+    if rule.paused_frames == "skip":
+        return frames.is_paused
+    return np.zeros(len(frames.is_paused), dtype=bool)
+
+
+def targets_of(frames: Frames, episodes: Episodes, rule: LabelRule) -> FrameTargets:
+    """Rewards and value targets under a rule.
 
     Raises:
-        ValueError: If ``lookahead`` is below 1.
+        ColumnError: If the arrays do not fit together.
+        ValueError: If an option is out of range.
     """
-    active = ~is_skipped
+    return frame_targets(
+        episodes,
+        is_skipped=is_skipped(frames, rule),
+        rule=rule.target_rule,
+        fail_cost=rule.fail_cost,
+        limit_frames=rule.limit_frames,
+        fail_frames=rule.fail_frames,
+        discount=rule.discount,
+    )
+
+
+class _ActiveFrames(NamedTuple):
+    """The frames on which time passes, laid end to end."""
+
+    active: Bool[np.ndarray, " n"]
+    values: Float[np.ndarray, " m"]
+    takeovers: Bool[np.ndarray, " m"] | None
+    episode_ends: Int[np.ndarray, " m"]
+    end_values: Float[np.ndarray, " m"]
+
+
+def _active_frames(frames: Frames, episodes: Episodes, rule: LabelRule) -> _ActiveFrames:
+    active = ~is_skipped(frames, rule)
     position = np.concatenate([[0], np.cumsum(active)])
     ends = np.cumsum(episodes.lengths)
     active_ends = position[ends]
@@ -108,156 +157,111 @@ def frame_advantages(  # noqa: PLR0913 - options are keyword-only
     # An episode that is paused throughout has no last frame; it has no window either.
     last = np.maximum(active_ends - 1, 0)
     last_values = values[last] if len(values) else np.zeros(len(last))
-    end_values = tail_values(last_values, episodes.success, rule=tail, lookahead=lookahead)
-    advantage = np.full(len(is_skipped), np.nan, dtype=np.float32)
-    advantage[active] = window_advantages(
-        targets.rewards[active],
+    tails = tail_values(last_values, episodes.success, rule=rule.tail, lookahead=rule.lookahead)
+    return _ActiveFrames(
+        active,
         values,
-        episode_ends=np.repeat(active_ends, active_lengths),
-        end_values=np.repeat(end_values, active_lengths),
-        lookahead=lookahead,
-        takeovers=frames.is_intervention[active] if cut_at_takeover else None,
+        frames.is_intervention[active] if rule.cut_at_takeover else None,
+        np.repeat(active_ends, active_lengths),
+        np.repeat(tails, active_lengths),
+    )
+
+
+def frame_advantages(
+    frames: Frames, episodes: Episodes, rule: LabelRule
+) -> Float32[np.ndarray, " n"]:
+    """Advantage of every frame of a dataset; NaN on skipped frames and on frames without a value.
+
+    Raises:
+        ColumnError: If the arrays do not fit together.
+        ValueError: If an option is out of range.
+    """
+    targets = targets_of(frames, episodes, rule)
+    found = _active_frames(frames, episodes, rule)
+    advantage = np.full(len(frames.values), np.nan, dtype=np.float32)
+    advantage[found.active] = targets.window_offset + window_advantages(
+        targets.rewards[found.active],
+        found.values,
+        episode_ends=found.episode_ends,
+        end_values=found.end_values,
+        lookahead=rule.lookahead,
+        takeovers=found.takeovers,
+        discount=rule.discount,
     )
     return advantage
 
 
-def pool_frames(
-    is_autonomous: Bool[np.ndarray, " n"],
-    is_labelled: Bool[np.ndarray, " n"],
-    rounds: Int[np.ndarray, " n"],
-    *,
-    pool: PoolRule,
-) -> Bool[np.ndarray, " n"]:
-    """Frames of one threshold group whose advantages set the threshold.
-
-    Args:
-        is_autonomous: Frames of the group that the policy drove.
-        is_labelled: All frames of the group on which time passes.
-        rounds: Round of every frame.
-        pool: ``autonomous``; ``autonomous_latest_round``: those of the group's latest round that
-            has any; ``all``: with corrections and demonstrations.
-    """
-    if pool == "all":
-        return is_labelled
-    if pool == "autonomous" or not is_autonomous.any():
-        return is_autonomous
-    return is_autonomous & (rounds == rounds[is_autonomous].max())
-
-
-class _Choice(NamedTuple):
-    is_positive: Bool[np.ndarray, " n"]
-    rank: Int[np.ndarray, " n"]
-    threshold: Float32[np.ndarray, " k"]
-    autonomous_positive_share: float
-
-
-def _choose(  # noqa: PLR0913 - options are keyword-only
-    advantage: Float32[np.ndarray, " n"],
-    episodes: Episodes,
-    *,
-    is_autonomous: Bool[np.ndarray, " n"],
-    is_skipped: Bool[np.ndarray, " n"],
-    positive_share: float,
-    per_task: bool,
-    pool: PoolRule,
-) -> _Choice:
-    """Apply the threshold of every group (task, or the whole dataset) to the group's frames."""
-    tasks = np.repeat(episodes.task_index, episodes.lengths)
-    rounds = np.repeat(episodes.round_index, episodes.lengths)
-    num_tasks = int(episodes.task_index.max()) + 1
-    choice = _Choice(
-        is_positive=np.zeros(len(advantage), dtype=bool),
-        rank=np.full(len(advantage), -1, dtype=np.int64),
-        threshold=np.full(num_tasks, np.nan, dtype=np.float32),
-        autonomous_positive_share=0.0,
+def frame_windows(frames: Frames, episodes: Episodes, rule: LabelRule) -> Windows:
+    """Where every frame's window ends, and with which value."""
+    found = _active_frames(frames, episodes, rule)
+    ends = window_ends(found.episode_ends, lookahead=rule.lookahead, takeovers=found.takeovers)
+    is_past = ends == found.episode_ends
+    next_value = np.append(found.values.astype(np.float64), np.nan)[ends]
+    # Global index of every active frame, and of the end of every frame's episode.
+    index = np.append(np.flatnonzero(found.active), 0)
+    past = np.repeat(np.cumsum(episodes.lengths), episodes.lengths)[found.active]
+    windows = Windows(
+        np.full(len(frames.values), -1, dtype=np.int64), np.full(len(frames.values), np.nan)
     )
-    num_judged = num_positive_judged = 0
-    for task in range(num_tasks) if per_task else (None,):
-        in_group = np.ones(len(tasks), dtype=bool) if task is None else tasks == task
-        members = pool_frames(is_autonomous & in_group, in_group & ~is_skipped, rounds, pool=pool)
-        index = np.flatnonzero(members)
-        if not index.size:
-            continue
-        best = top_share(advantage[index], positive_share)
-        choice.threshold[slice(None) if task is None else task] = best.threshold
-        choice.is_positive[in_group] = advantage[in_group] >= best.threshold
-        choice.is_positive[index] = best.is_positive
-        choice.rank[index] = best.rank
-        num_judged += int(is_autonomous[index].sum())
-        num_positive_judged += int(best.is_positive[is_autonomous[index]].sum())
-    return choice._replace(autonomous_positive_share=num_positive_judged / max(num_judged, 1))
+    windows.ends[found.active] = np.where(is_past, past, index[ends])
+    windows.end_values[found.active] = np.where(is_past, found.end_values, next_value)
+    return windows
 
 
-def _result(
-    advantage: Float32[np.ndarray, " n"], adv_ind: Int8[np.ndarray, " n"], choice: _Choice
-) -> LabelResult:
-    counts = np.bincount(adv_ind, minlength=len(NAMES))
-    return LabelResult(
-        advantage=advantage,
-        adv_ind=adv_ind,
-        rank=choice.rank,
-        threshold=choice.threshold,
-        counts={name: int(counts[code]) for code, name in enumerate(NAMES)},
-        autonomous_positive_share=choice.autonomous_positive_share,
-    )
-
-
-def label_frames(  # noqa: PLR0913 - options are keyword-only
-    frames: Frames,
-    episodes: Episodes,
-    *,
-    lookahead: int | None = 50,
-    positive_share: float = 0.4,
-    per_task: bool = True,
-    rule: TargetRule = "per_task",
-    fail_cost: float = 1.0,
-    limit_frames: int | None = None,
-    tail: TailRule = "last_value",
-    cut_at_takeover: bool = False,
-    pool: PoolRule = "autonomous_latest_round",
-    paused_frames: PausedRule = "skip",
-) -> LabelResult:
-    """Label a whole dataset (SPEC §9, DESIGN §4). The options are those of ``LabelConfig``.
-
-    The threshold comes from the pool, where exactly floor((n-1) * share) + 1 frames are positive;
-    autonomous frames outside the pool are positive from the threshold upwards. Corrections are
-    positive, demonstrations keep their labels, skipped frames have none.
+def judge(frames: Frames, episodes: Episodes, rule: LabelRule) -> Judged:
+    """Advantages of a dataset, and which frames a threshold is about.
 
     Raises:
         ColumnError: If arrays do not fit together, or a value is missing or outside [-1, 0].
         ValueError: If an option is out of range.
     """
-    num_frames = len(frames.values)
-    check_episodes(episodes, num_frames)
-    is_skipped = frames.is_paused if paused_frames == "skip" else np.zeros(num_frames, dtype=bool)
-    is_demonstration = demonstration_frames(episodes.lengths, frames.is_intervention)
-    _check_frames(frames, ~is_skipped & (~is_demonstration | (pool == "all")))
-    targets = frame_targets(
-        episodes, is_skipped=is_skipped, rule=rule, fail_cost=fail_cost, limit_frames=limit_frames
-    )
-    advantage = frame_advantages(
-        frames,
-        episodes,
-        targets,
-        is_skipped=is_skipped,
-        lookahead=lookahead,
-        tail=tail,
-        cut_at_takeover=cut_at_takeover,
-    )
-    choice = _choose(
-        advantage,
-        episodes,
-        is_autonomous=~(frames.is_intervention | is_skipped),
-        is_skipped=is_skipped,
-        positive_share=positive_share,
-        per_task=per_task,
-        pool=pool,
-    )
+    check_episodes(episodes, len(frames.values))
+    skipped = is_skipped(frames, rule)
+    needs_value = ~skipped
+    if rule.threshold.pool != "all" and rule.demonstrations != "by_advantage":
+        needs_value &= ~demonstration_frames(episodes.lengths, frames.is_intervention)
+    _check_frames(frames, needs_value)
+    advantage = frame_advantages(frames, episodes, rule)
+    return Judged(advantage, ~(frames.is_intervention | skipped), ~skipped)
+
+
+def label_frames(
+    frames: Frames, episodes: Episodes, rule: LabelRule = LabelRule(), judged: Judged | None = None
+) -> LabelResult:
+    """Label a whole dataset (SPEC §9, DESIGN §4).
+
+    The threshold comes from the pool, where exactly floor((n-1) * share) + 1 frames are positive;
+    autonomous frames outside the pool are positive from the threshold upwards. Corrections are
+    positive, demonstrations keep their labels, skipped frames have none, unless the rule says
+    otherwise.
+
+    Args:
+        frames: Values and flags by global index.
+        episodes: Lengths, outcomes, tasks, rounds.
+        rule: What to do.
+        judged: From :func:`judge` with a rule that differs in its threshold alone; None: made here.
+
+    Raises:
+        ColumnError: If arrays do not fit together, or a value is missing or outside [-1, 0].
+        ValueError: If an option is out of range.
+    """
+    judged = judge(frames, episodes, rule) if judged is None else judged
+    choice = choose(judged, episodes, rule.threshold)
     adv_ind = assign_adv_ind(
         choice.is_positive,
         frames.adv_ind,
         is_intervention=frames.is_intervention,
-        is_demonstration=is_demonstration,
-        is_skipped=is_skipped,
+        is_demonstration=demonstration_frames(episodes.lengths, frames.is_intervention),
+        is_skipped=is_skipped(frames, rule),
+        is_frozen=frames.is_frozen,
+        interventions=rule.interventions,
+        demonstrations=rule.demonstrations,
+        frozen=rule.frozen,
     )
-    return _result(advantage, adv_ind, choice)
+    counts = np.bincount(adv_ind, minlength=len(NAMES))
+    return LabelResult(
+        advantage=judged.advantage,
+        adv_ind=adv_ind,
+        choice=choice,
+        counts={name: int(counts[code]) for code, name in enumerate(NAMES)},
+    )

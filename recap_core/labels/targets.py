@@ -16,7 +16,10 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from recap_core.errors import ColumnError
 
-type TargetRule = Literal["reference", "per_task", "fixed_limit"]
+DISCOUNTABLE = ("per_task", "return_range")
+"""Rules whose targets are sums of their rewards, which a discount may weigh."""
+
+type TargetRule = Literal["reference", "per_task", "fixed_limit", "return_range"]
 
 
 class Episodes(NamedTuple):
@@ -27,6 +30,8 @@ class Episodes(NamedTuple):
     success: Bool[np.ndarray, " e"]
     task_index: Int[np.ndarray, " e"]
     round_index: Int[np.ndarray, " e"]
+    source_index: Int[np.ndarray, " e"] | None = None
+    """Which recording or dataset each comes from, from 0; only thresholds per source need it."""
 
 
 class ReferenceLabels(NamedTuple):
@@ -47,6 +52,8 @@ class FrameTargets(NamedTuple):
     """Per-step reward, float64; 0 on skipped frames."""
     targets: Float[np.ndarray, " n"]
     """Value target in [-1, 0], float64; NaN on skipped frames."""
+    window_offset: float = 0.0
+    """What every window earns beyond its rewards; 0 but for ``return_range``."""
 
 
 def reference_labels(length: int, *, success: bool) -> ReferenceLabels:
@@ -75,7 +82,8 @@ def _spans(episodes: Episodes, active_lengths: Int[np.ndarray, " e"]) -> Int[np.
 
 def check_episodes(episodes: Episodes, num_frames: int) -> None:
     """Raise ColumnError unless the episodes' arrays agree with each other and with the frames."""
-    sizes = {name: len(array) for name, array in episodes._asdict().items()}
+    arrays = episodes._asdict().items()
+    sizes = {name: len(array) for name, array in arrays if array is not None}
     if len(set(sizes.values())) != 1:
         raise ColumnError(f"episode arrays differ in length: {sizes}; pass one entry per episode.")
     if not sizes["lengths"] or episodes.lengths.min() < 1 or episodes.lengths.sum() != num_frames:
@@ -85,13 +93,15 @@ def check_episodes(episodes: Episodes, num_frames: int) -> None:
         )
 
 
-def frame_targets(
+def frame_targets(  # noqa: PLR0913 - options are keyword-only
     episodes: Episodes,
     *,
     is_skipped: Bool[np.ndarray, " n"],
     rule: TargetRule,
     fail_cost: float = 1.0,
     limit_frames: int | None = None,
+    fail_frames: float | None = None,
+    discount: float = 1.0,
 ) -> FrameTargets:
     """Rewards and value targets of a whole dataset under one rule (DESIGN §4).
 
@@ -103,43 +113,93 @@ def frame_targets(
       target -(T-1-t + f C)/(T_max + C); reward -1/(T_max + C), at the last frame -f C/(T_max + C).
     - ``fixed_limit``: target max(-1, -(T-1-t)/limit) or -1 (failure); reward -1/limit, 0 at the
       last frame.
+    - ``return_range`` (RLinf): reward r -1, at the last frame -f ``fail_frames``; with G the
+      return to go and G_min, G_max its extremes over the dataset, target G/abs(G_min), reward
+      r/(G_max - G_min), and every window earns -G_max/(G_max - G_min) besides, which is 0 once an
+      episode succeeds.
+
+    A discount g weighs step k of a return with g^k, in ``per_task`` and ``return_range``.
 
     Args:
         episodes: Lengths, outcomes and tasks.
         is_skipped: Frames on which time stands still.
-        rule: Which of the three.
+        rule: Which of the four.
         fail_cost: Cost of a failure in units of T_max, for ``per_task``.
         limit_frames: Frames after which an episode is worth -1, for ``fixed_limit``.
+        fail_frames: Cost of a failure in frames, for ``return_range``.
+        discount: In (0, 1].
 
     Raises:
         ColumnError: If the arrays do not fit together.
-        ValueError: If ``fixed_limit`` has no limit.
+        ValueError: If the rule lacks its number, or knows no discount.
     """
     check_episodes(episodes, len(is_skipped))
+    clock = _clock(episodes, is_skipped)
+    if discount != 1.0 and rule not in DISCOUNTABLE:
+        raise ValueError(f"{rule} has no discount, got {discount}; use {' or '.join(DISCOUNTABLE)}")
+    if rule == "per_task":
+        longest = _spans(episodes, clock.lengths)
+        end_cost = np.where(episodes.success, 0.0, fail_cost * longest)
+        made = _returns(clock, end_cost, discount=discount)
+        scale = np.repeat(1.0 / np.maximum(longest * (1 + fail_cost), 1), episodes.lengths)
+        result = FrameTargets(made.rewards * scale, made.targets * scale)
+    elif rule == "return_range":
+        if fail_frames is None or fail_frames < 0:
+            raise ValueError(f"return_range needs fail_frames of at least 0, got {fail_frames}")
+        made = _returns(clock, np.where(episodes.success, 0.0, fail_frames), discount=discount)
+        result = _over_their_range(made, ~is_skipped)
+    else:
+        if rule == "fixed_limit" and (limit_frames is None or limit_frames < 1):
+            raise ValueError(f"fixed_limit needs limit_frames of at least 1, got {limit_frames}")
+        span = clock.lengths if rule == "reference" else np.full_like(clock.lengths, limit_frames)
+        made = _returns(clock, np.zeros(len(span)), discount=1.0)
+        scale = np.repeat(1.0 / np.maximum(span, 1), episodes.lengths)
+        targets = np.maximum(made.targets * scale, -1.0)
+        targets[np.repeat(~episodes.success, episodes.lengths)] = -1.0
+        result = FrameTargets(made.rewards * scale, targets)
+    result.rewards[is_skipped] = 0.0
+    result.targets[is_skipped] = np.nan
+    return FrameTargets(result.rewards + 0.0, result.targets + 0.0, result.window_offset)
+
+
+class _Clock(NamedTuple):
+    """Time that passes on frames that are not skipped."""
+
+    lengths: Int[np.ndarray, " e"]
+    """T of every episode."""
+    to_go: Int[np.ndarray, " n"]
+    """T-1-t of every frame."""
+    episodes: Int[np.ndarray, " n"]
+    """Episode of every frame."""
+
+
+def _clock(episodes: Episodes, is_skipped: Bool[np.ndarray, " n"]) -> _Clock:
     starts = np.concatenate([[0], np.cumsum(episodes.lengths)])
     # Active frames after each frame, by subtracting a running count from its value at the end.
     num_active = np.concatenate([[0], np.cumsum(~is_skipped)])
-    active_lengths = num_active[starts[1:]] - num_active[starts[:-1]]
+    lengths = num_active[starts[1:]] - num_active[starts[:-1]]
     to_go = np.repeat(num_active[starts[1:]], episodes.lengths) - num_active[1:]
-    if rule == "reference":
-        span, end_cost, fail_offset = active_lengths, np.zeros(len(active_lengths)), None
-    elif rule == "per_task":
-        longest = _spans(episodes, active_lengths)
-        fail_offset = np.where(episodes.success, 0.0, fail_cost * longest)
-        span, end_cost = longest * (1 + fail_cost), fail_offset
-    else:
-        if limit_frames is None or limit_frames < 1:
-            raise ValueError(f"fixed_limit needs limit_frames of at least 1, got {limit_frames}")
-        span = np.full(len(active_lengths), limit_frames)
-        end_cost, fail_offset = np.zeros(len(active_lengths)), None
-    scale = np.repeat(1.0 / np.maximum(span, 1), episodes.lengths)
-    is_last = to_go == 0
-    rewards = -scale * np.where(is_last, np.repeat(end_cost, episodes.lengths), 1.0)
-    if fail_offset is None:
-        targets = np.maximum(-to_go * scale, -1.0)
-        targets[np.repeat(~episodes.success, episodes.lengths)] = -1.0
-    else:
-        targets = -(to_go + np.repeat(fail_offset, episodes.lengths)) * scale
-    rewards[is_skipped] = 0.0
-    targets[is_skipped] = np.nan
-    return FrameTargets(rewards + 0.0, targets + 0.0)
+    return _Clock(lengths, to_go, np.repeat(np.arange(len(lengths)), episodes.lengths))
+
+
+def _returns(clock: _Clock, end_cost: Float[np.ndarray, " e"], *, discount: float) -> FrameTargets:
+    """-1 per frame and -``end_cost`` at the last one, with the returns to go, in frames."""
+    cost = end_cost[clock.episodes]
+    rewards = -np.where(clock.to_go == 0, cost, 1.0)
+    if discount == 1.0:
+        return FrameTargets(rewards, -(clock.to_go + cost))
+    # The sum of a geometric series, and what the end adds to it.
+    weight = discount**clock.to_go
+    return FrameTargets(rewards, -((1 - weight) / (1 - discount) + weight * cost))
+
+
+def _over_their_range(raw: FrameTargets, active: Bool[np.ndarray, " n"]) -> FrameTargets:
+    """Rewards and returns of ``return_range``, from those in frames."""
+    highest = float(raw.targets[active].max(initial=-np.inf)) if active.any() else 0.0
+    lowest = float(raw.targets[active].min(initial=np.inf)) if active.any() else 0.0
+    targets = raw.targets / (abs(lowest) or 1.0)
+    span = highest - lowest
+    if not span:
+        # RLinf's own answer where all returns are equal: every sum of rewards becomes -0.5.
+        return FrameTargets(np.zeros_like(raw.rewards), targets, -0.5)
+    return FrameTargets(raw.rewards / span, targets, -highest / span + 0.0)

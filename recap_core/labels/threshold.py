@@ -40,6 +40,25 @@ def num_positive(pool_size: int, share: float) -> int:
     return math.floor((pool_size - 1) * share + 1e-9) + 1
 
 
+def best_first(advantages: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Positions by falling advantage; equal advantages in the order in which they are given.
+
+    Sorts float32 numbers as integers with the position in the lower half, which makes a stable
+    sort of a fast one.
+
+    Args:
+        advantages: No NaN.
+    """
+    if advantages.dtype != np.float32 or len(advantages) >= 2**32:
+        return np.argsort(-advantages, kind="stable")
+    # + 0: -0 becomes 0, which it equals. Negative floats have falling bit patterns, so flip them.
+    bits = (-advantages + np.float32(0)).view(np.uint32)
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    keys = rising.astype(np.uint64) << np.uint64(32) | np.arange(len(bits), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
 def top_share(advantages: Float[np.ndarray, " n"], share: float) -> TopShare:
     """Mark exactly ``num_positive(n, share)`` frames: the largest advantages, earlier ones first.
 
@@ -51,7 +70,31 @@ def top_share(advantages: Float[np.ndarray, " n"], share: float) -> TopShare:
         ValueError: If the pool is empty or the share is outside (0, 1].
     """
     count = num_positive(len(advantages), share)
-    order = np.argsort(-advantages, kind="stable")
+    order = best_first(advantages)
     rank = np.empty(len(advantages), dtype=np.int64)
     rank[order] = np.arange(len(advantages))
     return TopShare(float(advantages[order[count - 1]]), rank < count, rank)
+
+
+def quantile_threshold(advantages: Float[np.ndarray, " n"], share: float) -> float:
+    """The (1 - share) quantile, interpolated linearly: the threshold of RLinf and Evo-RL.
+
+    Ties at the threshold are not broken, so more (``>=``) or fewer (``>``) frames than the share
+    may be positive.
+
+    Args:
+        advantages: The pool's advantages, in any order; no NaN.
+        share: In (0, 1].
+
+    Raises:
+        ValueError: If the pool is empty or the share is outside (0, 1].
+    """
+    num_positive(len(advantages), share)  # the same rules for its arguments
+    return float(np.quantile(advantages, 1.0 - share))
+
+
+def reaches(
+    advantages: Float[np.ndarray, "..."], threshold: float, *, strictly: bool
+) -> Bool[np.ndarray, "..."]:
+    """Which advantages are positive at a threshold: at least, or more than it."""
+    return advantages > threshold if strictly else advantages >= threshold

@@ -26,41 +26,24 @@ def label_dataset(
         )
 
     def build(area: Build) -> Built:
-        import numpy as np
-
-        from recap_core.data.frames import read_frames
         from recap_core.data.label_table import LABELS_FILE, LabelTable, write_label_table
-        from recap_core.labels.adv_ind import encode_adv_ind
-        from recap_core.labels.labelling import Frames, label_frames
-        from recap_core.labels.targets import Episodes
-        from recap_core.valuation.values import read_values
+        from recap_core.labels.labelling import label_frames
+        from recap_core.stages.label_inputs import described_rule, label_rule, read_label_inputs
 
-        table = read_frames(store.path(dataset))
-        frames = Frames(
-            values=read_values(store.path(values)),
-            is_intervention=table.is_intervention,
-            is_paused=table.is_paused,
-            adv_ind=encode_adv_ind(table.column("adv_ind")),
-        )
-        episodes = Episodes(table.episode_lengths, table.success, table.episode_tasks, table.rounds)
-        options = config.model_dump(exclude={"targets"}) | config.targets.model_dump()
-        result = label_frames(frames, episodes, **options)
+        inputs = read_label_inputs(store.path(dataset), store.path(values), config.frozen_arms)
+        result = label_frames(inputs.frames, inputs.episodes, label_rule(config))
         write_label_table(
             area.output / LABELS_FILE,
-            LabelTable(result.advantage, result.adv_ind, result.rank.astype(np.int64)),
+            LabelTable(result.advantage, result.adv_ind, result.choice.rank),
         )
-        thresholds = {
-            task: None if np.isnan(value) else float(value)
-            for task, value in zip(table.tasks, result.threshold, strict=True)
-        }
-        rule = {"rule": config.model_dump(mode="json"), "thresholds": thresholds}
-        (area.output / RULE_FILE).write_text(json.dumps(rule, indent=2) + "\n")
+        described = described_rule(config, result.choice, inputs)
+        (area.output / RULE_FILE).write_text(json.dumps(described, indent=2) + "\n")
         details = {
-            "num_frames": table.num_frames,
+            "num_frames": inputs.table.num_frames,
             "num_positive": result.counts["positive"],
             "num_negative": result.counts["negative"],
             "num_none": result.counts["none"],
-            "autonomous_positive_share": result.autonomous_positive_share,
+            "autonomous_positive_share": result.choice.autonomous_positive_share,
         }
         return Built(details)
 

@@ -27,7 +27,7 @@ def values_behind(labels: Labels, store: Store) -> Values | Labels | None:
 
 
 def read_rule(directory: Path) -> dict[str, Any] | None:
-    """``rule`` and ``thresholds`` of stored labels; None if another tool made them.
+    """``rule``, ``thresholds`` and ``groups`` of stored labels; None if another tool made them.
 
     Raises:
         DataError: If the file cannot be read.
@@ -37,6 +37,10 @@ def read_rule(directory: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text())
-        return {"rule": dict(content["rule"]), "thresholds": dict(content["thresholds"])}
+        thresholds = dict(content["thresholds"])
+        # Before version 2 of the stage there were no groups but tasks, and no sizes of pools.
+        before = [{"name": task, "threshold": value} for task, value in thresholds.items()]
+        groups = [dict(group) for group in content.get("groups", before)]
+        return {"rule": dict(content["rule"]), "thresholds": thresholds, "groups": groups}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error!r}). Label again.") from error

@@ -15,6 +15,7 @@ from recap_core.lineage.store import Store
 from recap_core.reports.content import LabelShare, Note, Thumbnail, ValueCurve
 from recap_core.stages.label_counts import label_shares
 from recap_core.stages.label_origin import read_rule
+from recap_core.stages.label_words import rule_in_words
 from recap_core.training.value_batches import value_targets
 from recap_core.valuation.values import read_values
 
@@ -94,19 +95,6 @@ def chosen_episodes(table: FrameTable, num_episodes: int) -> list[int]:
     longest = max(len(story) for story in stories)
     in_turn = [int(story[i]) for i in range(longest) for story in stories if i < len(story)]
     return in_turn[:num_episodes]
-
-
-def rule_in_words(config: LabelConfig) -> str:
-    """The label rule as a sentence."""
-    lookahead = "the whole episode" if config.lookahead is None else f"{config.lookahead} frames"
-    cut = ", cut at a takeover" if config.cut_at_takeover else ""
-    per = "of each task" if config.per_task else "of the dataset"
-    pool = config.pool.replace("_", " ")
-    return (
-        f"Advantage over {lookahead}{cut}; the top {config.positive_share:.0%} {per} "
-        f"(pool: {pool} frames) are positive; value past the end: {config.tail.replace('_', ' ')}; "
-        f"targets: {config.targets.rule.replace('_', ' ')}."
-    )
 
 
 def _curve(labelled: _Labelled, dataset: AnyDataset, episode: int) -> ValueCurve:

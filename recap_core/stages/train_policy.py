@@ -8,17 +8,17 @@ from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainPolicyConfig
 from recap_core.config.training import TrainConfig, TrainRuntime
-from recap_core.errors import DataError, IncompatibleError
+from recap_core.errors import IncompatibleError
 from recap_core.lineage.artifacts import (
     AnyDataset,
     NormStats,
     PolicyCheckpoint,
-    RelabeledDataset,
 )
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import LOAD_NORM_STATS, NORM_STATS, TRAIN_POLICY
+from recap_core.stages.training_labels import check_training_labels
 
 if TYPE_CHECKING:
     from recap_core.data.frames import FrameTable
@@ -54,11 +54,13 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
 
     Raises:
         IncompatibleError: If ``start`` was trained with other norm stats, or uses them in another
-            way, or ``norm_stats`` are of actions that are relative in other dims.
+            way, ``norm_stats`` are of actions that are relative in other dims, or labels are of
+            another dataset.
         CheckpointError: If ``start`` is another model than ``config.policy``. A full model is a
             start for the same model with adapters.
         ConfigError: If devices or batch cannot be divided as ``runtime`` asks.
-        DataError: If a relabelled dataset still holds ``none`` on autonomous frames.
+        DataError: If a relabelled dataset still holds ``none`` on autonomous frames, or the policy
+            is conditioned on labels and there are none.
         TrainingError: If the loss is not finite, or after SIGTERM.
     """
     runs = runtime or TrainRuntime()
@@ -145,17 +147,6 @@ def last_metrics(path: Path) -> dict[str, float]:
 
     rows = read_metrics(path)
     return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
-
-
-def _check_relabeled(table: "FrameTable", dataset: RelabeledDataset) -> None:
-    """Raise DataError if stage 5 left autonomous frames without a label (SPEC §10)."""
-    is_autonomous = ~(table.is_intervention | table.is_paused)
-    num_none = int((is_autonomous & (table.column("adv_ind") == "none")).sum())
-    if num_none:
-        raise DataError(
-            f"relabelled dataset {dataset.name}-{dataset.id[:8]} holds {num_none} autonomous "
-            "frames labelled 'none'; label it again"
-        )
 
 
 def _first_params(job: _Job) -> "tuple[ParamsSource, Mask]":
@@ -265,9 +256,9 @@ def _batches(job: _Job, progress: Progress | None) -> "Batches":
     from recap_core.transforms.policy_transform import PolicyTransform
 
     table = read_frames(job.store.path(job.dataset))
-    if isinstance(job.dataset, RelabeledDataset):
-        _check_relabeled(table, job.dataset)
     policy, statistics = job.config.policy, job.statistics
+    reads_labels = job.config.condition is None and policy.prompt.advantage
+    check_training_labels(job.dataset, table, reads_labels=reads_labels, store=job.store)
     tokenizer = PromptTokenizer(
         policy.prompt,
         policy.model.max_token_len,

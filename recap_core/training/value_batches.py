@@ -31,9 +31,7 @@ def value_targets(table: FrameTable, config: TargetConfig) -> FrameTargets:
     return frame_targets(
         Episodes(table.episode_lengths, table.success, table.episode_tasks, table.rounds),
         is_skipped=is_skipped,
-        rule=config.rule,
-        fail_cost=config.fail_cost,
-        limit_frames=config.limit_frames,
+        **config.model_dump(),
     )
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from recap_core.labels.labelling import Frames, LabelResult, label_frames
+from recap_core.labels.labelling import Frames, LabelRule, judge, label_frames
+from recap_core.labels.sweep import sweep
 from recap_core.labels.targets import Episodes
 
 EPISODE_LENGTH = 1000
+RULE = LabelRule()
 
 
 def _dataset(num_frames: int) -> tuple[Frames, Episodes]:
@@ -32,12 +34,36 @@ def _dataset(num_frames: int) -> tuple[Frames, Episodes]:
 
 @pytest.mark.benchmark(group="labels")
 def bench_label_two_million_frames(benchmark: BenchmarkFixture) -> None:
-    """The paper's rule on 2 M frames; the bar is one second."""
+    """The paper's rule on 2 M frames, advantages and thresholds; the bar is one second."""
     frames, episodes = _dataset(2_000_000)
-    result = benchmark.pedantic(label_frames, args=(frames, episodes), rounds=3)
-    assert isinstance(result, LabelResult)
+    benchmark.pedantic(label_frames, args=(frames, episodes, RULE), rounds=5)
     assert benchmark.stats is not None
     benchmark.extra_info["million_frames_per_s"] = 2 / benchmark.stats["min"]
+
+
+@pytest.mark.benchmark(group="labels")
+def bench_a_new_threshold(benchmark: BenchmarkFixture) -> None:
+    """Another share on the same advantages of 2 M frames; the bar is one second."""
+    frames, episodes = _dataset(2_000_000)
+    judged = judge(frames, episodes, RULE)
+    rule = RULE._replace(threshold=RULE.threshold._replace(share=0.1))
+    benchmark.pedantic(label_frames, args=(frames, episodes, rule, judged), rounds=5)
+
+
+@pytest.mark.benchmark(group="labels")
+def bench_sweep(benchmark: BenchmarkFixture) -> None:
+    """4 lookaheads x 19 shares on 2 M frames; milliseconds per point, beside labelling each."""
+    frames, episodes = _dataset(2_000_000)
+    lookaheads, shares = (10, 25, 50, None), [share / 20 for share in range(1, 20)]
+    began = time.perf_counter()
+    label_frames(frames, episodes, RULE)
+    one_labelling_s = time.perf_counter() - began
+    grid = {"lookaheads": lookaheads, "shares": shares}
+    benchmark.pedantic(sweep, args=(frames, episodes, RULE), kwargs=grid, rounds=3)
+    assert benchmark.stats is not None
+    per_point_s = benchmark.stats["min"] / (len(lookaheads) * len(shares))
+    benchmark.extra_info["ms_per_point"] = 1000 * per_point_s
+    benchmark.extra_info["times_faster_than_labelling"] = one_labelling_s / per_point_s
 
 
 @pytest.mark.benchmark(group="labels")
@@ -47,7 +73,7 @@ def bench_labels_beside_the_plain_loop(benchmark: BenchmarkFixture) -> None:
     began = time.perf_counter()
     _plain(frames.values, episodes)
     plain_s = time.perf_counter() - began
-    benchmark.pedantic(label_frames, args=(frames, episodes), rounds=10)
+    benchmark.pedantic(label_frames, args=(frames, episodes, RULE), rounds=10)
     assert benchmark.stats is not None
     benchmark.extra_info["times_faster_than_the_loop"] = plain_s / benchmark.stats["min"]
 

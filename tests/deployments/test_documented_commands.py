@@ -51,4 +51,4 @@ def test_the_docs_show_commands() -> None:
     with pytest.raises(Exception, match="No such option"):
         parse(["merge", "a", "--no-such-option"])
     with pytest.raises(Exception, match="No such command"):
-        parse(["labels", "nosuch"])
+        parse(["label", "nosuch"])

@@ -8,8 +8,19 @@ from hypothesis import strategies as st
 from recap_core.errors import ColumnError
 from recap_core.labels.adv_ind import decode_adv_ind
 from recap_core.labels.advantage import TailRule, n_step_advantage
-from recap_core.labels.labelling import Frames, label_frames
+from recap_core.labels.choice import ThresholdRule
+from recap_core.labels.labelling import Frames, LabelResult, LabelRule, label_frames
 from recap_core.labels.targets import Episodes
+
+_OF_THRESHOLD = set(ThresholdRule._fields)
+
+
+def labelled(frames: Frames, episodes: Episodes, **options: object) -> LabelResult:
+    """Label with the default rule but for some options, those of the threshold among them."""
+    own = {key: value for key, value in options.items() if key in _OF_THRESHOLD}
+    rest = {key: value for key, value in options.items() if key not in _OF_THRESHOLD}
+    threshold = ThresholdRule()._replace(**own)
+    return label_frames(frames, episodes, LabelRule(threshold=threshold)._replace(**rest))
 
 
 def dataset(
@@ -53,8 +64,8 @@ def test_a_hand_computed_dataset() -> None:
         interventions=(4,),
     )
 
-    result = label_frames(
-        frames, episodes, lookahead=1, positive_share=0.5, rule="reference", pool="autonomous"
+    result = labelled(
+        frames, episodes, lookahead=1, share=0.5, target_rule="reference", pool="autonomous"
     )
 
     third = 1 / 3
@@ -68,10 +79,10 @@ def test_a_hand_computed_dataset() -> None:
         *("positive", "negative", "positive"),
         *("negative", "positive", "positive"),
     ]
-    assert result.rank.tolist() == [0, 3, 1, 4, -1, 2]
-    assert result.threshold[0] == 0.0
+    assert result.choice.rank.tolist() == [0, 3, 1, 4, -1, 2]
+    assert result.choice.threshold[0] == 0.0
     assert result.counts == {"none": 0, "negative": 2, "positive": 4}
-    assert result.autonomous_positive_share == 0.6
+    assert result.choice.autonomous_positive_share == 0.6
 
 
 @settings(deadline=None)
@@ -97,11 +108,11 @@ def test_the_dataset_pass_equals_one_episode_at_a_time(
         paused=tuple(np.flatnonzero(phase == 2)),
     )
 
-    result = label_frames(
+    result = labelled(
         frames,
         episodes,
         lookahead=lookahead,
-        rule="fixed_limit",
+        target_rule="fixed_limit",
         limit_frames=20,
         tail=tail,
         cut_at_takeover=cut,
@@ -142,8 +153,8 @@ def test_the_tail_of_a_failure_is_not_promoted() -> None:
     tail = slice(1_750, 1_800)
 
     by_tail = {
-        rule: label_frames(
-            frames, episodes, rule="reference", tail=rule, pool="autonomous", positive_share=0.3
+        rule: labelled(
+            frames, episodes, target_rule="reference", tail=rule, pool="autonomous", share=0.3
         )
         for rule in ("last_value", "zero", "outcome")
     }
@@ -162,28 +173,33 @@ def test_exactly_the_share_of_every_task() -> None:
     values[30:] = -0.5
     frames, episodes = dataset([30, 30], values=values, tasks=[0, 1])
 
-    per_task = label_frames(frames, episodes, lookahead=5, rule="reference", pool="autonomous")
-    overall = label_frames(
-        frames, episodes, lookahead=5, rule="reference", pool="autonomous", per_task=False
+    per_task = labelled(frames, episodes, lookahead=5, target_rule="reference", pool="autonomous")
+    overall = labelled(
+        frames, episodes, lookahead=5, target_rule="reference", pool="autonomous", scope="dataset"
     )
 
     # floor(29 * 0.4) + 1 = 12 of 30; floor(59 * 0.4) + 1 = 24 of 60.
     assert [(per_task.adv_ind[part] == 2).sum() for part in (slice(30), slice(30, 60))] == [12, 12]
     assert (overall.adv_ind == 2).sum() == 24
     assert (overall.adv_ind[:30] == 2).sum() > 12
-    assert overall.threshold[0] == overall.threshold[1]
+    assert (len(per_task.choice.threshold), len(overall.choice.threshold)) == (2, 1)
 
 
 def test_equal_advantages_keep_the_share() -> None:
     """A constant value model makes the earliest frames positive, not all of them."""
     frames, episodes = dataset([51], values=np.full(51, -0.5))
 
-    result = label_frames(
-        frames, episodes, lookahead=1, rule="fixed_limit", limit_frames=10**9, pool="autonomous"
+    result = labelled(
+        frames,
+        episodes,
+        lookahead=1,
+        target_rule="fixed_limit",
+        limit_frames=10**9,
+        pool="autonomous",
     )
 
     assert (result.adv_ind == 2).sum() == 21
-    assert result.autonomous_positive_share == 21 / 51
+    assert result.choice.autonomous_positive_share == 21 / 51
 
 
 def test_the_latest_round_sets_the_threshold_for_all() -> None:
@@ -191,13 +207,13 @@ def test_the_latest_round_sets_the_threshold_for_all() -> None:
     better, worse = np.linspace(-0.2, 0, 10), np.linspace(-1, -0.9, 10)
     frames, episodes = dataset([10, 10], values=np.concatenate([better, worse]), rounds=[1, 2])
 
-    result = label_frames(frames, episodes, lookahead=3, rule="reference", positive_share=0.3)
+    result = labelled(frames, episodes, lookahead=3, target_rule="reference", share=0.3)
 
     # floor(9 * 0.3) + 1 = 3 positives in round 2.
     assert (result.adv_ind[10:] == 2).sum() == 3
-    assert (result.rank[:10] == -1).all()
+    assert (result.choice.rank[:10] == -1).all()
     np.testing.assert_array_equal(
-        result.adv_ind[:10] == 2, result.advantage[:10] >= result.threshold[0]
+        result.adv_ind[:10] == 2, result.advantage[:10] >= result.choice.threshold[0]
     )
 
 
@@ -205,9 +221,9 @@ def test_a_task_without_frames_in_the_latest_round_uses_its_own_latest() -> None
     """Task 0 was last rolled out in round 1; it still gets a threshold."""
     frames, episodes = dataset([10, 10], tasks=[0, 1], rounds=[1, 2])
 
-    result = label_frames(frames, episodes, lookahead=3, rule="reference")
+    result = labelled(frames, episodes, lookahead=3, target_rule="reference")
 
-    assert np.isfinite(result.threshold).all()
+    assert np.isfinite(result.choice.threshold).all()
     assert [(result.adv_ind[part] == 2).sum() for part in (slice(10), slice(10, 20))] == [4, 4]
 
 
@@ -220,11 +236,11 @@ def test_demonstrations_keep_their_labels_and_need_no_values() -> None:
         adv_ind=np.array([2, 2, 0, 2, 2], dtype=np.int8),
     )
 
-    result = label_frames(frames, episodes, lookahead=2)
+    result = labelled(frames, episodes, lookahead=2)
 
     assert result.adv_ind.tolist() == [2, 2, 0, 2, 2]
-    assert np.isnan(result.threshold).all()
-    assert result.autonomous_positive_share == 0
+    assert np.isnan(result.choice.threshold).all()
+    assert result.choice.autonomous_positive_share == 0
 
 
 def test_demonstrations_can_be_in_the_pool() -> None:
@@ -232,20 +248,20 @@ def test_demonstrations_can_be_in_the_pool() -> None:
     values = np.concatenate([np.linspace(-0.9, 0, 10), np.full(10, -0.5)])
     frames, episodes = dataset([10, 10], values=values, interventions=tuple(range(10)))
 
-    result = label_frames(
-        frames, episodes, lookahead=None, rule="fixed_limit", limit_frames=100, pool="all"
+    result = labelled(
+        frames, episodes, lookahead=None, target_rule="fixed_limit", limit_frames=100, pool="all"
     )
 
-    assert (result.rank >= 0).all()
+    assert (result.choice.rank >= 0).all()
     assert (result.adv_ind[:10] == 0).all()
 
 
 def test_labelling_again_changes_nothing() -> None:
     """The labels that went in do not matter to rollout frames."""
     frames, episodes = dataset([40, 30], interventions=(5, 6, 41))
-    once = label_frames(frames, episodes)
+    once = labelled(frames, episodes)
 
-    again = label_frames(frames._replace(adv_ind=once.adv_ind), episodes)
+    again = labelled(frames._replace(adv_ind=once.adv_ind), episodes)
 
     np.testing.assert_array_equal(once.adv_ind, again.adv_ind)
     assert once.counts["none"] == 0
@@ -255,9 +271,9 @@ def test_paused_frames_have_no_label_unless_they_count_as_autonomous() -> None:
     """``skip`` leaves them out; ``autonomous`` judges them like any other frame."""
     frames, episodes = dataset([20], paused=(4, 5))
 
-    skipped = label_frames(frames, episodes, rule="reference", pool="autonomous")
-    counted = label_frames(
-        frames, episodes, rule="reference", pool="autonomous", paused_frames="autonomous"
+    skipped = labelled(frames, episodes, target_rule="reference", pool="autonomous")
+    counted = labelled(
+        frames, episodes, target_rule="reference", pool="autonomous", paused_frames="autonomous"
     )
 
     assert skipped.adv_ind[4:6].tolist() == [0, 0]
@@ -270,7 +286,7 @@ def test_an_episode_paused_throughout_is_left_out() -> None:
     """No window, no label, no crash; also when it is the only one."""
     frames, episodes = dataset([3], paused=(0, 1, 2))
 
-    result = label_frames(frames, episodes)
+    result = labelled(frames, episodes)
 
     assert result.counts == {"none": 3, "negative": 0, "positive": 0}
 
@@ -280,4 +296,14 @@ def test_a_value_outside_its_range_is_refused() -> None:
     frames, episodes = dataset([4], values=np.array([-0.5, 0.2, -0.1, np.nan]))
 
     with pytest.raises(ColumnError, match=r"V of frame 1 is 0.2, outside .*\(2 of 4 frames are\)"):
-        label_frames(frames, episodes)
+        labelled(frames, episodes)
+
+
+def test_a_missing_value_is_no_value_outside_its_range() -> None:
+    """Values of rollouts alone do not do for a pool with demonstrations in it."""
+    values = np.concatenate([np.full(3, np.nan), [-0.5, -0.4]])
+    frames, episodes = dataset([3, 2], values=values, interventions=(0, 1, 2))
+
+    assert labelled(frames, episodes).counts["none"] == 3
+    with pytest.raises(ColumnError, match=r"V of frame 0 is missing \(3 of 5 frames lack it\)"):
+        labelled(frames, episodes, pool="all")

@@ -54,7 +54,7 @@ def test_the_reference_rule_equals_the_columns(shape: list[tuple[int, bool]]) ->
     """The vectorised rule gives the columns of every episode."""
     lengths, success = [length for length, _ in shape], [won for _, won in shape]
 
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes(lengths, success),
         is_skipped=np.zeros(sum(lengths), dtype=bool),
         rule="reference",
@@ -71,7 +71,7 @@ def test_the_reference_rule_equals_the_columns(shape: list[tuple[int, bool]]) ->
 
 def test_per_task_targets_by_hand() -> None:
     """T_max = 4, C = 4: a success of 2 frames, a failure of 4, and another task of T_max 1."""
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes([2, 4, 1], [True, False, True], [0, 0, 1]),
         is_skipped=np.zeros(7, dtype=bool),
         rule="per_task",
@@ -84,7 +84,7 @@ def test_per_task_targets_by_hand() -> None:
 
 def test_the_rewards_of_an_episode_sum_to_its_target() -> None:
     """Under per_task, what is still to be earned is the target, for any outcome."""
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes([5, 3], [False, True]),
         is_skipped=np.zeros(8, dtype=bool),
         rule="per_task",
@@ -98,7 +98,7 @@ def test_the_rewards_of_an_episode_sum_to_its_target() -> None:
 
 def test_fixed_limit_targets_by_hand() -> None:
     """Time to go over 4 frames, clipped at -1; a failure is -1; rewards end with 0."""
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes([6, 2], [True, False]),
         is_skipped=np.zeros(8, dtype=bool),
         rule="fixed_limit",
@@ -111,7 +111,7 @@ def test_fixed_limit_targets_by_hand() -> None:
 
 def test_time_stands_still_while_paused() -> None:
     """A paused frame earns nothing, has no target, and does not count towards the length."""
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes([4], [True]),
         is_skipped=np.array([False, True, False, True]),
         rule="reference",
@@ -123,7 +123,7 @@ def test_time_stands_still_while_paused() -> None:
 
 def test_an_episode_that_is_paused_throughout_has_no_targets() -> None:
     """It counts for nothing, also not as the longest episode of its task."""
-    rewards, targets = frame_targets(
+    rewards, targets, _ = frame_targets(
         episodes([3, 2], [False, True]),
         is_skipped=np.array([True, True, True, False, False]),
         rule="per_task",

@@ -1,4 +1,4 @@
-"""``recap labels``: labels of other RECAP tools, in and out."""
+"""``recap label import`` and ``export``: labels of other RECAP tools, in and out."""
 
 import json as json_format
 import sys
@@ -12,8 +12,6 @@ from deployments.cli.options import JsonOption, NameOption
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-labels = typer.Typer(help="Labels of other RECAP tools, in and out.", no_args_is_help=True)
 
 
 class Tool(StrEnum):
@@ -36,9 +34,6 @@ FormatOption = Annotated[Tool, typer.Option("--format", help="Whose layout it is
 TagOption = Annotated[str | None, typer.Option(help="Name of the labelling, for rlinf and evo_rl.")]
 
 
-@labels.command(
-    "import", epilog="Example: recap labels import merged-1a2b3c4d ./rlinf-set --format rlinf"
-)
 def import_(  # noqa: PLR0913 - one parameter per option
     dataset: Annotated[
         str, typer.Argument(help="Dataset that was labelled: id, name-id8 or project/robot/ref.")
@@ -69,9 +64,6 @@ def import_(  # noqa: PLR0913 - one parameter per option
     tell(made, store, json=json, lines=[f"{made.num_frames:,} frames: {counts}"])
 
 
-@labels.command(
-    epilog="Example: recap labels export labels-1a2b3c4d ./out --format evo_rl --tag r1"
-)
 def export(  # noqa: PLR0913 - one parameter per option
     artifact: Annotated[
         str, typer.Argument(metavar="LABELS", help="Id, name-id8 or project/robot/ref.")

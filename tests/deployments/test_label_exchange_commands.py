@@ -1,4 +1,4 @@
-"""``recap labels``, as a user meets it."""
+"""``recap label``, as a user meets it."""
 
 import json
 import sys
@@ -86,9 +86,9 @@ def test_labels_go_out_and_come_back(
     """Two commands, in text and as JSON."""
     out = tmp_path / "out"
 
-    exported = recap("labels", "export", labels.id, out, "--format", "kai0")
-    imported = recap("labels", "import", dataset.id, out, "--format", "kai0", "--json")
-    again = recap("labels", "import", dataset.id, out, "--format", "kai0")
+    exported = recap("label", "export", labels.id, out, "--format", "kai0")
+    imported = recap("label", "import", dataset.id, out, "--format", "kai0", "--json")
+    again = recap("label", "import", dataset.id, out, "--format", "kai0")
 
     assert exported == (0, f"{out}\nkai0 has no place for: advantage\n", "")
     facts = json.loads(imported.out)
@@ -105,8 +105,8 @@ def test_the_threshold_that_opentau_needs_is_printed(
     """Its file does not hold it."""
     options = ("--format", "opentau", "--none-as", "negative")
 
-    text = recap("labels", "export", labels.id, tmp_path / "a", *options)
-    plain = recap("labels", "export", labels.id, tmp_path / "b", *options, "--json")
+    text = recap("label", "export", labels.id, tmp_path / "a", *options)
+    plain = recap("label", "export", labels.id, tmp_path / "b", *options, "--json")
 
     assert "set advantage_threshold to 2.000000" in text.out
     facts = {"directory": str(tmp_path / "b"), "threshold": 2.0, "left_out": []}
@@ -133,7 +133,7 @@ def test_a_wrong_export_is_one_line_and_writes_nothing(  # noqa: PLR0917 - a fix
     message: str,
 ) -> None:
     """Exit code 2 for settings, 1 for data."""
-    answer = recap("labels", "export", labels.id, tmp_path / "out", *options)
+    answer = recap("label", "export", labels.id, tmp_path / "out", *options)
 
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.startswith("error: ")
@@ -146,7 +146,7 @@ def test_a_wrong_import_is_one_line(
     recap: Recap, dataset: Dataset, labels: Labels, tmp_path: Path
 ) -> None:
     """OpenTau without a threshold, labels in place of a dataset, and a path with nothing in it."""
-    arguments = ("labels", "import")
+    arguments = ("label", "import")
 
     threshold = recap(*arguments, dataset.id, tmp_path, "--format", "opentau")
     kind = recap(*arguments, labels.id, tmp_path, "--format", "kai0")
@@ -163,7 +163,7 @@ def test_a_wrong_import_is_one_line(
 @pytest.mark.parametrize("command", ["import", "export"])
 def test_help_ends_with_an_example(recap: Recap, command: str) -> None:
     """That can be copied."""
-    answer = recap("labels", command, "--help")
+    answer = recap("label", command, "--help")
 
-    assert f"Example: recap labels {command}" in answer.out
+    assert f"Example: recap label {command}" in answer.out
     assert "--json" in answer.out
