@@ -73,7 +73,7 @@ class ValueBatches:
         self._transform = transform
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
-        state = config.value.embodiment.state if model.state_input == "continuous" else ()
+        state = config.value.embodiment.state if model.reads_state else ()
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
         self._places = table.places
