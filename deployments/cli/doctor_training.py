@@ -159,6 +159,6 @@ def value(  # noqa: PLR0913 - one parameter per option
         load_settings(TrainRuntime(), file=None, overrides=runtime or []),
         _machine(store.home, devices, device_gb),
         start=None if begin is None else store.path(begin),
-        unfilled=getattr(begin, "fresh_leaves", ()),
+        unfilled=() if begin is None else begin.fresh_leaves,
     )
     _tell(found, f"{data.name}-{data.id[:8]}", json=json)

@@ -2,6 +2,8 @@
 
 import typer
 
+from deployments.cli.value_export import export_value
+from deployments.cli.value_import import import_value
 from deployments.cli.value_train import train
 
 PANEL = "Value model and labels"
@@ -15,5 +17,7 @@ value = typer.Typer(
 
 def add_value_commands(app: typer.Typer) -> None:
     """Add the group to the ``recap`` command."""
+    value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
+    value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
     value.command(epilog=TRAIN_EXAMPLE)(train)
     app.add_typer(value, name="value", rich_help_panel=PANEL)

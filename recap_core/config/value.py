@@ -35,6 +35,11 @@ class Gemma3Config(Config):
     lora: LoraConfig | None = None
     """Adapters on all attention and feed-forward weights, every one scaled by ``lora.scale``."""
 
+    @property
+    def layer_is_global(self) -> tuple[bool, ...]:
+        """Of every layer, whether it attends globally; the others see ``sliding_window``."""
+        return tuple((layer + 1) % self.global_every == 0 for layer in range(self.depth))
+
 
 class ValueModelConfig(Config):
     """SigLIP and Gemma 3 with a 201-bin head over [-1, 0]."""

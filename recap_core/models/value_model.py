@@ -27,7 +27,7 @@ from recap_core.config.training import RematMode
 from recap_core.config.value import ValueModelConfig
 from recap_core.models.attention import attend, block_causal_mask, token_positions
 from recap_core.models.categorical import cross_entropy, expected_value
-from recap_core.models.gemma3 import Gemma3
+from recap_core.models.gemma3 import Gemma3, merge_adapters
 from recap_core.models.layers import LayerLoop
 from recap_core.models.parameters import Params, dense, init_dense, lecun_normal
 from recap_core.models.siglip import Siglip, layer_norm
@@ -270,6 +270,14 @@ class ValueModel:
             return dense(params, encoded, self.dtype)
         hidden = dense(params["linear1"], encoded, self.dtype)
         return dense(params["linear2"], jax.nn.gelu(hidden, approximate=False), self.dtype)
+
+
+def merge_value_adapters(params: Params, config: ValueModelConfig) -> Params:
+    """A value model's tree with the language model's adapters folded into its weights.
+
+    The result belongs to ``config`` with ``gemma.lora`` None and computes the same function.
+    """
+    return params | {"llm": merge_adapters(params["llm"], config.gemma)}
 
 
 def cross_attention(

@@ -242,7 +242,7 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
             )
         return fresh_params(lambda: model.init(key), trainable), trainable
     directory, who = job.store.path(start), f"starting value model {start.name}-{start.id[:8]}"
-    unfilled = getattr(start, "fresh_leaves", ())
+    unfilled = start.fresh_leaves
     if random := [leaf for leaf in frozen_paths(trainable) if leaf in unfilled]:
         raise ConfigError(
             f"{who} has no weights of its own in {len(random)} leaves that would be frozen "
@@ -337,7 +337,7 @@ def _metrics_at(path: Path, step: int) -> dict[str, float]:
     return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
 
 
-def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
+def value_transform(value: ValueConfig, statistics: "Statistics | None") -> "ValueTransform":
     """From a dataset's observations to the value model's inputs."""
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.transforms.value_transform import ValueTransform

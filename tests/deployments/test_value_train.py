@@ -106,7 +106,7 @@ def test_a_start_alone_trains_as_the_reference_does(recap_home: Path, dataset: D
     ("arguments", "message"),
     [
         ((), "nothing says which value model to train.*--preset.*--start"),
-        (("--preset=single_gpu",), "recap value import --ref pretrained/value/base"),
+        (("--preset=single_gpu",), "recap value import <weights> --ref pretrained/value/base"),
         (("--preset=tiny", "--set=freeze=all"), "freeze is 'all'"),
         (("--preset=tiny", "--set=freezes=none"), "'freezes'; did you mean 'freeze'"),
         (("--preset=tiny", "--set=validation.interval=0"), "validation.interval is 0"),

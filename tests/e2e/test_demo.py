@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NUM_STAGES = 18
 FROM_OUTSIDE = {
     "import_policy",
+    "import_value",
     "annotate",
     "ingest",
     "import_dataset",
