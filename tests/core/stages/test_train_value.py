@@ -12,7 +12,7 @@ import pytest
 from recap_core.checkpoints.params import load_params
 from recap_core.checkpoints.trees import flatten
 from recap_core.config.dataset import NormStatsConfig
-from recap_core.config.stages import TrainValueConfig
+from recap_core.config.stages import HealthConfig, TrainValueConfig
 from recap_core.config.training import OptimizerConfig, TrainRuntime, ValidationConfig
 from recap_core.data.batches import split_episodes
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
@@ -38,7 +38,11 @@ def _config(**changes: Any) -> TrainValueConfig:  # noqa: ANN401 - fields
     train = config.train.model_copy(
         update={"num_steps": NUM_STEPS, "ema_decay": 0.8, "optimizer": OPTIMIZER}
     )
-    fields = {"train": train, "validation": ValidationConfig(interval=10, patience=3)}
+    fields = {
+        "train": train,
+        "validation": ValidationConfig(interval=10, patience=3),
+        "health": HealthConfig(num_bootstrap=100),
+    }
     return config.model_copy(update=fields | changes)
 
 

@@ -125,21 +125,15 @@ def test_what_a_freeze_mode_trains(freeze: FreezeMode, groups: set[str], *, has_
         assert trains == ("lora" in leaf if is_adapter else group in groups), leaf
 
 
-@pytest.mark.parametrize("freeze", ["siglip_only", "all_backbones"])
-def test_frozen_leaves_keep_their_bytes(tmp_path: Path, freeze: FreezeMode) -> None:
-    """In the average too, and they have no optimiser state; every other leaf changes.
-
-    ``all_backbones`` is tried with adapters on the language model.
-    """
-    config = robot.train_value_config(**WITH_A_VIEW)
-    config = _adapted(config) if freeze == "all_backbones" else config
-    before, mask, state = _trained(config, freeze, tmp_path)
+def test_frozen_leaves_keep_their_bytes(tmp_path: Path) -> None:
+    """In the average too, and they have no optimiser state; every other leaf changes."""
+    config = _adapted(robot.train_value_config(**WITH_A_VIEW))
+    before, mask, state = _trained(config, "all_backbones", tmp_path)
 
     after, average = flatten(state.params), flatten(evaluation_params(state))
-    # The embedding table is read without a gradient: word meanings stay.
     changed = {leaf for leaf in before if np.any(after[leaf] != before[leaf])}
     expected = {leaf for leaf, trains in mask.items() if trains}
-    assert changed | {"llm/embedder/input_embedding"} == expected | {"llm/embedder/input_embedding"}
+    assert changed == expected
     for leaf in before.keys() - expected:
         assert np.asarray(after[leaf]).tobytes() == before[leaf].tobytes()
         assert np.asarray(average[leaf]).tobytes() == before[leaf].tobytes()
