@@ -22,7 +22,7 @@ from deployments.cli.training_commands import (
     SizeOption,
     StartOption,
 )
-from deployments.cli.value_train import FileOption, ValueStartOption
+from deployments.cli.value_train import FileOption, ValueSizeOption, ValueStartOption
 
 if TYPE_CHECKING:
     from recap_core.data.checks.finding import Finding
@@ -125,7 +125,7 @@ def value(  # noqa: PLR0913 - one parameter per option
     *,
     start: ValueStartOption = None,
     config: FileOption = None,
-    preset: SizeOption = None,
+    preset: ValueSizeOption = None,
     settings: SettingOption = None,
     runtime: RuntimeOption = None,
     devices: DevicesOption = None,

@@ -12,7 +12,7 @@ from deployments.cli.training_commands import (
     DatasetArgument,
     RuntimeOption,
     SettingOption,
-    SizeOption,
+    Size,
 )
 
 if TYPE_CHECKING:
@@ -28,8 +28,15 @@ ValueStartOption = Annotated[
         "else fresh parameters.",
     ),
 ]
+ValueSizeOption = Annotated[
+    Size | None,
+    typer.Option(
+        "--preset", help="Size of the model, and how it trains; by default the start's own model."
+    ),
+]
 FileOption = Annotated[
-    str | None, typer.Option("--config", "-c", help="Settings in YAML, laid over the preset.")
+    str | None,
+    typer.Option("--config", "-c", help="Settings in YAML, laid over the preset or the start."),
 ]
 
 
@@ -38,7 +45,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     *,
     start: ValueStartOption = None,
     config: FileOption = None,
-    preset: SizeOption = None,
+    preset: ValueSizeOption = None,
     settings: SettingOption = None,
     runtime: RuntimeOption = None,
     stats: Annotated[

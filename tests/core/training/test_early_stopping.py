@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from recap_core.checkpoints.train_state import train_state_step, train_states
 from recap_core.config.training import TrainRuntime, ValidationConfig
 from recap_core.errors import TrainingError
-from recap_core.progress import read_metrics
+from recap_core.progress import Bar, Progress, read_metrics
 from recap_core.training.early_stopping import EarlyStopping
 from recap_core.training.loop import train
 from recap_core.training.state import TrainState, all_trainable
@@ -52,12 +53,29 @@ class _StopsAt(LineBatches):
         return super().__call__(step)
 
 
+class _Notes:
+    """Somebody who watches and remembers what was said last."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    @contextmanager
+    def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        del label, total, done
+        yield self
+
+    def update(self, done: int, note: str = "") -> None:
+        del done
+        self.last = note
+
+
 def _run(
     work: Path,
     patience: int | None,
     batches: LineBatches | None = None,
     *,
     num_steps: int = STEPS,
+    progress: Progress | None = None,
 ) -> tuple[TrainState, EarlyStopping, _HalfWay]:
     measure = _HalfWay()
     stopping = EarlyStopping(
@@ -74,6 +92,7 @@ def _run(
         RUNTIME,
         work=work,
         validation=stopping,
+        progress=progress,
     )
     return state, stopping, measure
 
@@ -158,7 +177,8 @@ def test_measuring_changes_no_step(tmp_path: Path) -> None:
 
 def test_measurements_are_lines_of_metrics(tmp_path: Path) -> None:
     """Each with the training's own means, once per step, beside the lines of the log interval."""
-    _, stopping, _ = _run(tmp_path, None, num_steps=10)
+    notes = _Notes()
+    _, stopping, _ = _run(tmp_path, None, num_steps=10, progress=notes)
 
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [3, 4, 6, 8, 9, 10]
@@ -166,6 +186,7 @@ def test_measurements_are_lines_of_metrics(tmp_path: Path) -> None:
     assert found == {one.step: one.loss for one in stopping.history}
     assert all("loss" in row for row in rows)
     assert rows[-1]["best_val_loss"] == min(found.values())
+    assert f"val {found[10]:.4g} (best {min(found.values()):.4g})" in notes.last
 
 
 def test_few_parameters_are_kept(tmp_path: Path) -> None:
