@@ -72,6 +72,8 @@ def headline(artifact: Artifact) -> str:
             health = "healthy" if artifact.healthy else "NOT healthy"
             health = "imported" if artifact.source is not None else health
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps, {health}"
+            if artifact.stopped_step is not None:
+                text += f", stopped early after step {artifact.stopped_step}"
         case PolicyCheckpoint():
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps"
         case Labels():

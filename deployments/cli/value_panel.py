@@ -5,8 +5,11 @@ import typer
 from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
 from deployments.cli.label_panel import label
+from deployments.cli.value_train import train
 
 PANEL = "Value model and labels"
+
+TRAIN_EXAMPLE = "Example: recap value train demo/sim-aloha/round-1-relabeled --preset tiny"
 
 value = typer.Typer(
     help="The value model: weights, training, evaluation, values.", no_args_is_help=True
@@ -17,5 +20,6 @@ def add_value_commands(app: typer.Typer) -> None:
     """Add the group to the ``recap`` command."""
     value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
     value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
+    value.command(epilog=TRAIN_EXAMPLE)(train)
     app.add_typer(value, name="value", rich_help_panel=PANEL)
     app.add_typer(label, name="label", rich_help_panel=PANEL)

@@ -129,6 +129,10 @@ class ValueCheckpoint(Artifact):
     num_params: int = Field(ge=1)
     healthy: bool
     """Whether it passed the health gate (DESIGN §4); an import was never judged, so it is not."""
+    best_step: int | None = None
+    """Step that the validation episodes chose; None: they chose nothing, it is the last one."""
+    stopped_step: int | None = None
+    """Step after which nothing got better and training stopped; None: it ran to its end."""
     source: str | None = None
     """Where imported weights lay; None: it was trained here."""
     source_layouts: tuple[str, ...] = ()

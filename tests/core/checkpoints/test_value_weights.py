@@ -251,23 +251,6 @@ def test_the_head_of_an_older_value_model_is_folded(tmp_path: Path) -> None:
     assert match.report.sources[0].notes[0].startswith("img/head is folded into img_projection")
 
 
-def test_a_model_with_that_head_takes_it_as_it_is(tmp_path: Path, place: Path) -> None:
-    """Nothing to fold; published encoders have none, so there it is drawn."""
-    model = MODEL.model_copy(update={"image_head": True})
-    params = layouts.random_params(1, model)
-    layouts.write_orbax(tmp_path / "step_00020000", {"params": layouts.reference(params)})
-
-    match = match_sources(find_places(tmp_path, take="all"), model)
-
-    assert match.fresh == ()
-    assert match.report.sources[0].notes == ()
-    found = flatten(read_value_weights(match, model, seed=0))
-    np.testing.assert_array_equal(found["img/head/kernel"], params["img/head/kernel"])
-    siglip = match_sources(find_places(place / "siglip", take="all"), model)
-    fresh = {leaf for leaf in siglip.fresh if leaf.startswith("img/")}
-    assert fresh == {"img/head/kernel", "img/head/bias"}
-
-
 @pytest.fixture
 def bundle(tmp_path: Path, place: Path) -> Path:
     """The reference's bundle: a value model at step 20000, an npz, and no Gemma of its own."""

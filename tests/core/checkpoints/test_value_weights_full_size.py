@@ -172,6 +172,3 @@ def test_every_published_name_has_its_place(layout: ValueLayout) -> None:
     assert found.num_unused == unused.get(layout, 0)
     if layout == "value_model":
         assert match.fresh == ()
-        whole = VALUE_670M.model_copy(update={"image_head": True})
-        match = match_weights([(Place(Path("there"), layout), unread(shapes))], whole)
-        assert (match.report.sources[0].num_leaves, match.fresh) == (54, ())

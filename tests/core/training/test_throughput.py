@@ -44,6 +44,16 @@ def test_rates_leave_compiling_out() -> None:
     assert 0.05 < found["host_gb"] < 100
 
 
+def test_measuring_is_no_training_time() -> None:
+    """A hundred seconds of validation between two steps leave the rates as they are."""
+    clock = Clock()
+    counted = _after_two_steps(clock)
+    with counted.paused():
+        clock.now += 100
+
+    assert counted.metrics()["steps_per_s"] == pytest.approx(0.5)
+
+
 def test_each_line_counts_its_own_steps() -> None:
     """One more step in a second, without waiting."""
     clock = Clock()
