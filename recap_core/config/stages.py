@@ -1,5 +1,7 @@
 """Settings of the stages that combine models, data and training."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from recap_core.config.base import Config
@@ -41,6 +43,7 @@ class TrainValueConfig(Config):
     value: ValueConfig
     train: TrainConfig = TrainConfig(batch_size=32)
     targets: TargetConfig = TargetConfig(rule="per_task")
+    freeze: Literal["none", "siglip_only", "all_backbones"] = "none"
     health: HealthConfig = HealthConfig()
 
 

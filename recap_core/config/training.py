@@ -135,6 +135,13 @@ class TrainRuntime(RuntimeConfig):
     image_cache_gb: float | None = Field(default=None, gt=0)
     """Most that decoded videos may take on the disk; None: 80 % of what is free there, their own
     files included."""
+    features: Literal["auto", "cache", "recompute"] = "auto"
+    """Of a value model whose vision encoder is frozen: ``cache`` computes the encoder's tokens of
+    all images once and keeps them in ``RECAP_HOME/cache/features`` for all trainings with the same
+    encoder; ``recompute`` runs it in every step; ``auto`` caches where images are not augmented,
+    every one is seen more than once, and the tokens fit on the disk."""
+    feature_cache_gb: float | None = Field(default=None, gt=0)
+    """Most that the tokens may take on the disk; None: as ``image_cache_gb``."""
 
     @model_validator(mode="after")
     def _hosts_are_complete(self) -> "TrainRuntime":
