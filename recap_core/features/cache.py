@@ -176,9 +176,7 @@ def _decoded(video: Path, image_px: int, block: int) -> Generator[_Block]:
 class _Pass:
     """One pass of the encoder over some videos, a few of them side by side."""
 
-    def __init__(
-        self, files: VideoCache, kind: ItemKind, encoder: FrozenEncoder, bar: Bar
-    ) -> None:
+    def __init__(self, files: VideoCache, kind: ItemKind, encoder: FrozenEncoder, bar: Bar) -> None:
         self._files = files
         self._kind = kind
         self._encoder = encoder
@@ -194,9 +192,7 @@ class _Pass:
         with ExitStack() as stack:
             active: deque[tuple[_Stream, ExitStack]] = deque()
             while True:
-                while len(active) < _VIDEOS_AT_ONCE and (
-                    opened := self._opened(waiting, stack)
-                ):
+                while len(active) < _VIDEOS_AT_ONCE and (opened := self._opened(waiting, stack)):
                     active.append(opened)
                 if not active:
                     return self._done

@@ -76,7 +76,7 @@ class FrozenFeatures:
         """What the model sees of ``frames``, with tokens in place of images.
 
         Args:
-            inputs: Made without any view (:func:`without_views`).
+            inputs: Made by :meth:`ValueTransform.without_images`.
             frames: Global indices.
         """
         features: Any = self.at(frames)
@@ -95,11 +95,6 @@ class FrozenFeatures:
 def camera_of_view(config: ValueConfig) -> dict[View, str | None]:
     """Camera feature of every view of a value model; None: the robot has no such camera."""
     return {view: config.embodiment.views.get(view) for view in config.model.views}
-
-
-def without_views(config: ValueConfig) -> ValueConfig:
-    """The configuration of the transform that leaves images to the feature cache."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"views": ()})})
 
 
 def frozen_features(  # noqa: PLR0913 - options are keyword-only
