@@ -35,6 +35,11 @@ class Gemma3Config(Config):
     lora: LoraConfig | None = None
     """Adapters on all attention and feed-forward weights, every one scaled by ``lora.scale``."""
 
+    @property
+    def layer_is_global(self) -> tuple[bool, ...]:
+        """Of every layer, whether it attends globally; the others see ``sliding_window``."""
+        return tuple((layer + 1) % self.global_every == 0 for layer in range(self.depth))
+
 
 class ValueModelConfig(Config):
     """SigLIP and Gemma 3 with a 201-bin head over [-1, 0]."""
@@ -45,6 +50,9 @@ class ValueModelConfig(Config):
     views: tuple[View, ...] = ("base_0_rgb", "left_wrist_0_rgb")
     """Cameras; empty: no images and no cross-attention."""
     image_px: int = Field(default=224, ge=14)
+    image_head: bool = False
+    """A linear layer of SigLIP's own width behind SigLIP (``img/head``), which the first version of
+    the reference has: needed for weights that were trained with it (241 leaf arrays, not 239)."""
     fusion: Fusion = "cross_attention"
     """``cross_attention`` (the reference): text reads the images, then all tokens see each other,
     mean pool, two-layer head; ``stitched``: images through a two-layer projector in front of the

@@ -112,7 +112,6 @@ class Gemma3:
             visible &= mask
         local_table = rotary_table(t, config.head_dim, config.local_rope_base, positions)
         global_table = rotary_table(t, config.head_dim, config.global_rope_base, positions)
-        is_global = (np.arange(config.depth) + 1) % config.global_every == 0
 
         adapter_scale = config.lora.scale if config.lora else 1.0
 
@@ -122,7 +121,7 @@ class Gemma3:
             layer_mask = visible if near is None else visible & (near | is_global)
             return block(params, x, layer_mask, table, adapter_scale), None
 
-        layers = (params["layers"], jnp.asarray(is_global))
+        layers = (params["layers"], jnp.asarray(config.layer_is_global))
         x, _ = self.loop.scan(step, x.astype(self.compute_dtype), layers)
         return rms_norm(params["final_norm"], x)
 

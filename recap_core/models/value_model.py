@@ -1,14 +1,14 @@
 r"""The value model: views and task text (and the state) in, a distribution over [-1, 0] out.
 
     fusion "cross_attention" (the reference's, SPEC §8.1)
-        images = img_projection(SigLIP(view)) of all views
+        images = img_projection(SigLIP(view)) of all views                       one layer
         text   = embedding of "<prompt>\nValue:" (no gradient), then the state token, if any
         text   = text + attention(query = norm(text), key and value = images)
-        logits = head(mean over valid tokens of Gemma3([images, text]))       LayerNorm, two layers
+        logits = head(mean over valid tokens of Gemma3([images, text]))          two layers
 
     fusion "stitched" (SPEC §15)
-        images = img_projection(SigLIP(view)) of all views                    two layers
-        logits = head(last valid token of causal Gemma3([bos, images, rest of text]))   one layer
+        images = img_projection(SigLIP(view)) of all views                       two layers
+        logits = head(last valid token of causal Gemma3([bos, images, text]))    one layer
 
 A masked view changes nothing, while the reference lets it into the cross-attention
 (``cross_attention_reads_masked_views`` brings that back). Without views there are no image
@@ -27,7 +27,7 @@ from recap_core.config.training import RematMode
 from recap_core.config.value import ValueModelConfig
 from recap_core.models.attention import attend, block_causal_mask, token_positions
 from recap_core.models.categorical import cross_entropy, expected_value
-from recap_core.models.gemma3 import Gemma3
+from recap_core.models.gemma3 import Gemma3, merge_adapters
 from recap_core.models.layers import LayerLoop
 from recap_core.models.parameters import Params, dense, init_dense, lecun_normal
 from recap_core.models.siglip import Siglip, layer_norm
@@ -99,6 +99,7 @@ class ValueModel:
         self.img = Siglip(
             config.siglip,
             image_px=config.image_px,
+            out_dim=config.siglip.width if config.image_head else None,
             compute_dtype=self.dtype,
             loop=LayerLoop.of_depth(config.siglip.depth, remat, split=split),
         )
@@ -269,6 +270,14 @@ class ValueModel:
             return dense(params, encoded, self.dtype)
         hidden = dense(params["linear1"], encoded, self.dtype)
         return dense(params["linear2"], jax.nn.gelu(hidden, approximate=False), self.dtype)
+
+
+def merge_value_adapters(params: Params, config: ValueModelConfig) -> Params:
+    """A value model's tree with the language model's adapters folded into its weights.
+
+    The result belongs to ``config`` with ``gemma.lora`` None and computes the same function.
+    """
+    return params | {"llm": merge_adapters(params["llm"], config.gemma)}
 
 
 def cross_attention(

@@ -75,7 +75,7 @@ class ValueBatches:
         self._transform = transform.without_images() if self._features else transform
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
-        state = config.value.embodiment.state if model.state_input == "continuous" else ()
+        state = config.value.embodiment.state if model.reads_state else ()
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
         self._places = table.places

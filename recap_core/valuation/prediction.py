@@ -49,7 +49,7 @@ class ValuePredictor:
         views = config.embodiment.views
         self._image_px = config.model.image_px
         self._cameras = [views[view] for view in config.model.views if view in views]
-        self._state = config.embodiment.state if config.model.state_input == "continuous" else ()
+        self._state = config.embodiment.state if config.model.reads_state else ()
         self._params = jax.device_put(params)
         self._transform = transform
         self._batch_size = batch_size

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 import torch
-from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from recap_core.config.policy import SiglipConfig
 from recap_core.config.sizes import TINY_VALUE, VALUE_670M
@@ -14,6 +13,7 @@ from recap_core.config.value import Gemma3Config, ValueModelConfig
 from recap_core.models.parameters import Params, count_params
 from recap_core.models.siglip import Siglip
 from recap_core.models.value_model import ValueInputs, ValueModel, masked_mean
+from tests.core.models import peers
 
 CONFIG = ValueModelConfig(
     gemma=Gemma3Config(
@@ -74,84 +74,21 @@ def make_inputs(seed: int = 0, *, wrist: bool = True) -> ValueInputs:
 
 
 def test_siglip_equals_transformers() -> None:
-    """The vision tower is transformers' SiglipVisionModel up to its last norm, in float32."""
-    config = SiglipConfig(width=24, depth=2, mlp_dim=40, num_heads=3, patch_px=7)
-    torch.manual_seed(0)
-    peer = SiglipVisionModel(
-        SiglipVisionConfig(
-            hidden_size=config.width,
-            intermediate_size=config.mlp_dim,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.num_heads,
-            image_size=28,
-            patch_size=config.patch_px,
-            vision_use_head=False,
-        )
-    ).eval()
-    with torch.no_grad():
-        for parameter in peer.parameters():
-            parameter.normal_(std=0.3)
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 28, 28, 3)).astype(np.float32)
+    """The vision tower is transformers' SiglipVisionModel up to its last norm, in float32.
 
-    ours = Siglip(config, image_px=28).tokens(siglip_params(peer, config), jnp.asarray(images))
+    Patches of 14 pixels on 58: the last two rows and columns are not read.
+    """
+    config = SiglipConfig(width=24, depth=2, mlp_dim=40, num_heads=3)
+    peer = peers.random_siglip(config, image_px=58)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 58, 58, 3)).astype(np.float32)
+
+    siglip = Siglip(config, image_px=58)
+    ours = siglip.tokens(peers.siglip_params(peer, config), jnp.asarray(images))
     with torch.no_grad():
         theirs = peer(torch.from_numpy(images).permute(0, 3, 1, 2)).last_hidden_state.numpy()
 
+    assert ours.shape == (2, 16, 24)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def siglip_params(peer: SiglipVisionModel, config: SiglipConfig) -> Params:
-    """The peer's weights under our names."""
-    state = {
-        name.removeprefix("vision_model."): value.numpy()
-        for name, value in peer.state_dict().items()
-    }
-
-    def stacked(name: str) -> np.ndarray:
-        return np.stack([state[f"encoder.layers.{i}.{name}"] for i in range(config.depth)])
-
-    def norm(name: str) -> Params:
-        return {"scale": stacked(f"{name}.weight"), "bias": stacked(f"{name}.bias")}
-
-    def linear(name: str) -> Params:
-        kernel = stacked(f"{name}.weight").swapaxes(1, 2)
-        return {"kernel": kernel, "bias": stacked(f"{name}.bias")}
-
-    def heads(name: str) -> Params:
-        flat = linear(f"self_attn.{name}")
-        shape = (config.depth, -1, config.num_heads, config.width // config.num_heads)
-        return {
-            "kernel": flat["kernel"].reshape(shape),
-            "bias": flat["bias"].reshape(config.depth, config.num_heads, -1),
-        }
-
-    out = linear("self_attn.out_proj")
-    out["kernel"] = out["kernel"].reshape(config.depth, config.num_heads, -1, config.width)
-    tree = {
-        "embedding": {
-            "kernel": state["embeddings.patch_embedding.weight"].transpose(2, 3, 1, 0),
-            "bias": state["embeddings.patch_embedding.bias"],
-        },
-        "pos_embedding": state["embeddings.position_embedding.weight"][None],
-        "Transformer": {
-            "encoderblock": {
-                "LayerNorm_0": norm("layer_norm1"),
-                "LayerNorm_1": norm("layer_norm2"),
-                "MultiHeadDotProductAttention_0": {
-                    "query": heads("q_proj"),
-                    "key": heads("k_proj"),
-                    "value": heads("v_proj"),
-                    "out": out,
-                },
-                "MlpBlock_0": {"Dense_0": linear("mlp.fc1"), "Dense_1": linear("mlp.fc2")},
-            },
-            "encoder_norm": {
-                "scale": state["post_layernorm.weight"],
-                "bias": state["post_layernorm.bias"],
-            },
-        },
-    }
-    return jax.tree.map(jnp.asarray, tree)
 
 
 def test_the_groups_of_the_full_model() -> None:
