@@ -67,7 +67,7 @@ def needed_value_start(config: TrainValueConfig, *, store: Store) -> ValueCheckp
     Raises:
         ArtifactNotFoundError: If it is needed and was not imported; says how.
     """
-    if config.freeze == "none" and getattr(config.value.model.gemma, "lora", None) is None:
+    if config.freeze == "none" and config.value.model.gemma.lora is None:
         return None
     if store.get_ref(PRETRAINED_VALUE) is None:
         raise ArtifactNotFoundError(

@@ -140,11 +140,10 @@ def _check_meaning(before: ValueConfig, now: ValueConfig, who: str) -> None:
         for part, fields in _MEANING.items()
         for field in fields
     ]
-    adapters = [getattr(one.model.gemma, "lora", None) for one in (before, now)]
+    adapters = [one.model.gemma.lora for one in (before, now)]
     if None not in adapters:
         pairs.append(("gemma.lora", *adapters))
-    fusions = [getattr(one.model, "fusion", None) for one in (before, now)]
-    pairs.append(("fusion", *fusions))
+    pairs.append(("fusion", before.model.fusion, now.model.fusion))
     for field, old, new in pairs:
         if old != new:
             raise IncompatibleError(

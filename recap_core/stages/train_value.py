@@ -250,7 +250,14 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
             )
         return fresh_params(lambda: model.init(key), trainable), trainable
     directory, who = job.store.path(start), f"starting value model {start.name}-{start.id[:8]}"
-    fresh = check_value_start(directory, config.value, shapes, fresh=_unfilled(start), who=who)
+    unfilled = getattr(start, "fresh_leaves", ())
+    if random := [leaf for leaf in frozen_paths(trainable) if leaf in unfilled]:
+        raise ConfigError(
+            f"{who} has no weights of its own in {len(random)} leaves that would be frozen "
+            f"({random[0]}, ...): they would stay random. Import them too, or train them with "
+            "another freeze mode"
+        )
+    fresh = check_value_start(directory, config.value, shapes, fresh=unfilled, who=who)
 
     def make(shardings: "Shardings") -> "Params":
         return value_start_params(
@@ -258,11 +265,6 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
         )
 
     return ParamsSource(shapes, make), trainable
-
-
-def _unfilled(start: ValueCheckpoint) -> tuple[str, ...]:
-    """Leaves that an import could not fill."""
-    return tuple(getattr(start, "fresh_leaves", ()))
 
 
 def _validation(

@@ -31,7 +31,7 @@ def trainable_value_leaves(config: ValueModelConfig, params: Params, freeze: Fre
         ``params``' structure with a bool per leaf.
     """
     frozen = set(_FROZEN_GROUPS[freeze])
-    if getattr(config.gemma, "lora", None) is not None:
+    if config.gemma.lora is not None:
         frozen.add("llm")
 
     def trains(path: tuple[Any, ...], _: object) -> bool:
