@@ -1,8 +1,8 @@
-"""Questions about images, from files that people bring: LLaVA's format, or plain pairs.
+r"""Questions about images, from files that people bring: LLaVA's format, or plain pairs.
 
 A file holds one JSON object per line, or one JSON array of such objects:
 
-    {"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"},
+    {"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\nWhat is it?"},
                                          {"from": "gpt", "value": "A cup."}, ...]}
     {"image": "a.jpg", "question": "What is it?", "answer": "A cup."}
 
@@ -67,7 +67,9 @@ class VqaData:
         try:
             self._spans, self._lines = _index(file)
         except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror}). Correct its path.") from error
+            raise DataError(
+                f"{file} cannot be read ({error.strerror}). Correct its path."
+            ) from error
         if not len(self):
             raise DataError(f"{file} holds no question. Name a file with at least one.")
 
@@ -209,7 +211,9 @@ def _parsed(text: bytes, where: str) -> dict[str, Any]:
 def _example(record: dict[str, Any], images: Path, where: str) -> VqaExample:
     name = record.get("image")
     if not isinstance(name, str) or not name:
-        raise DataError(f"{where} names no image ('image' is {name!r}). Add it, or remove the line.")
+        raise DataError(
+            f"{where} names no image ('image' is {name!r}). Add it, or remove the record."
+        )
     path = (images / name).resolve()
     if not path.is_relative_to(images):
         raise DataError(
@@ -217,7 +221,7 @@ def _example(record: dict[str, Any], images: Path, where: str) -> VqaExample:
             "directory."
         )
     if not path.is_file():
-        raise DataError(f"{where}: there is no image {path}. Restore it, or remove the line.")
+        raise DataError(f"{where}: there is no image {path}. Restore it, or remove the record.")
     return VqaExample(path, _turns(record, where))
 
 
@@ -227,20 +231,25 @@ def _turns(record: dict[str, Any], where: str) -> tuple[Turn, ...]:
     else:
         said = record["conversations"]
         if not isinstance(said, list) or not all(isinstance(part, dict) for part in said):
-            raise DataError(f"'conversations' in {where} is no list of objects. Correct the line.")
+            raise DataError(
+                f"'conversations' in {where} is no list of objects. Correct the record."
+            )
         speakers = [part.get("from") for part in said]
         if len(said) % 2 or speakers != ["human", "gpt"] * (len(said) // 2):
             raise DataError(
                 f"speakers in {where} are {speakers}; human and gpt must alternate, human first. "
-                "Correct or remove the line."
+                "Correct or remove the record."
             )
         pair = [part.get("value") for part in said]
-    if not pair or not all(isinstance(text, str) for text in pair):
-        raise DataError(f"{where} lacks a question or an answer. Correct or remove the line.")
-    texts = [text.replace(_PLACEHOLDER, "").strip() for text in pair]
+    spoken = [text for text in pair if isinstance(text, str)]
+    if not pair or len(spoken) != len(pair):
+        raise DataError(f"{where} lacks a question or an answer. Correct or remove the record.")
+    texts = [text.replace(_PLACEHOLDER, "").strip() for text in spoken]
     if not all(texts):
-        raise DataError(f"a question or an answer in {where} is empty. Correct or remove the line.")
-    if sum(text.count(_PLACEHOLDER) for text in pair) > 1:
+        raise DataError(
+            f"a question or an answer in {where} is empty. Correct or remove the record."
+        )
+    if sum(text.count(_PLACEHOLDER) for text in spoken) > 1:
         raise DataError(
             f"{where} refers to several images ({_PLACEHOLDER}); a record has one. Split it."
         )
