@@ -36,3 +36,13 @@ class AlignValueConfig(Config):
     """Also train adapters of the language model; None: the image projection alone."""
     max_token_len: int = Field(default=512, ge=8)
     """Tokens of a conversation; longer ones are cut."""
+
+    def of_length(self, num_steps: int) -> "AlignValueConfig":
+        """The same for a number of steps: the rate falls to its end, after at most a tenth."""
+        optimizer = self.train.optimizer
+        warmup_steps = min(optimizer.warmup_steps, num_steps // 10)
+        optimizer = optimizer.model_copy(
+            update={"warmup_steps": warmup_steps, "decay_steps": num_steps}
+        )
+        train = self.train.model_copy(update={"num_steps": num_steps, "optimizer": optimizer})
+        return self.model_copy(update={"train": train})
