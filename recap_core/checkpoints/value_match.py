@@ -14,6 +14,7 @@ from recap_core.checkpoints.start import LORA_PATHS
 from recap_core.checkpoints.transformers_configs import check_gemma_config, check_siglip_config
 from recap_core.checkpoints.trees import flatten
 from recap_core.checkpoints.value_names import (
+    EMBED_TOKENS,
     EMBEDDING,
     IMG_HEAD,
     Names,
@@ -78,8 +79,22 @@ def match_sources(
         IncompatibleError: If ``config.json`` says other sizes.
         ConfigError: If two sources hold the same part.
     """
+    opened = [(place, _open(place, model)) for place in places]
+    return match_weights(opened, model, ema=ema, min_match=min_match)
+
+
+def match_weights(
+    opened: Sequence[tuple[Place, Weights]],
+    model: ValueModelConfig,
+    *,
+    ema: bool = False,
+    min_match: float = 1.0,
+) -> Match:
+    """:func:`match_sources` of checkpoints whose names and shapes are known."""
     shapes = flatten(jax.eval_shape(ValueModel(model).init, jax.random.key(0)))
-    sources = tuple(_match(place, shapes, model, ema, min_match) for place in places)
+    sources = tuple(
+        _match(place, weights, shapes, model, (ema, min_match)) for place, weights in opened
+    )
     owners: dict[str, Place] = {}
     for source in sources:
         for part in source.parts:
@@ -101,12 +116,13 @@ def match_sources(
 
 def _match(
     place: Place,
+    weights: Weights,
     shapes: Mapping[str, jax.ShapeDtypeStruct],
     model: ValueModelConfig,
-    ema: bool,  # noqa: FBT001 - private
-    min_match: float,
+    rule: tuple[bool, float],
 ) -> Source:
-    weights = _open(place, model)
+    """Compare one checkpoint; ``rule`` is whether averages are meant, and the share to find."""
+    ema, min_match = rule
     names = read_names(place.layout, weights.arrays, ema=ema)
     known = {leaf.partition("/")[0] for leaf in shapes}
     parts = tuple(part for part in names.parts if part in (place.take or known))
@@ -260,7 +276,7 @@ def _told(source: Source, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> SourceM
     if source.folds_head:
         used |= set(IMG_HEAD)
         notes.append("img/head is folded into img_projection: the same function, one layer less")
-    table = names.stored.get(EMBEDDING) or names.stored.get("embed_tokens.weight")
+    table = names.stored.get(EMBEDDING) or names.stored.get(EMBED_TOKENS)
     if EMBEDDING in source.slots and table is not None:
         num_rows = shapes[EMBEDDING].shape[0]
         if (stored := source.weights.arrays[table].shape[0]) > num_rows:

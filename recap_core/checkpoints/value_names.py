@@ -21,6 +21,8 @@ from recap_core.config.value import ValueModelConfig
 from recap_core.errors import CheckpointError
 
 EMBEDDING = "llm/embedder/input_embedding"
+EMBED_TOKENS = "embed_tokens.weight"
+"""The same of transformers."""
 IMG_HEAD = ("img/head/kernel", "img/head/bias")
 """Linear layer that older value models of the reference have between SigLIP and projection."""
 _BLOCKS = "img/Transformer/encoderblock"
@@ -35,7 +37,7 @@ _ANCHORS: dict[ValueLayout, str] = {
     "big_vision": "Transformer/encoder_norm/scale",
     "deepmind_gemma": "embedder/input_embedding",
     "transformers_siglip": "embeddings.patch_embedding.weight",
-    "transformers_gemma": "embed_tokens.weight",
+    "transformers_gemma": EMBED_TOKENS,
 }
 """A name that every such file has; what stands in front of it stands in front of the others."""
 _PART: dict[ValueLayout, str] = {
@@ -157,7 +159,7 @@ def _is_like_ours(names: Names, arrays: Mapping[str, Stored], leaf: tuple[int, .
 
 def _transformers_gemma(depth: int) -> Iterator[Slot]:
     attn, mlp = f"{_LAYERS}/attn", f"{_LAYERS}/mlp"
-    yield Slot("embed_tokens.weight", EMBEDDING)
+    yield Slot(EMBED_TOKENS, EMBEDDING)
     for i in range(depth):
         layer, at = f"layers.{i}", (i,)
         attention = f"{layer}.self_attn"

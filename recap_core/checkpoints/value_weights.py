@@ -1,14 +1,14 @@
 """Published weights read into the value model's tree, and written back as the reference does."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from recap_core.checkpoints.trees import flatten, unflatten
 from recap_core.checkpoints.value_match import Match, Source
-from recap_core.checkpoints.value_names import IMG_HEAD
+from recap_core.checkpoints.value_names import EMBED_TOKENS, EMBEDDING, IMG_HEAD
 from recap_core.config.value import ValueModelConfig
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
@@ -51,26 +51,32 @@ def _fill(leaves: dict[str, np.ndarray], source: Source, match: Match, bar: Bar)
     wanted = [names[slot.tensor] for slots in source.slots.values() for slot in slots]
     if source.folds_head:
         wanted += [names[name] for name in IMG_HEAD]
-    arrays = source.weights.read(wanted)
+    arrays = dict(source.weights.read(wanted))
+    table = names.get(EMBEDDING) or names.get(EMBED_TOKENS)
+    if EMBEDDING in source.slots and table is not None:
+        arrays[table] = arrays[table][: match.shapes[EMBEDDING].shape[0]]
     _check_finite(arrays, wanted, source)
     for leaf, slots in source.slots.items():
         found = [arrays[names[slot.tensor]] for slot in slots]
         array = np.empty(match.shapes[leaf].shape, _common_dtype([part.dtype for part in found]))
         for slot, part in zip(slots, found, strict=True):
-            shape = slot.tensor_shape(array.shape)
-            slot.put(array, part if part.shape == shape else part[: shape[0]])
+            slot.put(array, part)
         leaves[leaf] = array
         bar.update(len(leaves))
     if source.folds_head:
-        kernel, bias = (arrays[names[name]].astype(np.float64) for name in IMG_HEAD)
-        projection, offset = (leaves[leaf].astype(np.float64) for leaf in _PROJECTION)
-        folded = (kernel @ projection, bias @ projection + offset)
-        leaves |= {
-            leaf: array.astype(np.float32) for leaf, array in zip(_PROJECTION, folded, strict=True)
-        }
+        _fold_head(leaves, [arrays[names[name]] for name in IMG_HEAD])
 
 
-def _check_finite(arrays: Mapping[str, np.ndarray], wanted: list[str], source: Source) -> None:
+def _fold_head(leaves: dict[str, np.ndarray], head: list[np.ndarray]) -> None:
+    """``(x H + h) P + p`` as one layer: ``x (H P) + (h P + p)``, rounded once."""
+    kernel, bias = (array.astype(np.float64) for array in head)
+    projection, offset = (leaves[leaf].astype(np.float64) for leaf in _PROJECTION)
+    folded = (kernel @ projection, bias @ projection + offset)
+    for leaf, array in zip(_PROJECTION, folded, strict=True):
+        leaves[leaf] = array.astype(np.float32)
+
+
+def _check_finite(arrays: Mapping[str, np.ndarray], wanted: Sequence[str], source: Source) -> None:
     bad = {
         name: count
         for name in wanted

@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -133,7 +133,7 @@ def open_safetensors(path: Path) -> Weights:
     return Weights(arrays, read)
 
 
-def _npy_header(stream: IO[bytes], member: str) -> Stored:
+def _npy_header(stream: zipfile.ZipExtFile, member: str) -> Stored:
     read_magic, header_1_0, header_2_0 = (
         np.lib.format.read_magic,
         np.lib.format.read_array_header_1_0,

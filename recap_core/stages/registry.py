@@ -46,13 +46,14 @@ EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 1, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
+IMPORT_VALUE = Stage("import_value", 1, ValueCheckpoint)
 
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
-        TRAIN_POLICY, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL,
-        EVALUATE, REPORT, IMPORT_POLICY,
+        TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
+        COPY, RELABEL, EVALUATE, REPORT, IMPORT_POLICY,
     )
 }  # fmt: skip
 

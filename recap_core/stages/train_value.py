@@ -345,7 +345,7 @@ def _metrics_at(path: Path, step: int) -> dict[str, float]:
     return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
 
 
-def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
+def value_transform(value: ValueConfig, statistics: "Statistics | None") -> "ValueTransform":
     """From a dataset's observations to the value model's inputs."""
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.transforms.value_transform import ValueTransform

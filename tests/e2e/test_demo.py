@@ -19,6 +19,7 @@ NUM_STAGES = 18
 FROM_OUTSIDE = {
     "align_value",
     "import_policy",
+    "import_value",
     "annotate",
     "ingest",
     "import_dataset",

@@ -40,6 +40,7 @@ MODULES = {
     "import_labels": "import_labels",
     "import_dataset": "import_dataset",
     "import_policy": "import_policy",
+    "import_value": "import_value",
 }
 
 NO_RESULTS = (
