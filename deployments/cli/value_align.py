@@ -4,12 +4,25 @@ Whatever takes time to import is imported inside the command, so that help is in
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.options import JsonOption, NameOption
 from deployments.cli.training_commands import RuntimeOption, SettingOption
+
+if TYPE_CHECKING:
+    from recap_core.lineage.store import Store
+
+
+def questions(file: Path, images: Path, store: "Store") -> tuple[list[str], list[str]]:
+    """Settings, and runtime settings, of a value training that is co-trained with questions."""
+    from recap_core.progress import Terminal
+    from recap_core.stages.value_questions import describe_questions
+
+    source = describe_questions(file, images, store=store, progress=Terminal())
+    places = [f"vqa_file={source.file}", f"vqa_images={source.images}"]
+    return [f"vqa.digest={source.digest}"], places
 
 
 def align(  # noqa: PLR0913 - one parameter per option
@@ -48,7 +61,8 @@ def align(  # noqa: PLR0913 - one parameter per option
     from recap_core.config.vqa import AlignValueConfig
     from recap_core.lineage.artifacts import ValueCheckpoint
     from recap_core.progress import Terminal
-    from recap_core.stages.align_value import align_value_model, describe_questions
+    from recap_core.stages.align_value import align_value_model
+    from recap_core.stages.value_questions import describe_questions
 
     store = open_store()
     begin = artifact_of_kind(store, start, ValueCheckpoint, wanted="a value model")

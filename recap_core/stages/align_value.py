@@ -4,52 +4,27 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from recap_core.config.environment import weights_dir
 from recap_core.config.training import TrainRuntime
 from recap_core.config.value import ValueConfig
 from recap_core.config.vqa import AlignValueConfig
-from recap_core.errors import ConfigError, DataError
+from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.registry import ALIGN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, last_metrics
+from recap_core.stages.value_questions import (
+    VqaSource,
+    check_digest,
+    describe_questions,
+    question_batches,
+)
 
 if TYPE_CHECKING:
+    from recap_core.models.parameters import Params
     from recap_core.models.value_model import ValueModel
+    from recap_core.sharding import Shardings
     from recap_core.training.state import Mask, ParamsSource, TrainState
-    from recap_core.training.vqa_batches import VqaBatches
-
-
-class VqaSource(NamedTuple):
-    """Questions outside the store, as they were found."""
-
-    file: Path
-    images: Path
-    digest: str
-    num_questions: int
-    """Conversations about one image each."""
-
-
-def describe_questions(
-    file: Path, images: Path, *, store: Store, progress: Progress | None = None
-) -> VqaSource:
-    """Read every question, look at every image, and say what they are as a whole.
-
-    Args:
-        file: JSON lines or a JSON array, see :mod:`recap_core.data.vqa`.
-        images: Directory of the images.
-        store: Whose digest cache is used.
-        progress: Who watches.
-
-    Raises:
-        DataError: If the file or a record breaks a rule; names the line.
-    """
-    from recap_core.data.vqa import VqaData
-
-    file, images = file.expanduser().absolute(), images.expanduser().absolute()
-    data = VqaData(file, images)
-    return VqaSource(file, images, data.digest(store.digests, progress=progress), len(data))
 
 
 def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by name
@@ -111,15 +86,6 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         return Built(details, last_metrics(work / METRICS_FILE))
 
     return store.produce(ALIGN_VALUE, config, {"start": start}, name=name, build=build)
-
-
-def check_digest(source: VqaSource, digest: str) -> None:
-    """Raise DataError unless the questions are those that the settings mean."""
-    if source.digest != digest:
-        raise DataError(
-            f"{source.file} and its images have digest {source.digest}, the settings name {digest}: "
-            "they changed, or others are meant. Start again with the questions as they are."
-        )
 
 
 class _Job(NamedTuple):
@@ -187,28 +153,6 @@ def _trained(job: _Job, work: Path, watched: tuple[Progress | None, str]) -> "Tr
     )
 
 
-def question_batches(
-    source: VqaSource, value: ValueConfig, *, batch_size: int, max_token_len: int, seed: int
-) -> "VqaBatches":
-    """Batches of questions for a value model."""
-    from recap_core.data.vqa import VqaData
-    from recap_core.models.tokenizer import PromptTokenizer
-    from recap_core.training.vqa_batches import VqaBatches
-
-    model = value.model
-    tokenizer = PromptTokenizer(
-        value.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir()
-    )
-    return VqaBatches(
-        VqaData(source.file, source.images),
-        tokenizer,
-        model,
-        batch_size=batch_size,
-        max_token_len=max_token_len,
-        seed=seed,
-    )
-
-
 def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]":
     """Parameters of the start, with fresh adapters where it has none; and which of them train."""
     import jax
@@ -222,7 +166,7 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
     shapes = jax.eval_shape(model.init, key)
     fresh = check_value_start(directory, job.value, shapes, fresh=start.fresh_leaves, who=who)
 
-    def make(shardings: dict) -> dict:
+    def make(shardings: "Shardings") -> "Params":
         return value_start_params(
             directory, model.init, key, like=shapes, fresh=fresh, sharding=shardings
         )

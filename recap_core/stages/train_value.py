@@ -24,6 +24,7 @@ from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, training_images
 from recap_core.stages.value_features import training_features
+from recap_core.stages.value_questions import with_questions
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -182,10 +183,15 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
     params, trainable = _first_params(job, model)
     images = _images(data.table, job, params, watched[0])
     validation = _validation(job, data, model, (mesh, trainable, images))
-    state = train(
+    loss, batches = with_questions(
         value_loss(model, augment=config.train.augment),
-        params,
         ValueBatches(data.table, data.transform, config, episodes=data.split.train, images=images),
+        model, config, runtime, job.store,
+    )  # fmt: skip
+    state = train(
+        loss,
+        params,
+        batches,
         config.train,
         runtime,
         work=work,

@@ -49,7 +49,6 @@ PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
 
 
 COMMAND_LINE_ONLY = {
-COMMAND_LINE_ONLY = {
     "align_value",
     "annotate",
     "import_dataset",
