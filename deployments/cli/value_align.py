@@ -3,6 +3,7 @@
 Whatever takes time to import is imported inside the command, so that help is instant.
 """
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,12 @@ def questions(file: Path, images: Path, store: "Store") -> tuple[list[str], list
     from recap_core.stages.value_questions import describe_questions
 
     source = describe_questions(file, images, store=store, progress=Terminal())
-    places = [f"vqa_file={source.file}", f"vqa_images={source.images}"]
-    return [f"vqa.digest={source.digest}"], places
+    # Quoted, because a digest or a name may look like a number.
+    places = {"vqa_file": source.file, "vqa_images": source.images}
+    return (
+        [f"vqa.digest={dumps(source.digest)}"],
+        [f"{key}={dumps(str(path))}" for key, path in places.items()],
+    )
 
 
 def align(  # noqa: PLR0913 - one parameter per option

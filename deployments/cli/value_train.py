@@ -73,11 +73,14 @@ def train(  # noqa: PLR0913 - one parameter per option
         value_settings,
     )
     from recap_core.config.training import TrainRuntime
+    from recap_core.errors import ConfigError
     from recap_core.lineage.artifacts import AnyDataset, NormStats
     from recap_core.progress import Terminal
     from recap_core.stages.train_value import train_value_model
 
     store = open_store()
+    if (vqa is None) != (vqa_images is None):
+        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
     if vqa is not None and vqa_images is not None:
         asked = questions(vqa, vqa_images, store)
         settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]

@@ -186,8 +186,10 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
     loss, batches = with_questions(
         value_loss(model, augment=config.train.augment),
         ValueBatches(data.table, data.transform, config, episodes=data.split.train, images=images),
-        model, config, runtime, job.store,
-    )  # fmt: skip
+        config,
+        runtime=runtime,
+        store=job.store,
+    )
     state = train(
         loss,
         params,

@@ -12,7 +12,6 @@ from recap_core.lineage.store import Store
 from recap_core.progress import Progress
 
 if TYPE_CHECKING:
-    from recap_core.models.value_model import ValueModel
     from recap_core.training.value_batches import ValueBatches
     from recap_core.training.value_loss import ValueLoss
     from recap_core.training.vqa_batches import VqaBatches
@@ -82,11 +81,11 @@ def question_batches(
     )
 
 
-def with_questions(  # noqa: PLR0913 - two pairs, and where things are
+def with_questions(
     loss: "ValueLoss",
     batches: "ValueBatches",
-    model: "ValueModel",
     config: TrainValueConfig,
+    *,
     runtime: TrainRuntime,
     store: Store,
 ) -> "tuple[ValueLoss | CotrainedLoss, ValueBatches | CotrainedBatches]":
@@ -95,7 +94,6 @@ def with_questions(  # noqa: PLR0913 - two pairs, and where things are
     Args:
         loss: Of the values.
         batches: Frames.
-        model: The model of ``loss``.
         config: Says which questions, if any, and how much they count.
         runtime: Says where they are.
         store: Whose digest cache is used.
