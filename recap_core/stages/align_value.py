@@ -81,7 +81,7 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
             "num_steps": config.train.num_steps,
             "num_params": count_params(params),
             "healthy": False,
-            "fresh_leaves": [leaf for leaf in start.fresh_leaves if not _is_trained(leaf, config)],
+            "fresh_leaves": [leaf for leaf in start.fresh_leaves if not is_trained(leaf, config)],
         }
         return Built(details, last_metrics(work / METRICS_FILE))
 
@@ -115,9 +115,9 @@ def _with_adapters(
     return value.model_copy(update={"model": model.model_copy(update={"gemma": gemma})})
 
 
-def _is_trained(leaf: str, config: AlignValueConfig) -> bool:
+def is_trained(leaf: str, config: AlignValueConfig) -> bool:
     """Whether a leaf is trained, by its path."""
-    is_adapter = leaf.startswith("llm/") and "lora" in leaf.rpartition("/")[2]
+    is_adapter = leaf.startswith("llm/") and leaf.endswith(("lora_a", "lora_b"))
     return leaf.startswith("img_projection/") or (config.lora is not None and is_adapter)
 
 
@@ -171,5 +171,5 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
             directory, model.init, key, like=shapes, fresh=fresh, sharding=shardings
         )
 
-    trainable = unflatten({leaf: _is_trained(leaf, job.config) for leaf in flatten(shapes)})
+    trainable = unflatten({leaf: is_trained(leaf, job.config) for leaf in flatten(shapes)})
     return ParamsSource(shapes, make), trainable

@@ -24,7 +24,7 @@ from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, training_images
 from recap_core.stages.value_features import training_features
-from recap_core.stages.value_questions import with_questions
+from recap_core.stages.value_questions import check_questions, with_questions
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -177,6 +177,7 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
     from recap_core.training.value_loss import value_loss
 
     config, runtime = job.config, job.runtime
+    check_questions(config, runtime)
     enable_compilation_cache(job.store.home / "cache" / "xla")
     mesh = training_mesh(runtime)
     model = ValueModel(config.value.model, remat=runtime.remat, split=batch_sharding(mesh))

@@ -90,7 +90,7 @@ def _cameras(config: ValueConfig) -> list[str]:
 
 
 def _encoder_params(source: "ParamsSource", runtime: TrainRuntime) -> "Params":
-    """The encoder's parameters as training reads them, in NumPy, in every process."""
+    """The group ``img`` as training reads it, in NumPy, in every process."""
     import jax
     import numpy as np
 
@@ -101,4 +101,4 @@ def _encoder_params(source: "ParamsSource", runtime: TrainRuntime) -> "Params":
     shardings = fsdp_shardings(source.shapes, mesh, min_bytes=runtime.fsdp_min_bytes)
     params = jax.device_put(source.make(shardings)["img"], shardings["img"])
     whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(params)
-    return jax.tree.map(np.asarray, whole)
+    return {"img": jax.tree.map(np.asarray, whole)}

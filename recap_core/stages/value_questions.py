@@ -81,6 +81,28 @@ def question_batches(
     )
 
 
+def check_questions(config: TrainValueConfig, runtime: TrainRuntime) -> None:
+    """Raise ConfigError if a value training cannot be co-trained as it is meant to be."""
+    from recap_core.training.loop import training_mesh
+
+    if config.vqa is None:
+        return
+    if runtime.vqa_file is None or runtime.vqa_images is None:
+        raise ConfigError(
+            "vqa asks for questions about images, and nothing says where they are. Set vqa_file "
+            "and vqa_images of the runtime (recap value train --vqa FILE --vqa-images DIR)."
+        )
+    if not config.value.model.views:
+        raise ConfigError("vqa asks for questions about images, but model.views is empty.")
+    mesh = training_mesh(runtime)
+    parts = mesh.size * runtime.micro_batches
+    if config.vqa.batch_size % parts:
+        raise ConfigError(
+            f"vqa.batch_size is {config.vqa.batch_size}, which {mesh.size} devices cannot share "
+            f"evenly in {runtime.micro_batches} micro-batches. Make it a multiple of {parts}."
+        )
+
+
 def with_questions(
     loss: "ValueLoss",
     batches: "ValueBatches",
@@ -99,8 +121,7 @@ def with_questions(
         store: Whose digest cache is used.
 
     Raises:
-        ConfigError: If nothing says where the questions are, the model sees no images, or devices
-            and micro-batches do not divide ``vqa.batch_size``.
+        ConfigError: As :func:`check_questions`.
         DataError: If the questions are others than ``config`` says, or break a rule.
     """
     if config.vqa is None:
@@ -110,20 +131,9 @@ def with_questions(
     from recap_core.training.loop import training_mesh
     from recap_core.training.vqa_loss import CotrainedBatches, CotrainedLoss, VqaLoss, one_view
 
-    if runtime.vqa_file is None or runtime.vqa_images is None:
-        raise ConfigError(
-            "vqa asks for questions about images, and nothing says where they are. Set vqa_file "
-            "and vqa_images of the runtime (recap value train --vqa FILE --vqa-images DIR)."
-        )
-    if not config.value.model.views:
-        raise ConfigError("vqa asks for questions about images, but model.views is empty.")
-    mesh = training_mesh(runtime)
-    parts = mesh.size * runtime.micro_batches
-    if config.vqa.batch_size % parts:
-        raise ConfigError(
-            f"vqa.batch_size is {config.vqa.batch_size}, which {mesh.size} devices cannot share "
-            f"evenly in {runtime.micro_batches} micro-batches. Make it a multiple of {parts}."
-        )
+    check_questions(config, runtime)
+    assert runtime.vqa_file is not None  # noqa: S101 - just checked
+    assert runtime.vqa_images is not None  # noqa: S101 - just checked
     source = describe_questions(runtime.vqa_file, runtime.vqa_images, store=store)
     check_digest(source, config.vqa.digest)
     questions = question_batches(
@@ -133,9 +143,8 @@ def with_questions(
         max_token_len=config.vqa.max_token_len,
         seed=config.train.seed,
     )
-    asked = ValueModel(
-        one_view(config.value.model), remat=runtime.remat, split=batch_sharding(mesh)
-    )
+    split = batch_sharding(training_mesh(runtime))
+    asked = ValueModel(one_view(config.value.model), remat=runtime.remat, split=split)
     return (
         CotrainedLoss(loss, VqaLoss(asked), weight=config.vqa.weight),
         CotrainedBatches(batches, questions),

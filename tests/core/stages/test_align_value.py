@@ -16,16 +16,16 @@ from recap_core.checkpoints.value_checkpoint import (
     write_value_model,
 )
 from recap_core.config.labels import TargetConfig
-from recap_core.config.policy import LoraConfig
+from recap_core.config.policy import LoraConfig, SiglipConfig
 from recap_core.config.training import OptimizerConfig, TrainConfig, TrainRuntime
-from recap_core.config.value import ValueConfig
+from recap_core.config.value import Gemma3Config, ValueConfig
 from recap_core.config.vqa import AlignValueConfig
 from recap_core.errors import ConfigError, DataError
 from recap_core.lineage.artifacts import ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.models.value_model import ValueModel
 from recap_core.progress import Bar, Progress, read_metrics
-from recap_core.stages.align_value import align_value_model
+from recap_core.stages.align_value import align_value_model, is_trained
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.value_questions import VqaSource, describe_questions
 from tests.core.data.colours import COLOURS, conversation, write_images, write_lines
@@ -34,7 +34,7 @@ from tests.core.training import robot
 
 pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
 
-NUM_STEPS = 60
+NUM_STEPS = 90
 RUNTIME = TrainRuntime(log_interval=10, save_interval=20)
 
 
@@ -46,17 +46,26 @@ class DiesAt:
 
     @contextmanager
     def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Itself."""
         del label, total, done
         yield self
 
     def update(self, done: int, note: str = "") -> None:
+        """Raise, or not."""
         del note
         if done >= self._step:
             raise BrokenPipeError("the terminal is gone")
 
 
 def value_config(**changes: object) -> ValueConfig:
-    fields = {"views": filmed.VIEWS[:2], "image_px": filmed.PX, "state_input": "none"} | changes
+    wide = {"width": 16, "mlp_dim": 32, "num_heads": 1, "num_kv_heads": 1, "head_dim": 8}
+    fields = {
+        "gemma": Gemma3Config.model_validate({**wide, "depth": 1, "global_every": 1}),
+        "siglip": SiglipConfig(width=16, depth=1, mlp_dim=16, num_heads=1),
+        "views": filmed.VIEWS[:2],
+        "image_px": filmed.PX,
+        "state_input": "none",
+    } | changes
     return robot.train_value_config(**fields).value
 
 
@@ -88,7 +97,7 @@ def source(store: Store, tmp_path_factory: pytest.TempPathFactory) -> VqaSource:
 def config(source: VqaSource, **changes: object) -> AlignValueConfig:
     optimizer = OptimizerConfig(peak_lr=0.05, end_lr=0.05, warmup_steps=0, decay_steps=1000)
     train = TrainConfig(num_steps=NUM_STEPS, batch_size=3, ema_decay=None, optimizer=optimizer)
-    fields = {"digest": source.digest, "train": train, "lora": LoraConfig(rank=2, alpha=4)}
+    fields = {"digest": source.digest, "train": train, "lora": LoraConfig(rank=4, alpha=8)}
     return AlignValueConfig.model_validate(fields | changes)
 
 
@@ -124,11 +133,14 @@ def whole(store: Store, source: VqaSource) -> ValueCheckpoint:
 
 
 def test_answers_are_learned(store: Store, whole: ValueCheckpoint) -> None:
-    """The loss falls to less than half, and what was learned is published."""
+    """The loss falls, and nearly all of the 18 tokens are right: more than without eyes.
+
+    Whoever does not see the colour gets the first letter of two of the three answers wrong.
+    """
     rows = read_metrics(store.path(whole) / "metrics.jsonl")
 
-    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
-    assert rows[-1]["answer_accuracy"] > rows[0]["answer_accuracy"]
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert rows[-1]["answer_accuracy"] > 16.5 / 18 > rows[0]["answer_accuracy"]
     assert (whole.num_steps, whole.healthy) == (NUM_STEPS, False)
     assert whole.parents == (start(store, value_config()).id,)
 
@@ -143,35 +155,38 @@ def test_only_projection_and_adapters_change(store: Store, whole: ValueCheckpoin
 
     assert changed == {"img_projection/kernel", "img_projection/bias"}
     assert added
-    assert all(leaf.rpartition("/")[2] in {"lora_a", "lora_b"} for leaf in added)
+    assert all(leaf.endswith(("lora_a", "lora_b")) for leaf in added)
     assert any(after[leaf].any() for leaf in added if leaf.endswith("lora_b"))
-    assert lora == LoraConfig(rank=2, alpha=4)
+    assert lora == LoraConfig(rank=4, alpha=8)
 
 
 def test_a_killed_alignment_continues_bit_for_bit(
     store: Store, source: VqaSource, whole: ValueCheckpoint, tmp_path: Path
 ) -> None:
-    """Killed at step 50, continued from step 40."""
+    """Killed at step 50, continued from step 40; what was compiled is shared."""
+    home = tmp_path / "home"
+    (home / "cache").mkdir(parents=True)
+    (home / "cache" / "xla").symlink_to(store.home / "cache" / "xla")
     with pytest.raises(BrokenPipeError):
-        aligned(store, source, config(source), home=tmp_path, progress=DiesAt(50))
-    again = aligned(store, source, config(source), home=tmp_path)
+        aligned(store, source, config(source), home=home, progress=DiesAt(50))
+    again = aligned(store, source, config(source), home=home)
 
-    expected, found = params(store, whole), params(Store(tmp_path), again)
+    expected, found = params(store, whole), params(Store(home), again)
     assert found.keys() == expected.keys()
     for leaf, numbers in expected.items():
         np.testing.assert_array_equal(found[leaf], numbers, err_msg=leaf)
 
 
-def test_without_adapters_the_projection_trains_alone(store: Store, source: VqaSource) -> None:
-    """One step; the start's settings stay."""
-    train = config(source).train.model_copy(update={"num_steps": 1})
-    one = aligned(store, source, config(source, lora=None, train=train))
-    before, after = params(store, start(store, value_config())), params(store, one)
+def test_without_adapters_the_projection_trains_alone(source: VqaSource) -> None:
+    """Whatever adapters the start has."""
+    adapted = value_config().model.gemma.model_copy(update={"lora": LoraConfig(rank=4, alpha=8)})
+    shapes = jax.eval_shape(ValueModel(value_config(gemma=adapted).model).init, jax.random.key(0))
+    alone, both = config(source, lora=None), config(source)
 
-    assert after.keys() == before.keys()
-    changed = {leaf for leaf in before if not np.array_equal(before[leaf], after[leaf])}
-    assert changed == {"img_projection/kernel", "img_projection/bias"}
-    assert read_value_model(store.path(one)).settings.config == value_config()
+    trained = {leaf for leaf in flatten(shapes) if is_trained(leaf, alone)}
+
+    assert trained == {"img_projection/kernel", "img_projection/bias"}
+    assert {leaf for leaf in flatten(shapes) if is_trained(leaf, both)} > trained
 
 
 def test_other_questions_are_refused(store: Store, source: VqaSource) -> None:

@@ -48,7 +48,7 @@ def test_training_on_tokens_is_training_on_images(tmp_path: Path) -> None:
     order, and then differs by rounding.
     """
     table = filmed.dataset(tmp_path / "dataset")
-    config = filmed.config(compute_dtype="bfloat16", views=filmed.VIEWS[:2])
+    config = filmed.config(compute_dtype="bfloat16", views=filmed.VIEWS[:2], fusion="stitched")
     config = config.model_copy(
         update={"train": config.train.model_copy(update={"batch_size": BATCH_PER_DEVICE // 2})}
     )
