@@ -45,7 +45,7 @@ class FrozenEncoder:
         self._params = {"img": params["img"]}
         self._model = ValueModel(config.model_copy(update={"views": (_VIEW,)}))
         self.dtype: np.dtype[Any] = np.dtype(self._model.dtype)
-        self.shape = (self._model.img.num_tokens, config.siglip.width)
+        self.shape = (self._model.img.num_tokens, self._model.img.token_dim)
         """Tokens of an image, and their width."""
 
     @property
