@@ -50,9 +50,6 @@ class ValueModelConfig(Config):
     views: tuple[View, ...] = ("base_0_rgb", "left_wrist_0_rgb")
     """Cameras; empty: no images and no cross-attention."""
     image_px: int = Field(default=224, ge=14)
-    image_head: bool = False
-    """A linear layer of SigLIP's own width behind SigLIP (``img/head``), which the first version of
-    the reference has: needed for weights that were trained with it (241 leaf arrays, not 239)."""
     fusion: Fusion = "cross_attention"
     """``cross_attention`` (the reference): text reads the images, then all tokens see each other,
     mean pool, two-layer head; ``stitched``: images through a two-layer projector in front of the

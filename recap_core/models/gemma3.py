@@ -90,7 +90,7 @@ class Gemma3:
         x: Float[Array, "b t d"],
         valid: Bool[Array, "b t"],
         *,
-        mask: Bool[Array, "b t t"] | None = None,
+        mask: Bool[Array, "#b t t"] | None = None,
         positions: Int[Array, "b t"] | None = None,
     ) -> Float[Array, "b t d"]:
         """All blocks and the last norm, in the compute dtype.
@@ -109,7 +109,7 @@ class Gemma3:
         near = _near(t, config.sliding_window, positions)
         visible = jnp.broadcast_to(valid[:, None, :], (b, t, t))
         if mask is not None:
-            visible &= mask
+            visible = visible & mask
         local_table = rotary_table(t, config.head_dim, config.local_rope_base, positions)
         global_table = rotary_table(t, config.head_dim, config.global_rope_base, positions)
 

@@ -147,7 +147,7 @@ class PromptTokenizer:
         weights_dir: Directory of published weights, for ``paligemma`` and ``gemma3``.
 
     Raises:
-        ConfigError: If the tokenizer file is missing or has no BOS token.
+        ConfigError: If the tokenizer file is missing, no sentencepiece model, or has no BOS token.
         IncompatibleError: If the file is not the one that ``config.tokenizer_digest`` names.
     """
 
@@ -165,7 +165,7 @@ class PromptTokenizer:
                 f"tokenizer {path} has digest {found}, the config was made with "
                 f"{config.tokenizer_digest}. Use the same file or resolve the config again."
             )
-        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        self._processor = _read(path)
         if self._processor.bos_id() < 0:
             raise ConfigError(f"tokenizer {path} has no BOS token; the models need one.")
         self._max_token_len = max_token_len
@@ -371,6 +371,16 @@ class PromptTokenizer:
         padded = np.full(self._max_token_len, PAD_ID, np.int32)
         padded[: len(ids)] = ids
         return padded
+
+
+def _read(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"tokenizer {path} is no sentencepiece model ({error}). Name the file tokenizer.model "
+            "that comes with the weights, not tokenizer.json."
+        ) from error
 
 
 def _advantage_clause(adv_ind: str) -> str:

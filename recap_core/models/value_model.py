@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from recap_core.config.training import RematMode
 from recap_core.config.value import ValueModelConfig
-from recap_core.models.attention import attend, block_causal_mask, token_positions
+from recap_core.models.attention import attend, token_positions
 from recap_core.models.categorical import cross_entropy, expected_value
 from recap_core.models.gemma3 import Gemma3, merge_adapters
 from recap_core.models.layers import LayerLoop
@@ -99,7 +99,6 @@ class ValueModel:
         self.img = Siglip(
             config.siglip,
             image_px=config.image_px,
-            out_dim=config.siglip.width if config.image_head else None,
             compute_dtype=self.dtype,
             loop=LayerLoop.of_depth(config.siglip.depth, remat, split=split),
         )
@@ -227,13 +226,13 @@ class ValueModel:
         tokens, valid = sequence.tokens, sequence.mask
         if not is_causal:
             return self.llm.encode(params["llm"], tokens, valid)
-        num_tokens = tokens.shape[1]
         # Every token of the stitched fusion sees only what stands before it; otherwise the images
         # are one block in front of the text.
-        starts_block = np.ones(num_tokens, bool)
+        starts_block = np.ones(tokens.shape[1], bool)
         if not self._is_stitched:
             starts_block[1 : sequence.num_images] = False
-        mask = block_causal_mask(valid, jnp.asarray(starts_block))
+        block = np.cumsum(starts_block)
+        mask = jnp.asarray(block[None, None, :] <= block[None, :, None])
         positions = token_positions(valid) if self._is_stitched else None
         return self.llm.encode(params["llm"], tokens, valid, mask=mask, positions=positions)
 

@@ -88,7 +88,8 @@ class ValueTransform:
             return None
         # Trained on float32, whatever is stored; read the same way.
         state = self._reader.state(observations).astype(np.float32, copy=False)
-        if len(state) != num_samples or state.shape[1] > model.state_dim:
+        is_too_wide = model.state_input == "continuous" and state.shape[1] > model.state_dim
+        if len(state) != num_samples or is_too_wide:
             raise DataError(
                 f"the state {list(embodiment.state)} has shape {state.shape}; expected "
                 f"{num_samples} samples (one per prompt) of at most model.state_dim = "

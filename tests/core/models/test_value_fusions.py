@@ -44,6 +44,8 @@ CROSS = ValueModelConfig(
     compute_dtype="float32",
 )
 STITCHED = CROSS.model_copy(update={"fusion": "stitched"})
+ONE_LAYER = CROSS.gemma.model_copy(update={"depth": 1})
+"""For what does not depend on the depth: compiles in half the time."""
 CONFIGS: dict[Fusion, ValueModelConfig] = {"cross_attention": CROSS, "stitched": STITCHED}
 BASE, WRIST = CROSS.views
 FUSIONS = pytest.mark.parametrize("fusion", list(CONFIGS))
@@ -137,17 +139,18 @@ def linear(layer: torch.nn.Module) -> Params:
     return {"kernel": jnp.asarray(weight.T), "bias": jnp.asarray(bias)}
 
 
-def test_reference_logits_equal_flax(params: dict[str, Params]) -> None:
+def test_reference_logits_equal_flax(
+    params: dict[str, Params], logits: dict[str, Compiled]
+) -> None:
     """With the switch, the reference's fusion and head out of Flax's modules, no key mask.
 
     By default the sample without a wrist image differs, and only that.
     """
-    reference = ValueModel(CROSS.model_copy(update={"cross_attention_reads_masked_views": True}))
-    tree, inputs = params["cross_attention"], make_inputs()
+    config = CROSS.model_copy(update={"cross_attention_reads_masked_views": True})
+    reference, tree, inputs = ValueModel(config), params["cross_attention"], make_inputs()
 
-    ours, default = (
-        np.asarray(jax.jit(model.logits)(tree, inputs)) for model in (reference, ValueModel(CROSS))
-    )
+    ours = np.asarray(jax.jit(reference.logits)(tree, inputs))
+    default = np.asarray(logits["cross_attention"](tree, inputs))
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         theirs = jax.jit(functools.partial(flax_logits, reference))(tree, inputs)
@@ -235,8 +238,8 @@ def test_a_sample_does_not_depend_on_its_batch(
 @pytest.mark.parametrize(
     "config",
     [
-        STITCHED,
-        CROSS.model_copy(update={"compute_dtype": "bfloat16", "image_head": True}),
+        STITCHED.model_copy(update={"gemma": ONE_LAYER}),
+        CROSS.model_copy(update={"gemma": ONE_LAYER, "compute_dtype": "bfloat16"}),
     ],
     ids=["stitched", "cross_attention"],
 )
@@ -248,7 +251,6 @@ def test_image_features_replace_images(config: ValueModelConfig) -> None:
 
     assert {f.shape for f in features.values()} == {(3, 4, 24)}
     assert {f.dtype for f in features.values()} == {model.dtype}
-    assert ("head" in params["img"]) == config.image_head
     compiled = jax.jit(model.logits)
     np.testing.assert_array_equal(
         compiled(rest, inputs._replace(images={}, image_features=features)),
@@ -278,23 +280,37 @@ def test_token_logits_read_the_images_and_the_text_before(
     assert (moved[0, 0] > 1e-4) == (fusion == "cross_attention")
 
 
-def test_token_logits_of_the_stitched_fusion_equal_pytorch(
-    token_logits: dict[str, Compiled], params: dict[str, Params]
+@FUSIONS
+def test_token_logits_equal_pytorch(
+    fusion: Fusion, token_logits: dict[str, Compiled], params: dict[str, Params]
 ) -> None:
-    """A Gemma 3 of transformers reads the same [bos, images, text] and predicts the same."""
-    gemma = peers.random_gemma3(STITCHED.gemma, vocab_size=30)
-    tree = params["stitched"] | {"llm": peers.gemma3_params(gemma.model, STITCHED.gemma)}
-    model, inputs = ValueModel(STITCHED), make_inputs()
+    """A Gemma 3 of transformers under a mask written by hand predicts the same.
 
-    ours = token_logits["stitched"](tree, inputs)
+    ``stitched``: causal [bos, images, text]; else eight image tokens that all see each other, then
+    causal text. Local layers see six tokens, themselves included, to either side.
+    """
+    config = CONFIGS[fusion]
+    gemma = peers.random_gemma3(config.gemma, vocab_size=30)
+    tree = params[fusion] | {"llm": peers.gemma3_params(gemma.model, config.gemma)}
+    inputs = make_inputs()
+    visible = np.tri(13, dtype=bool)
+    if fusion == "cross_attention":
+        visible[:8, :8] = True
+    text = np.arange(8, 13) if fusion == "cross_attention" else np.array([0, 9, 10, 11, 12])
+    near = np.abs(np.arange(13)[:, None] - np.arange(13)) < 6
 
-    sequence = model._sequence(tree, inputs, with_state=False)
-    embeds = torch.from_numpy(np.array(sequence.tokens[:1]))
+    ours = token_logits[fusion](tree, inputs)
+
+    sequence = ValueModel(config)._sequence(tree, inputs, with_state=False)
+    masks = {
+        name: torch.from_numpy(np.where(seen, 0, -1e9).astype(np.float32))[None, None]
+        for name, seen in (("full_attention", visible), ("sliding_attention", visible & near))
+    }
     call: Any = gemma
     with torch.no_grad():
-        theirs = call(inputs_embeds=embeds).logits[0].numpy()
-    np.testing.assert_allclose(ours[0, 0], theirs[0], atol=1e-4)
-    np.testing.assert_allclose(ours[0, 1:], theirs[9:], atol=1e-4)
+        embeds = torch.from_numpy(np.array(sequence.tokens[:1]))
+        theirs = call(inputs_embeds=embeds, attention_mask=masks).logits[0].numpy()
+    np.testing.assert_allclose(ours[0], theirs[text], atol=1e-4)
 
 
 def test_the_last_valid_token_by_hand() -> None:
@@ -308,7 +324,7 @@ def test_the_last_valid_token_by_hand() -> None:
 
 def test_adapters_of_a_value_model_merge() -> None:
     """Merged weights under the plain configuration give the adapted model's values."""
-    gemma = CROSS.gemma.model_copy(update={"lora": LoraConfig(rank=2, alpha=2), "depth": 1})
+    gemma = ONE_LAYER.model_copy(update={"lora": LoraConfig(rank=2, alpha=2)})
     config = CROSS.model_copy(update={"gemma": gemma, "views": ()})
     plain = config.model_copy(update={"gemma": gemma.model_copy(update={"lora": None})})
     params = random_params(config)
@@ -323,7 +339,7 @@ def test_adapters_of_a_value_model_merge() -> None:
 
 def test_a_stitched_model_with_adapters_learns() -> None:
     """Every weight gets a gradient but the word embeddings; a step along it lowers the loss."""
-    gemma = CROSS.gemma.model_copy(update={"lora": LoraConfig(rank=2, alpha=2)})
+    gemma = ONE_LAYER.model_copy(update={"lora": LoraConfig(rank=2, alpha=2)})
     model = ValueModel(STITCHED.model_copy(update={"gemma": gemma, "state_input": "continuous"}))
     params, inputs = random_params(model.config), make_inputs()
     inputs = inputs._replace(state=jnp.asarray(np.random.default_rng(0).normal(size=(3, 32)), "f4"))

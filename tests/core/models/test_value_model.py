@@ -105,7 +105,31 @@ def test_the_groups_of_the_full_model() -> None:
     }
     # A norm of 640 dims, then 640 -> 320 and 320 -> 201 with biases.
     assert count_params(params["value_head"]) == 2 * 640 + 641 * 320 + 321 * 201
-    assert 665e6 < count_params(params) < 705e6
+    # SigLIP, Gemma 3, projection, four 640 x 640 projections with biases, two norms, head.
+    assert count_params(params) == 412_442_352 + 268_098_176 + 737_920 + 1_640_960 + 1280 + 270_921
+
+
+def test_the_leaves_of_the_reference() -> None:
+    """Its bundle has 241 arrays: ours with each of Gemma's 18 layers apart, and a head of SigLIP.
+
+    The head is a linear layer in front of ``img_projection``, which is one too: imports fold it.
+    """
+    params = jax.eval_shape(ValueModel(VALUE_670M).init, jax.random.key(0))
+    per_layer = len(jax.tree.leaves(params["llm"]["layers"]))
+
+    # Its SigLIP is stacked over layers as ours is.
+    assert per_layer == 11
+    assert len(jax.tree.leaves(params)) - per_layer + 18 * per_layer + 2 == 241
+
+
+def test_the_groups_of_the_stitched_model() -> None:
+    """SPEC §15: a projector of 2.07 million parameters and a head of 129 thousand."""
+    config = VALUE_670M.model_copy(update={"fusion": "stitched"})
+    params = jax.eval_shape(ValueModel(config).init, jax.random.key(0))
+
+    assert set(params) == {"img", "img_projection", "llm", "value_head"}
+    assert count_params(params["img_projection"]) == 1153 * 1152 + 1153 * 640
+    assert count_params(params["value_head"]) == 641 * 201
 
 
 def test_without_views_there_are_no_image_parameters() -> None:

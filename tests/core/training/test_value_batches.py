@@ -59,3 +59,20 @@ def test_time_stands_still_on_paused_frames(table: FrameTable) -> None:
 
     assert np.isnan(fixed.targets[paused]).all()
     np.testing.assert_allclose(reference.targets, table.column("value_label"), atol=1e-6)
+
+
+def test_a_state_in_the_text_is_the_frames_own(table: FrameTable) -> None:
+    """Every sample's tokens are those of its frame's state; no number goes in beside them."""
+    config = robot.train_value_config(state_input="tokens", max_token_len=80)
+    transform = robot.value_transform(config.value)
+    batches = ValueBatches(table, transform, config)
+    batch, frames = batches(1), batches.frames(1)
+    state = table.column("observation.state")[frames]
+    prompts = [table.tasks[task] for task in table.task_index[frames]]
+
+    own = transform.inputs({"observation.state": state}, prompts)
+
+    assert len(np.unique(own.tokens, axis=0)) > 1
+    np.testing.assert_array_equal(batch.inputs.tokens, own.tokens)
+    np.testing.assert_array_equal(batch.inputs.token_mask, own.token_mask)
+    np.testing.assert_array_equal(batch.inputs.state, np.zeros((8, 6)))
