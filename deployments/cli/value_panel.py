@@ -3,6 +3,7 @@
 import typer
 
 from deployments.cli.value_align import align
+from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
 from deployments.cli.value_train import train
 
@@ -24,4 +25,5 @@ def add_value_commands(app: typer.Typer) -> None:
     value.command(epilog=ALIGN_EXAMPLE)(align)
     value.command(epilog=TRAIN_EXAMPLE)(train)
     value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
+    value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
     app.add_typer(value, name="value", rich_help_panel=PANEL)

@@ -1,6 +1,5 @@
 """The parameters of lerobot's pi0.5 (``model.safetensors``), read into our tree and written."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from recap_core.checkpoints.lerobot_names import (
 )
 from recap_core.checkpoints.safetensors_files import Described, Tensor, read_tensors, write_tensors
 from recap_core.checkpoints.trees import TreeReport, compare_trees, flatten, unflatten
+from recap_core.checkpoints.weight_files import INDEX, SAFETENSORS, safetensors_files
 from recap_core.config.policy import PolicyModelConfig
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
@@ -27,8 +27,7 @@ from recap_core.progress import Progress, Silent
 
 _log = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+WEIGHTS = SAFETENSORS
 _BUFFERS = ("position_ids", "inv_freq")
 """Tensors that modules compute by themselves; old files hold them."""
 _SIZES_HINT = (
@@ -43,23 +42,9 @@ def weight_files(directory: Path) -> list[Path]:
     Raises:
         CheckpointError: If there are none, or the index names a file that is not beside it.
     """
-    if (directory / WEIGHTS).is_file():
-        return [directory / WEIGHTS]
-    index = directory / _INDEX
-    if not index.is_file():
+    if not any((directory / name).is_file() for name in (WEIGHTS, INDEX)):
         raise CheckpointError(f"{directory} has no {WEIGHTS}, so it is no policy of lerobot")
-    try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        outside = [name for name in names if Path(name).name != name]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} cannot be read ({error}). Download it again.") from error
-    missing = [name for name in names if not (directory / name).is_file()]
-    if outside or missing or not names:
-        raise CheckpointError(
-            f"{index} names {(outside or missing or ['nothing'])[0]}, which is not beside it. "
-            "Download the whole policy again."
-        )
-    return [directory / name for name in names]
+    return safetensors_files(directory)
 
 
 def read_lerobot_params(

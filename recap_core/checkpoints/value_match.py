@@ -162,12 +162,17 @@ class _Comparison(NamedTuple):
             and "img_projection" in self.parts
         )
         self._check_extra(by_leaf, folds_head=folds_head)
-        needed = [leaf for leaf in leaves if not LORA_PATHS.fullmatch(leaf)]
+        needed = [leaf for leaf in leaves if self._is_needed(leaf)]
         found = [leaf for leaf in needed if leaf not in missing]
         if len(found) < min_match * len(needed) or not found:
             self._refuse(missing, by_leaf, num_found=len(found), num_needed=len(needed))
         slots = {leaf: by_leaf[leaf] for leaf in leaves if leaf not in missing}
         return Source(place, self.weights, names, self.parts, slots, folds_head)
+
+    def _is_needed(self, leaf: str) -> bool:
+        """Published backbones have neither adapters nor the reference's layer behind SigLIP."""
+        is_head = leaf in IMG_HEAD and self.place.layout != "value_model"
+        return not is_head and not LORA_PATHS.fullmatch(leaf)
 
     def _check_shapes(
         self, by_leaf: Mapping[str, list[Slot]], leaves: Mapping[str, tuple[int, ...]]

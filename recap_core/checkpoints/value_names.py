@@ -26,7 +26,7 @@ EMBED_TOKENS = "embed_tokens.weight"
 IMG_HEAD = ("img/head/kernel", "img/head/bias")
 """Linear layer that older value models of the reference have between SigLIP and projection."""
 _BLOCKS = "img/Transformer/encoderblock"
-_LAYERS = "llm/layers"
+LAYERS = "llm/layers"
 _GATING = "mlp/gating_einsum"
 _SPELLINGS = (
     (re.compile(r"/_(query|key)_norm/"), r"/\1_norm/"),
@@ -123,15 +123,30 @@ def slots_of(
         if is_per_block and leaf.startswith(f"{_BLOCKS}/"):
             rest = leaf.removeprefix(f"{_BLOCKS}/")
             found += [Slot(f"{_BLOCKS}_{i}/{rest}", leaf, (i,)) for i in range(shape[0])]
-        elif is_per_layer and leaf.startswith(f"{_LAYERS}/"):
-            rest = leaf.removeprefix(f"{_LAYERS}/")
-            axes = None
-            if rest == _GATING and not _is_like_ours(names, arrays, shape):
-                axes = (0, 2, 1)
-            found += [Slot(f"llm/layer_{i}/{rest}", leaf, (i,), axes) for i in range(shape[0])]
+        elif is_per_layer and leaf.startswith(f"{LAYERS}/"):
+            transposed = not _is_like_ours(names, arrays, shape)
+            found += per_layer_slots(leaf, shape[0], transposed=transposed)
         else:
             found.append(Slot(leaf, leaf))
     return found
+
+
+def per_layer_slots(leaf: str, depth: int, *, transposed: bool = True) -> list[Slot]:
+    """The layers of one of Gemma's stacked leaves, as DeepMind and the reference name them.
+
+    Args:
+        leaf: Below ``llm/layers``.
+        depth: Number of layers.
+        transposed: Whether MLP gates are [2, mlp, width], as they are in Gemma 3.
+    """
+    rest = leaf.removeprefix(f"{LAYERS}/")
+    axes = (0, 2, 1) if rest == _GATING and transposed else None
+    return [Slot(f"llm/layer_{i}/{rest}", leaf, (i,), axes) for i in range(depth)]
+
+
+def reference_name(name: str) -> str:
+    """Our spelling of a per-layer name as DeepMind's and the reference's modules spell it."""
+    return re.sub(r"/(query|key)_norm/", r"/_\1_norm/", name)
 
 
 def wrong_depths(names: Names, model: ValueModelConfig) -> list[str]:
@@ -152,13 +167,12 @@ def wrong_depths(names: Names, model: ValueModelConfig) -> list[str]:
 def _is_like_ours(names: Names, arrays: Mapping[str, Stored], leaf: tuple[int, ...]) -> bool:
     """Whether a per-layer MLP weight is [2, width, mlp], as Gemma 1 had it, and not transposed."""
     stored = names.stored.get(f"llm/layer_0/{_GATING}")
-    shape = leaf[1:]
-    is_square = shape[1] == shape[2]
-    return stored is not None and not is_square and arrays[stored].shape == shape
+    # Of a square weight nothing shows it: then it is transposed, as all of Gemma 3's are.
+    return stored is not None and arrays[stored].shape == leaf[1:] and leaf[-1] != leaf[-2]
 
 
 def _transformers_gemma(depth: int) -> Iterator[Slot]:
-    attn, mlp = f"{_LAYERS}/attn", f"{_LAYERS}/mlp"
+    attn, mlp = f"{LAYERS}/attn", f"{LAYERS}/mlp"
     yield Slot(EMBED_TOKENS, EMBEDDING)
     for i in range(depth):
         layer, at = f"layers.{i}", (i,)
@@ -174,7 +188,7 @@ def _transformers_gemma(depth: int) -> Iterator[Slot]:
         yield Slot(f"{layer}.mlp.up_proj.weight", f"{mlp}/gating_einsum", (i, 1), (1, 0))
         yield Slot(f"{layer}.mlp.down_proj.weight", f"{mlp}/linear", at, (1, 0))
         for theirs, ours in _NORMS.items():
-            yield Slot(f"{layer}.{theirs}.weight", f"{_LAYERS}/{ours}/scale", at)
+            yield Slot(f"{layer}.{theirs}.weight", f"{LAYERS}/{ours}/scale", at)
     yield Slot("norm.weight", "llm/final_norm/scale")
 
 

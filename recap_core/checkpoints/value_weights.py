@@ -8,7 +8,14 @@ import numpy as np
 
 from recap_core.checkpoints.trees import flatten, unflatten
 from recap_core.checkpoints.value_match import Match, Source
-from recap_core.checkpoints.value_names import EMBED_TOKENS, EMBEDDING, IMG_HEAD
+from recap_core.checkpoints.value_names import (
+    EMBED_TOKENS,
+    EMBEDDING,
+    IMG_HEAD,
+    LAYERS,
+    per_layer_slots,
+    reference_name,
+)
 from recap_core.config.value import ValueModelConfig
 from recap_core.errors import CheckpointError
 from recap_core.models.parameters import Params
@@ -41,9 +48,21 @@ def read_value_weights(
         for source in match.sources:
             _fill(leaves, source, match, bar)
     if match.fresh:
-        drawn = _drawer(model, match.fresh)(jax.random.key(seed))
+        drawn = _drawer(model.model_dump_json(), match.fresh)(jax.random.key(seed))
         leaves |= {leaf: np.asarray(array) for leaf, array in drawn.items()}
     return unflatten({leaf: leaves[leaf] for leaf in match.shapes})
+
+
+def reference_leaves(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Our leaves under the reference's names: Gemma layer by layer, MLP weights transposed."""
+    found: dict[str, np.ndarray] = {}
+    for leaf, array in leaves.items():
+        if not leaf.startswith(f"{LAYERS}/"):
+            found[leaf] = array
+            continue
+        for slot in per_layer_slots(leaf, len(array)):
+            found[reference_name(slot.tensor)] = slot.to_tensor(array)
+    return found
 
 
 def _fill(leaves: dict[str, np.ndarray], source: Source, match: Match, bar: Bar) -> None:
@@ -97,13 +116,12 @@ def _common_dtype(dtypes: list[np.dtype]) -> np.dtype:
 
 
 @functools.lru_cache(maxsize=8)
-def _drawer(
-    model: ValueModelConfig, leaves: tuple[str, ...]
-) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    """Some leaves of a fresh model; under jit, the others are never computed."""
+def _drawer(model: str, leaves: tuple[str, ...]) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """Some leaves of a fresh model, given as JSON; under jit, the others are never computed."""
+    init = ValueModel(ValueModelConfig.model_validate_json(model)).init
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        flat = flatten(ValueModel(model).init(key))
+        flat = flatten(init(key))
         return {leaf: flat[leaf] for leaf in leaves}
 
     return jax.jit(draw)

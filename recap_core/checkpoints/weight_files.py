@@ -64,10 +64,10 @@ def open_npz(file: Path) -> Weights:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            arrays = {}
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    arrays[member.removesuffix(".npy")] = _npy_header(stream, member)
+            arrays = {
+                member.removesuffix(".npy"): _npy_header(archive, member)
+                for member in archive.namelist()
+            }
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise CheckpointError(
             f"{file} cannot be read as npz ({error}). Copy or download it again."
@@ -133,14 +133,12 @@ def open_safetensors(path: Path) -> Weights:
     return Weights(arrays, read)
 
 
-def _npy_header(stream: zipfile.ZipExtFile, member: str) -> Stored:
-    read_magic, header_1_0, header_2_0 = (
-        np.lib.format.read_magic,
-        np.lib.format.read_array_header_1_0,
-        np.lib.format.read_array_header_2_0,
-    )
-    version = read_magic(stream)
-    shape, _, dtype = header_1_0(stream) if version == (1, 0) else header_2_0(stream)
+def _npy_header(archive: zipfile.ZipFile, member: str) -> Stored:
+    form = np.lib.format
+    with archive.open(member) as stream:
+        is_first = form.read_magic(stream) == (1, 0)
+        read = form.read_array_header_1_0 if is_first else form.read_array_header_2_0
+        shape, _, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError(f"{member} holds pickled objects, which are never loaded")
     is_bfloat16 = dtype.kind == "V" and dtype.itemsize == 2

@@ -195,7 +195,9 @@ def _source_files(place: "Place") -> list[File]:
         files = files_behind_links(path.parent, [path.name])
         named = [file._replace(relative=file.relative.partition("/")[2]) for file in files]
         return [file for file in named if not file.relative.startswith(STEP)]
-    files = [place.path] if place.path.is_file() else safetensors_files(place.path)
+    if place.path.is_file():  # whatever it is called
+        return [File("weights", place.path.resolve(), place.path.stat())]
+    files = safetensors_files(place.path)
     return [File(file.name, file.resolve(), file.stat()) for file in files]
 
 

@@ -34,8 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     siglip, gemma = layouts.siglip(), layouts.gemma()
     siglip.save_pretrained(root / "siglip")
     gemma.save_pretrained(root / "gemma")
-    np.savez(root / "stacked.npz", **layouts.big_vision(siglip, scan=True))
-    np.savez(root / "per_layer.npz", **layouts.big_vision(siglip, scan=False, prefix="params/"))
+    layouts.write_npz(root / "stacked.npz", layouts.big_vision(siglip, scan=True))
+    per_layer = layouts.big_vision(siglip, scan=False, prefix="params/")
+    layouts.write_npz(root / "per_layer.npz", per_layer)
     layouts.write_orbax(root / "deepmind", layouts.deepmind(gemma))
     return root
 
@@ -181,7 +182,8 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path, place: Path) -> None:
     """DeepMind and big_vision publish some weights in it; not a bit changes."""
     npz = layouts.big_vision(layouts.siglip(), scan=True)
     kernel = npz["params/img/embedding/kernel"].astype(jnp.bfloat16)
-    np.savez(tmp_path / "siglip.npz", **npz | {"params/img/embedding/kernel": kernel.view("V2")})
+    npz["params/img/embedding/kernel"] = kernel.view("V2")
+    layouts.write_npz(tmp_path / "siglip.npz", npz)
     tree = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), layouts.deepmind(layouts.gemma()))
     gemma = layouts.write_orbax(tmp_path / "gemma", tree)
 
@@ -247,6 +249,23 @@ def test_the_head_of_an_older_value_model_is_folded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["img/embedding/bias"], params["img/embedding/bias"])
     match = match_sources(find_places(tmp_path, take="all"), MODEL)
     assert match.report.sources[0].notes[0].startswith("img/head is folded into img_projection")
+
+
+def test_a_model_with_that_head_takes_it_as_it_is(tmp_path: Path, place: Path) -> None:
+    """Nothing to fold; published encoders have none, so there it is drawn."""
+    model = MODEL.model_copy(update={"image_head": True})
+    params = layouts.random_params(1, model)
+    layouts.write_orbax(tmp_path / "step_00020000", {"params": layouts.reference(params)})
+
+    match = match_sources(find_places(tmp_path, take="all"), model)
+
+    assert match.fresh == ()
+    assert match.report.sources[0].notes == ()
+    found = flatten(read_value_weights(match, model, seed=0))
+    np.testing.assert_array_equal(found["img/head/kernel"], params["img/head/kernel"])
+    siglip = match_sources(find_places(place / "siglip", take="all"), model)
+    fresh = {leaf for leaf in siglip.fresh if leaf.startswith("img/")}
+    assert fresh == {"img/head/kernel", "img/head/bias"}
 
 
 @pytest.fixture

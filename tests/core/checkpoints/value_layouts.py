@@ -220,6 +220,13 @@ def reference(params: Mapping[str, np.ndarray], *, nnx_values: bool = False) -> 
     return unflatten(found)
 
 
+def write_npz(file: Path, arrays: Arrays) -> Path:
+    """An uncompressed ``.npz``, as big_vision saves it."""
+    savez: Any = np.savez  # pyright takes arrays by name for its own options
+    savez(file, **arrays)
+    return file
+
+
 def write_orbax(directory: Path, tree: Mapping[str, Any]) -> Path:
     """A checkpoint by plain Orbax calls, as the reference and DeepMind save theirs."""
     with ocp.PyTreeCheckpointer() as checkpointer:
