@@ -65,9 +65,9 @@ def pretrained_value_model(store: Store, config: ProjectConfig) -> ValueCheckpoi
     except ArtifactNotFoundError as error:
         raise ArtifactNotFoundError(
             f"iteration.value_start is {reference!r}, which is not in {store.home} ({error}). "
-            f"Import pretrained weights with: recap value import --ref {reference} (see its "
-            "--help), or set iteration.value_start=null and iteration.value.freeze=none to train "
-            "from fresh parameters"
+            "Import pretrained weights with: recap value import <weights> --ref "
+            f"{reference}, or set iteration.value_start=null and iteration.value.freeze=none to "
+            "train from fresh parameters"
         ) from error
     if not isinstance(artifact, ValueCheckpoint):
         raise IncompatibleError(

@@ -4,6 +4,7 @@ import json as json_format
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +22,19 @@ from deployments.cli.training_commands import (
     SizeOption,
     StartOption,
 )
+from deployments.cli.value_train import FileOption, ValueStartOption
 
 if TYPE_CHECKING:
     from recap_core.data.checks.finding import Finding
     from recap_core.stages.check_training import Machine
+
+
+DevicesOption = Annotated[
+    int | None, typer.Option(min=1, help="Devices of the machine. Default: this machine's.")
+]
+DeviceMemoryOption = Annotated[
+    float | None, typer.Option(min=0.1, help="Memory of each. Default: this machine's.")
+]
 
 
 @doctor.command(
@@ -39,12 +49,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     preset: SizeOption = None,
     settings: SettingOption = None,
     runtime: RuntimeOption = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="Devices of the machine. Default: this machine's.")
-    ] = None,
-    device_gb: Annotated[
-        float | None, typer.Option(min=0.1, help="Memory of each. Default: this machine's.")
-    ] = None,
+    devices: DevicesOption = None,
+    device_gb: DeviceMemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check a training: memory, disk, columns, labels, prompts, start; exit code 1 on errors."""
@@ -108,3 +114,51 @@ def _tell(findings: "list[Finding]", subject: str, *, json: bool) -> None:
         console.print(verdict(counts))
     if counts["error"]:
         raise typer.Exit(1)
+
+
+@doctor.command(
+    epilog="Example: recap doctor value demo/sim-aloha/round-1-relabeled --preset single_gpu "
+    "--devices 1 --device-gb 24"
+)
+def value(  # noqa: PLR0913 - one parameter per option
+    dataset: DatasetArgument,
+    *,
+    start: ValueStartOption = None,
+    config: FileOption = None,
+    preset: SizeOption = None,
+    settings: SettingOption = None,
+    runtime: RuntimeOption = None,
+    devices: DevicesOption = None,
+    device_gb: DeviceMemoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a training of the value model: memory, disk, outcomes, split, prompts, start."""
+    from deployments.cli.artifact_arguments import artifact_of_kind, open_store
+    from deployments.cli.configuration import load_settings
+    from deployments.cli.value_settings import (
+        named_value_start,
+        needed_value_start,
+        value_settings,
+    )
+    from recap_core.config.training import TrainRuntime
+    from recap_core.data.frames import read_frames
+    from recap_core.errors import ArtifactNotFoundError
+    from recap_core.lineage.artifacts import AnyDataset
+    from recap_core.stages.check_value_training import check_value_training
+
+    store = open_store()
+    data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
+    begin = named_value_start(start, store=store)
+    size = None if preset is None else preset.value
+    chosen = value_settings(config, size, settings or [], store=store, start=begin)
+    with suppress(ArtifactNotFoundError):  # a finding, beside all others
+        begin = begin or needed_value_start(chosen, store=store)
+    found = check_value_training(
+        read_frames(store.path(data)),
+        chosen,
+        load_settings(TrainRuntime(), file=None, overrides=runtime or []),
+        _machine(store.home, devices, device_gb),
+        start=None if begin is None else store.path(begin),
+        unfilled=() if begin is None else begin.fresh_leaves,
+    )
+    _tell(found, f"{data.name}-{data.id[:8]}", json=json)

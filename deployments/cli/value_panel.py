@@ -23,7 +23,7 @@ value = typer.Typer(
 def add_value_commands(app: typer.Typer) -> None:
     """Add the group to the ``recap`` command."""
     value.command(epilog=ALIGN_EXAMPLE)(align)
-    value.command(epilog=TRAIN_EXAMPLE)(train)
     value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
     value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
+    value.command(epilog=TRAIN_EXAMPLE)(train)
     app.add_typer(value, name="value", rich_help_panel=PANEL)

@@ -38,9 +38,10 @@ def value_settings(
         from recap_core.checkpoints.value_checkpoint import read_value_model
 
         settings = read_value_model(store.path(start)).settings
-        base = train_value_config("single_gpu").model_copy(
-            update={"value": settings.config, "targets": settings.targets}
-        )
+        base = train_value_config("single_gpu").model_copy(update={"value": settings.config})
+        # A head that has yet to be trained counts nothing so far.
+        if not any(leaf.startswith("value_head/") for leaf in start.fresh_leaves):
+            base = base.model_copy(update={"targets": settings.targets})
     else:
         raise ConfigError(
             "nothing says which value model to train: name its size with --preset, or start from "
@@ -73,7 +74,7 @@ def needed_value_start(config: TrainValueConfig, *, store: Store) -> ValueCheckp
         raise ArtifactNotFoundError(
             f"freeze is {config.freeze!r}, so training must start from pretrained weights, and "
             f"there is no ref {PRETRAINED_VALUE} in {store.home}. Import them with: recap value "
-            f"import --ref {PRETRAINED_VALUE} (see its --help), name another start with --start, "
+            f"import <weights> --ref {PRETRAINED_VALUE}, name another start with --start, "
             "or train everything from fresh parameters with -s freeze=none"
         )
     return named_value_start(PRETRAINED_VALUE, store=store)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
     from recap_core.lineage.store import Store
 
-StartOption = Annotated[
+ValueStartOption = Annotated[
     str | None,
     typer.Option(
         "--start",
@@ -37,7 +37,7 @@ FileOption = Annotated[
 def train(  # noqa: PLR0913 - one parameter per option
     dataset: DatasetArgument,
     *,
-    start: StartOption = None,
+    start: ValueStartOption = None,
     config: FileOption = None,
     preset: SizeOption = None,
     settings: SettingOption = None,

@@ -259,7 +259,7 @@ def _first_params(job: _Job, model: "ValueModel") -> "tuple[ParamsSource, Mask]"
             )
         return fresh_params(lambda: model.init(key), trainable), trainable
     directory, who = job.store.path(start), f"starting value model {start.name}-{start.id[:8]}"
-    unfilled = getattr(start, "fresh_leaves", ())
+    unfilled = start.fresh_leaves
     if random := [leaf for leaf in frozen_paths(trainable) if leaf in unfilled]:
         raise ConfigError(
             f"{who} has no weights of its own in {len(random)} leaves that would be frozen "

@@ -19,9 +19,9 @@ from recap_core.sharding import fsdp_axis
 from recap_core.training.state import trainable_part, with_frozen_in_bfloat16
 
 _FLOAT32 = 4
-_BATCHES_ON_DEVICE = 4  # the running step's, two that wait, one that is being placed
-_DEVICE_OVERHEAD = 700_000_000
-_HOST_OVERHEAD = 2_000_000_000  # imported libraries, the compiler, decoded images on their way
+BATCHES_ON_DEVICE = 4  # the running step's, two that wait, one that is being placed
+DEVICE_OVERHEAD = 700_000_000
+HOST_OVERHEAD = 2_000_000_000  # imported libraries, the compiler, decoded images on their way
 _GB = 1e9
 
 
@@ -31,7 +31,7 @@ class MemoryEstimate(NamedTuple):
     params: int
     """Parameters that train, float32."""
     frozen_params: int
-    """Parameters that do not, bfloat16."""
+    """Parameters that do not, in their own type: bfloat16 in a policy, float32 in a value model."""
     grads: int
     optimizer: int
     ema: int
@@ -82,25 +82,25 @@ def estimate_memory(
     leaves = with_frozen_in_bfloat16(full, mask)
     trained = trainable_part(leaves, mask)
     frozen = trainable_part(leaves, jax.tree.map(lambda trains: not trains, mask))
-    params = _per_device(trained, runtime)
+    params = bytes_per_device(trained, runtime)
     rows = math.ceil(train.batch_size / num_devices)
-    state = _nbytes(leaves) + (2 + (train.ema_decay is not None)) * _nbytes(trained)
+    state = num_bytes(leaves) + (2 + (train.ema_decay is not None)) * num_bytes(trained)
     return MemoryEstimate(
         params=params,
-        frozen_params=_per_device(frozen, runtime),
+        frozen_params=bytes_per_device(frozen, runtime),
         # Micro-batches need a sum of gradients beside the running one.
         grads=params * (1 if runtime.micro_batches == 1 else 2),
         optimizer=2 * params,
         ema=0 if train.ema_decay is None else params,
-        batches=_BATCHES_ON_DEVICE * rows * sample_bytes(model),
+        batches=BATCHES_ON_DEVICE * rows * sample_bytes(model),
         activations=_activations(
             model, math.ceil(rows / runtime.micro_batches), _loop(model, runtime)
         ),
         workspace=_layer_weights(leaves, model, runtime)
-        + max(_per_device([leaf], runtime) for leaf in jax.tree.leaves(trained)),
-        overhead=_DEVICE_OVERHEAD,
+        + max(bytes_per_device([leaf], runtime) for leaf in jax.tree.leaves(trained)),
+        overhead=DEVICE_OVERHEAD,
         # A checkpoint passes through the host as a whole.
-        host=_HOST_OVERHEAD + state + _BATCHES_ON_DEVICE * rows * sample_bytes(model),
+        host=HOST_OVERHEAD + state + BATCHES_ON_DEVICE * rows * sample_bytes(model),
     )
 
 
@@ -128,8 +128,8 @@ def estimate_inference_memory(policy: PolicyConfig, *, batch_size: int = 1) -> M
         batches=rows * sample_bytes(model),
         activations=cache + forward + rows * num_suffix * model.action_dim * _FLOAT32,
         workspace=_layer_weights(leaves, model, TrainRuntime()),
-        overhead=_DEVICE_OVERHEAD,
-        host=_HOST_OVERHEAD + 2 * num_params,
+        overhead=DEVICE_OVERHEAD,
+        host=HOST_OVERHEAD + 2 * num_params,
     )
 
 
@@ -145,7 +145,8 @@ def _loop(model: PolicyModelConfig, runtime: TrainRuntime) -> LayerLoop:
     return LayerLoop.of_depth(model.vlm.depth, runtime.remat)
 
 
-def _nbytes(tree: Params) -> int:
+def num_bytes(tree: Params) -> int:
+    """Bytes of all leaves."""
     return sum(_leaf_nbytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
@@ -153,7 +154,8 @@ def _leaf_nbytes(leaf: Any) -> int:  # noqa: ANN401 - an array or its shape
     return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
 
 
-def _per_device(tree: Any, runtime: TrainRuntime) -> int:  # noqa: ANN401 - any pytree
+def bytes_per_device(tree: Any, runtime: TrainRuntime) -> int:  # noqa: ANN401 - any pytree
+    """Bytes of all leaves that one device holds."""
     return sum(
         _leaf_nbytes(leaf) // (runtime.fsdp_devices if _is_split(leaf, runtime) else 1)
         for leaf in jax.tree.leaves(tree)
@@ -170,14 +172,27 @@ def _is_split(leaf: Any, runtime: TrainRuntime) -> bool:  # noqa: ANN401 - an ar
     return axis is not None
 
 
-def _layer_weights(leaves: Params, model: PolicyModelConfig, runtime: TrainRuntime) -> int:
-    """One layer's weights twice in the compute type, and those of two layers where split."""
-    depths = {model.vlm.depth, model.siglip.depth}
-    stacked = [x for x in jax.tree.leaves(leaves) if x.shape[0] in depths]
-    itemsize = np.dtype(model.compute_dtype).itemsize
+def layer_weights(
+    leaves: Params, depths: set[int], compute_dtype: str, runtime: TrainRuntime
+) -> int:
+    """One layer's weights twice in the compute type, and those of two layers where split.
+
+    Args:
+        leaves: Parameters; those whose first axis is one of ``depths`` belong to layers.
+        depths: Of the stacks.
+        compute_dtype: What weights are cast to.
+        runtime: FSDP.
+    """
+    stacked = [x for x in jax.tree.leaves(leaves) if x.ndim and x.shape[0] in depths]
+    itemsize = np.dtype(compute_dtype).itemsize
     cast = sum(math.prod(x.shape[1:]) * itemsize for x in stacked)
     gathered = sum(_leaf_nbytes(x) // x.shape[0] for x in stacked if _is_split(x, runtime))
     return 2 * (cast + gathered)
+
+
+def _layer_weights(leaves: Params, model: PolicyModelConfig, runtime: TrainRuntime) -> int:
+    depths = {model.vlm.depth, model.siglip.depth}
+    return layer_weights(leaves, depths, model.compute_dtype, runtime)
 
 
 def _num_tokens(model: PolicyModelConfig) -> tuple[int, int]:
@@ -219,7 +234,7 @@ def _vision_layer(model: PolicyModelConfig, rows: int) -> int:
     siglip, itemsize = model.siglip, np.dtype(model.compute_dtype).itemsize
     patches = _num_patches(model)
     per_view = (model.image_px // siglip.patch_px) ** 2
-    return rows * _layer_bytes(
+    return rows * layer_bytes(
         logits=patches * per_view * siglip.num_heads,
         hidden=patches * siglip.mlp_dim,
         stream=patches * siglip.width,
@@ -233,7 +248,7 @@ def _language_layer(model: PolicyModelConfig, rows: int) -> int:
     prefix, suffix = _num_tokens(model)
     vlm, expert = model.vlm, model.expert
     num_tokens = prefix + suffix
-    return rows * _layer_bytes(
+    return rows * layer_bytes(
         logits=num_tokens**2 * vlm.num_heads,
         hidden=prefix * vlm.mlp_dim + suffix * expert.mlp_dim,
         stream=prefix * vlm.width + suffix * expert.width,
@@ -242,7 +257,7 @@ def _language_layer(model: PolicyModelConfig, rows: int) -> int:
     )
 
 
-def _layer_bytes(*, logits: int, hidden: int, stream: int, heads: int, itemsize: int) -> int:
+def layer_bytes(*, logits: int, hidden: int, stream: int, heads: int, itemsize: int) -> int:
     """Numbers of each kind to bytes.
 
     Attention logits and their gradient are float32, its weights and their gradient are not; a gated

@@ -82,6 +82,7 @@ def small_single_gpu_project() -> ProjectConfig:
         for expert in ("vlm", "expert"):
             put_all(settings, f"{policy}.policy.model.{expert}", SMALL_GEMMA)
     put_all(settings, "iteration.value.train", SMALL_TRAINING)
+    put(settings, "iteration.value.validation.interval", 2)
     put_all(settings, "iteration.value.value", {"prompt.tokenizer": "tiny"})
     put_all(settings, "iteration.value.value.model", SMALL_INPUTS)
     put_all(settings, "iteration.value.value.model.gemma", SMALL_GEMMA)

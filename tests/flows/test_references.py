@@ -16,6 +16,7 @@ from recap_core.lineage.artifacts import (
     NormStats,
     PolicyCheckpoint,
     Recording,
+    ValueCheckpoint,
 )
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.store import Build, Built, Store
@@ -32,6 +33,7 @@ DETAILS = {
     PolicyCheckpoint: {"num_steps": 1, "num_params": 1},
     Dataset: DATASET,
     NormStats: {"num_frames": 3},
+    ValueCheckpoint: {"num_steps": 0, "num_params": 1, "healthy": False},
     Annotations: {"num_changed": 1, "num_excluded": 0},
     Recording: {
         "num_episodes": 1,
@@ -58,7 +60,7 @@ def refs(store: Store) -> ProjectRefs:
     return ProjectRefs(store, tiny_project())
 
 
-def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording, Annotations)](
+def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording, Annotations, ValueCheckpoint)](
     store: Store, kind: type[A], name: str, **inputs: PolicyCheckpoint | Recording
 ) -> A:
     """A tiny artifact of some kind."""
@@ -115,6 +117,24 @@ def test_the_first_round_starts_from_the_bootstrap(store: Store, refs: ProjectRe
     assert refs.next_round() == 1
     assert (inputs.start, inputs.collector) == (result.policy, result.policy)
     assert inputs.earlier == ()
+
+
+def test_every_round_starts_its_value_model_from_the_same_weights(store: Store) -> None:
+    """Those that ``iteration.value_start`` names; what is no value model is refused."""
+    project = tiny_project()
+    iteration = project.iteration.model_copy(update={"value_start": "pretrained/value/base"})
+    refs = ProjectRefs(store, project.model_copy(update={"iteration": iteration}))
+    policy = bootstrapped(store, refs).policy
+    with pytest.raises(ArtifactNotFoundError, match=r"recap value import .*value_start=null"):
+        refs.round_inputs(1)
+    store.set_ref("pretrained/value/base", policy)
+    with pytest.raises(IncompatibleError, match="a policy_checkpoint; it must be a value model"):
+        refs.round_inputs(1)
+
+    base = publish(store, ValueCheckpoint, "base")
+    store.set_ref("pretrained/value/base", base)
+
+    assert [refs.round_inputs(k).value_start for k in (1, 2)] == [base, base]
 
 
 def test_a_round_applies_the_annotations_of_its_project(store: Store, refs: ProjectRefs) -> None:

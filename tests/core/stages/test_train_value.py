@@ -124,6 +124,7 @@ def _health(store: Store, model: Artifact) -> dict[str, Any]:
 def test_a_model_that_overfits_is_stopped(store: Store, stopped: ValueCheckpoint) -> None:
     """Its validation loss rose for three measurements, and the manifest has both numbers."""
     assert stopped.best_step is not None
+    assert stopped.stopped_step is not None
     assert stopped.stopped_step == stopped.best_step + 30 < NUM_STEPS
     assert stopped.num_steps == stopped.best_step
     metrics = store.manifest(stopped).metrics
