@@ -134,7 +134,7 @@ def frozen_features(  # noqa: PLR0913 - options are keyword-only
             return FrozenFeatures(meta, views, encoder, cache, found)
         if num_uses <= num_images or not cache.fits(num_images, encoder):
             _log.info(
-                "the frozen encoder runs in every step: %d images would take %.1f GB in %s",
+                "the encoder's tokens are not kept: those of %d images would take %.1f GB in %s",
                 num_images,
                 num_images * encoder.item_bytes / 1e9,
                 cache.directory,

@@ -65,6 +65,29 @@ def training_features(  # noqa: PLR0913 - options are keyword-only
     )
 
 
+def inference_features(
+    table: "FrameTable", config: ValueConfig, params: "Params", *, store: Store
+) -> "FrozenFeatures | None":
+    """The encoder's tokens of all frames, if a training with the same encoder kept them.
+
+    An inference sees every frame once, so it never makes them.
+
+    Args:
+        table: The dataset.
+        config: The value model.
+        params: Its parameters.
+        store: Its cache is looked at.
+    """
+    from recap_core.features.encoder import FrozenEncoder
+    from recap_core.features.frozen import frozen_features
+
+    cache = feature_cache(store)
+    if not config.model.views or not cache.directory.is_dir():
+        return None
+    encoder = FrozenEncoder(config.model, params)
+    return frozen_features(table.meta, config, encoder, cache=cache, num_uses=0)
+
+
 def feature_cache(store: Store, *, limit_gb: float | None = None) -> "FeatureCache":
     """The encoders' tokens that a store keeps."""
     from recap_core.features.cache import FeatureCache

@@ -3,22 +3,27 @@
 import numpy as np
 import pytest
 
+from recap_core.checkpoints.trees import unflatten
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.stages import TrainValueConfig
 from recap_core.config.training import AugmentConfig, TrainRuntime
 from recap_core.config.vqa import VqaConfig
+from recap_core.data.frames import read_frames
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.errors import ConfigError, DataError, RecapError
+from recap_core.features.observations import FrozenObservations
 from recap_core.lineage.artifacts import Dataset, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import read_metrics
 from recap_core.stages.norm_stats import compute_norm_stats
 from recap_core.stages.registry import CONVERT, NoSettings
 from recap_core.stages.train_value import train_value_model
+from recap_core.stages.value_features import inference_features
 from recap_core.stages.value_questions import VqaSource, describe_questions
 from tests.core.data.colours import COLOURS, conversation, write_images, write_lines
 from tests.core.features import filmed
 from tests.core.stages.test_align_value import params, start
+from tests.core.training import robot
 
 pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
 
@@ -40,11 +45,11 @@ def source(store: Store, tmp_path_factory: pytest.TempPathFactory) -> VqaSource:
 @pytest.fixture(scope="module")
 def dataset(store: Store) -> Dataset:
     """Ten episodes of six frames, filmed by two cameras."""
-    robot = SyntheticRobot(num_joints=1, cameras=("head_camera", "left_wrist_camera"))
+    filmed_robot = SyntheticRobot(num_joints=1, cameras=("head_camera", "left_wrist_camera"))
     episodes = [SyntheticEpisode(length=6, success=i % 2 > 0) for i in range(10)]
 
     def build(area: Build) -> Built:
-        return Built(write_synthetic_dataset(area.output, episodes, robot)._asdict())
+        return Built(write_synthetic_dataset(area.output, episodes, filmed_robot)._asdict())
 
     return store.produce(CONVERT, NoSettings(), {}, name="data", build=build)
 
@@ -97,6 +102,21 @@ def test_a_frozen_model_trains_on_tokens_beside_questions(
     before, after = params(store, start(store, settings.value)), params(store, value_model)
     kept = {leaf.partition("/")[0] for leaf in before if np.array_equal(before[leaf], after[leaf])}
     assert kept == {"img", "llm"}
+
+    # Whoever infers values with the trained model finds the tokens of its encoder.
+    table, loaded = read_frames(store.path(dataset)), unflatten(after)
+    tokens = inference_features(table, settings.value, loaded, store=store)
+    assert tokens is not None
+    transform = robot.value_transform(settings.value)
+    frames = np.array([3, 59])
+    inputs = FrozenObservations(table, settings.value, transform, tokens)(frames)
+    assert set(inputs.image_features) == set(filmed.VIEWS[:2])
+    assert not inputs.images
+    seen = robot.norm_stats().feature("state")
+    state = (table.column("observation.state")[frames] - seen.mean) / seen.std
+    np.testing.assert_allclose(np.asarray(inputs.state)[:, :4], state, rtol=1e-5)
+    loaded["img"]["pos_embedding"] = loaded["img"]["pos_embedding"] + 1
+    assert inference_features(table, settings.value, loaded, store=store) is None
 
 
 KEPT: dict[str, object] = {"features": "cache"}
