@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from recap_core.config.embodiment import EmbodimentConfig
+from recap_core.config.embodiment import EmbodimentConfig, View
 from recap_core.config.labels import TargetConfig
 from recap_core.config.policy import PromptConfig, SiglipConfig
 from recap_core.config.sizes import VALUE_670M
@@ -65,7 +65,7 @@ class Side(NamedTuple):
 
 def config(freeze: FreezeMode) -> TrainValueConfig:
     """Two cameras, Adam at a rate that moves something in thirty steps."""
-    views = dict(zip(MODEL.views, CAMERAS, strict=True))
+    views: dict[View, str] = dict(zip(MODEL.views, CAMERAS, strict=True))
     return TrainValueConfig(
         value=ValueConfig(
             model=MODEL,

@@ -71,9 +71,9 @@ def value_config(**changes: object) -> ValueConfig:
 
 def start(store: Store, value: ValueConfig) -> ValueCheckpoint:
     """A value model of fresh parameters, as an import would leave one."""
-    params = ValueModel(value.model).init(jax.random.key(0))
 
     def build(area: Build) -> Built:
+        params = ValueModel(value.model).init(jax.random.key(0))
         settings = ValueSettings(value, TargetConfig(), robot.norm_stats())
         write_value_model(area.output, params, None, settings)
         return Built({"num_steps": 0, "num_params": 1, "healthy": False})

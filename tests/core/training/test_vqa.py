@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> VqaData:
 
 
 def batches(data: VqaData, tokenizer: PromptTokenizer, **changes: int) -> VqaBatches:
-    sizes = {"batch_size": 3, "max_token_len": 64, "seed": 5} | changes
+    sizes: dict[str, Any] = {"batch_size": 3, "max_token_len": 64, "seed": 5} | changes
     return VqaBatches(data, tokenizer, MODEL.model, **sizes)
 
 
