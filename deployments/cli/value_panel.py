@@ -2,6 +2,7 @@
 
 import typer
 
+from deployments.cli.value_align import align
 from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
 from deployments.cli.label_panel import label
@@ -11,6 +12,10 @@ PANEL = "Value model and labels"
 
 TRAIN_EXAMPLE = "Example: recap value train demo/sim-aloha/round-1-relabeled --preset tiny"
 
+ALIGN_EXAMPLE = (
+    "Example: recap value align pretrained/value/base --data ./llava.json --images ./coco"
+)
+
 value = typer.Typer(
     help="The value model: weights, training, evaluation, values.", no_args_is_help=True
 )
@@ -18,6 +23,7 @@ value = typer.Typer(
 
 def add_value_commands(app: typer.Typer) -> None:
     """Add the group to the ``recap`` command."""
+    value.command(epilog=ALIGN_EXAMPLE)(align)
     value.command("import", epilog="Example: recap value import ./vlm_ckpt")(import_value)
     value.command("export", epilog="Example: recap value export demo/v ./ckpt")(export_value)
     value.command(epilog=TRAIN_EXAMPLE)(train)

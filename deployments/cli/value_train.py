@@ -3,6 +3,7 @@
 Whatever takes time to import is imported inside the command, so that help is instant.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +53,13 @@ def train(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(help="Norm stats artifact; by default the start's own, else computed."),
     ] = None,
+    vqa: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Questions about images, to be co-trained with."),
+    ] = None,
+    vqa_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory of the images of --vqa.")
+    ] = None,
     ref: Annotated[
         str | None, typer.Option(help="Point <project>/<robot>/<ref> to the new value model.")
     ] = None,
@@ -65,17 +73,24 @@ def train(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
     from deployments.cli.resolution import with_tokenizer_digest
+    from deployments.cli.value_align import questions
     from deployments.cli.value_settings import (
         named_value_start,
         needed_value_start,
         value_settings,
     )
     from recap_core.config.training import TrainRuntime
+    from recap_core.errors import ConfigError
     from recap_core.lineage.artifacts import AnyDataset, NormStats
     from recap_core.progress import Terminal
     from recap_core.stages.train_value import train_value_model
 
     store = open_store()
+    if (vqa is None) != (vqa_images is None):
+        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
+    if vqa is not None and vqa_images is not None:
+        asked = questions(vqa, vqa_images, store)
+        settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
     data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
     size = None if preset is None else preset.value
     begin = named_value_start(start, store=store)

@@ -29,6 +29,7 @@ MODULES = {
     "norm_stats": "norm_stats",
     "load_norm_stats": "norm_stats",
     "train_policy": "train_policy",
+    "align_value": "align_value",
     "train_value": "train_value",
     "infer_values": "infer_values",
     "label": "label",
