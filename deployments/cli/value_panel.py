@@ -2,10 +2,10 @@
 
 import typer
 
+from deployments.cli.label_panel import label
 from deployments.cli.value_align import align
 from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
-from deployments.cli.label_panel import label
 from deployments.cli.value_train import train
 
 PANEL = "Value model and labels"
