@@ -27,6 +27,7 @@ def _held_out(
         frames_to_go=to_go,
         success=success,
         bin_mass=np.full(201, 1 / 201),
+        top_bin=np.round((targets + 1) * 200).astype(int),
     )
 
 
