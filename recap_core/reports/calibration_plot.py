@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 from markupsafe import Markup
 
 from recap_core.reports.numbers import compact, decimal
-from recap_core.reports.svg import across, drawing, node
+from recap_core.reports.svg import Number, across, drawing, node
 from recap_core.valuation.calibration import Calibration, ReliabilityBin
 
 _TOP, _SIDE = 12, 220
@@ -27,7 +27,7 @@ def reliability_plot(calibration: Calibration) -> Markup:
     return drawing(*shapes, height=_HEIGHT, label=label, class_="plot")
 
 
-def _y(value: float) -> float:
+def _y(value: Number) -> float:
     return _TOP - value * _SIDE
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from recap_core.arrays import Image
 from recap_core.labels.adv_ind import NEGATIVE, POSITIVE
-from recap_core.reports.svg import runs
+from recap_core.reports.svg import Number, runs
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -117,7 +117,7 @@ class _Strip:
         self._header(draw, t, value)
         return np.asarray(picture)
 
-    def _x(self, t: float) -> float:
+    def _x(self, t: Number) -> float:
         inner = self._width - _LEFT - _MARGIN
         return _LEFT + inner * t / len(self._episode.values)
 
@@ -159,7 +159,7 @@ class _Strip:
             box = [self._x(start), top, self._x(stop) - 1, top + _LABELS]
             draw.rectangle(box, fill=_COLOURS.get(code, _NO_LABEL))
 
-    def _header(self, draw: "ImageDraw", t: int, value: float) -> None:
+    def _header(self, draw: "ImageDraw", t: int, value: Number) -> None:
         episode, y = self._episode, _HEADER // 2 - 2
         driver = ", operator drives" if episode.is_intervention[t] else ""
         # Pillow's font has no minus sign but the hyphen.
@@ -172,7 +172,7 @@ class _Strip:
         draw.text((right - length - 16, y), episode.title, fill=_MUTED, font=_font(13), anchor="rm")
 
 
-def _y(value: float) -> int:
+def _y(value: Number) -> int:
     return round(_HEADER + 4 - value * (_PLOT - 8))
 
 

@@ -223,9 +223,9 @@ def assess_health(held_out: HeldOut, config: HealthConfig) -> HealthReport:
     Intervals come from resampling whole episodes, successes and failures apart: frames of an
     episode are no independent evidence.
     """
-    is_first = np.diff(held_out.episode, prepend=-1) != 0
-    successes = held_out.episode[is_first & held_out.success]
-    failures = held_out.episode[is_first & ~held_out.success]
+    # Sorted, so that the verdict does not depend on the order in which episodes were predicted.
+    successes = np.unique(held_out.episode[held_out.success])
+    failures = np.unique(held_out.episode[~held_out.success])
     spearman = separation = UNDEFINED
     is_finite = bool(np.isfinite(held_out.values).all())
     if is_finite and min(len(successes), len(failures)) >= _MIN_EPISODES_PER_OUTCOME:
