@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
-from recap_core.arrays import Image
 from recap_core.labels.adv_ind import NEGATIVE, POSITIVE
 from recap_core.reports.svg import Number, runs
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
+
+type Picture = UInt8[np.ndarray, "_ _ 3"]
+"""RGB; cameras and drawings differ in size."""
 
 CAMERA_HEIGHT, MIN_WIDTH, MAX_WIDTH = 320, 640, 1600
 _HEADER, _PLOT, _LABELS, _MARGIN, _LEFT = 34, 150, 16, 12, 44
@@ -44,8 +46,8 @@ class AnnotatedEpisode:
 
 
 def annotated_frames(
-    episode: AnnotatedEpisode, images: Iterable[Mapping[str, Image]]
-) -> Iterator[Image]:
+    episode: AnnotatedEpisode, images: Iterable[Mapping[str, Picture]]
+) -> Iterator[Picture]:
     """One picture per frame, all of one even size.
 
     Args:
@@ -61,7 +63,7 @@ def annotated_frames(
         yield np.concatenate([row, strip.at(t)])
 
 
-def _camera_row(images: Sequence[Image]) -> Image:
+def _camera_row(images: Sequence[Picture]) -> Picture:
     """Cameras side by side at one height, centred in the page's width; no rows without any."""
     from PIL import Image as Pictures
 
@@ -97,7 +99,7 @@ class _Strip:
         self._empty = self._drawn(with_data=False)
         self._full = self._drawn(with_data=True)
 
-    def at(self, t: int) -> Image:
+    def at(self, t: int) -> Picture:
         """The strip when frame ``t`` is shown."""
         from PIL import Image as Pictures
         from PIL import ImageDraw
@@ -121,7 +123,7 @@ class _Strip:
         inner = self._width - _LEFT - _MARGIN
         return _LEFT + inner * t / len(self._episode.values)
 
-    def _drawn(self, *, with_data: bool) -> Image:
+    def _drawn(self, *, with_data: bool) -> Picture:
         from PIL import Image as Pictures
         from PIL import ImageDraw
 

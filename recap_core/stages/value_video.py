@@ -16,9 +16,8 @@ from recap_core.lineage.store import Store
 from recap_core.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from recap_core.arrays import Image
     from recap_core.reports.tracks import DatasetTracks
-    from recap_core.reports.value_video import AnnotatedEpisode
+    from recap_core.reports.value_video import AnnotatedEpisode, Picture
 
 BLOCK_FRAMES = 32
 
@@ -75,7 +74,7 @@ def write_episode_video(
     drawn = annotated_frames(annotated_episode(tracks, episode), _images(tracks, episode))
     num_frames = int(tracks.table.episode_lengths[episode])
 
-    def watched() -> "Iterator[Image]":
+    def watched() -> "Iterator[Picture]":
         with (progress or Silent()).bar(f"video {episode}", num_frames) as bar:
             for done, frame in enumerate(drawn, start=1):
                 yield frame
@@ -102,7 +101,7 @@ def annotated_episode(tracks: "DatasetTracks", episode: int) -> "AnnotatedEpisod
     )
 
 
-def _images(tracks: "DatasetTracks", episode: int) -> "Iterator[Mapping[str, Image]]":
+def _images(tracks: "DatasetTracks", episode: int) -> "Iterator[Mapping[str, Picture]]":
     from recap_core.data.video import iter_camera_blocks
 
     meta = tracks.table.meta
