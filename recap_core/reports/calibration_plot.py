@@ -27,7 +27,7 @@ def reliability_plot(calibration: Calibration) -> Markup:
     return drawing(*shapes, height=_HEIGHT, label=label, class_="plot")
 
 
-def _y(value: Number) -> float:
+def _y(value: Number) -> Number:
     return _TOP - value * _SIDE
 
 

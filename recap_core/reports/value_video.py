@@ -121,7 +121,7 @@ class _Strip:
 
     def _x(self, t: Number) -> float:
         inner = self._width - _LEFT - _MARGIN
-        return _LEFT + inner * t / len(self._episode.values)
+        return _LEFT + inner * float(t) / len(self._episode.values)
 
     def _drawn(self, *, with_data: bool) -> Picture:
         from PIL import Image as Pictures

@@ -55,7 +55,7 @@ def audit_outcomes(  # noqa: PLR0913 - two rules and three facts of the episodes
     """Episodes by falling score.
 
     Args:
-        values: V of every frame, by global index; only those of ``episodes`` are read.
+        values: V of every frame, by global index; NaN where there is none.
         if_success: Value target of every frame, had every episode succeeded; NaN on skipped ones.
         if_failure: The same, had every episode failed.
         episode_ends: One past the global index of every episode's last frame.
@@ -63,14 +63,14 @@ def audit_outcomes(  # noqa: PLR0913 - two rules and three facts of the episodes
         episodes: Whom to audit; None: all.
 
     Returns:
-        One row per episode. Episodes without a frame that counts, or whose targets are the same
-        under both outcomes, are left out.
+        One row per episode. Episodes without a frame that has V and a target, or whose targets are
+        the same under both outcomes, are left out.
     """
     starts = np.concatenate([[0], episode_ends[:-1]])
     rows = []
     for episode in range(len(episode_ends)) if episodes is None else episodes:
         frames = np.arange(starts[episode], episode_ends[episode])
-        frames = frames[~np.isnan(if_success[frames])]
+        frames = frames[np.isfinite(if_success[frames]) & np.isfinite(values[frames])]
         late = frames[-max(1, round(LATE_SHARE * len(frames))) :]
         if not len(late):
             continue

@@ -163,12 +163,12 @@ def held_out_of_values(
 
     Args:
         table: The dataset.
-        values: V of all of its frames.
+        values: V of its frames; NaN where there is none.
         targets: What V should be; NaN on skipped frames.
         episodes: Held-out episodes.
     """
     frames = np.flatnonzero(np.isin(table.episode_index, _once(table, episodes)))
-    frames = frames[~np.isnan(targets[frames])]
+    frames = frames[np.isfinite(targets[frames]) & np.isfinite(values[frames])]
     episode = table.episode_index[frames]
     return HeldOut(
         values=values[frames].astype(np.float64),
