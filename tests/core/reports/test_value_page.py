@@ -16,6 +16,7 @@ from recap_core.reports.value_video import AnnotatedEpisode, annotated_frames
 from recap_core.valuation.calibration import CalibrationFrames, calibrate
 from recap_core.valuation.calibration import Interval as Measured
 from tests.core.reports.conftest import camera_frame
+from tests.core.reports.test_page import Outline
 
 T = 40
 
@@ -114,6 +115,7 @@ def test_a_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     assert "<towel>" not in page
     assert "Worst episode &lt;b&gt;" in page
     assert page == render_value_report(value_page_content())
+    assert "nan" not in "".join(Outline(page).text)  # well-formed, too
 
 
 def test_a_doubtful_mark_leads_to_its_pictures_and_its_correction() -> None:
