@@ -127,9 +127,15 @@ def costs(store: Store, shown: Sequence[Artifact], dataset: AnyDataset) -> tuple
     )
 
 
-def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary:
-    """What the value model showed on held-out episodes; NaN where it could not be judged."""
-    content = json.loads((store.path(value_model) / HEALTH_FILE).read_text())
+def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary | None:
+    """What the value model showed on held-out episodes; None if it comes from elsewhere.
+
+    Numbers are NaN where too few episodes of an outcome were held out.
+    """
+    path = store.path(value_model) / HEALTH_FILE
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
     config = TrainValueConfig.model_validate(store.manifest(value_model).config).health
 
     def interval(name: str, bar: float) -> Interval:
@@ -150,9 +156,9 @@ def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary:
     )
 
 
-def health_notes(health: HealthSummary) -> tuple[Note, ...]:
+def health_notes(health: HealthSummary | None) -> tuple[Note, ...]:
     """What became of a round whose value model could not be trusted; nothing if it could."""
-    if health.healthy:
+    if health is None or health.healthy:
         return ()
     text = (
         f"The value model was not healthy ({'; '.join(health.reasons)}): the policy was trained on "
