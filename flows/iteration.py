@@ -17,7 +17,7 @@ from recap_core.config.stages import ReportConfig
 from recap_core.errors import UnhealthyValueModelError
 from recap_core.lineage.artifacts import Dataset, PolicyCheckpoint, Report, ValueCheckpoint
 from tasks.collection import collect
-from tasks.datasets import convert, copy, merge
+from tasks.datasets import annotations_of, convert, copy, merge
 from tasks.evaluation import evaluate
 from tasks.labelling import infer_values, label, relabel
 from tasks.reporting import report
@@ -86,7 +86,8 @@ def _gain_experience(config: ProjectConfig, inputs: RoundInputs, k: int) -> Expe
     settings, name = config.iteration, f"round-{k}"
     session = settings.collect.model_copy(update={"round_index": k})
     recording = collect(inputs.collector, session, config.runtime.collect, name=name)
-    rollouts = convert(recording, settings.convert, annotations=inputs.annotations, name=name)
+    concerned = annotations_of(recording, inputs.annotations)
+    rollouts = convert(recording, settings.convert, annotations=concerned, name=name)
     ProjectRefs(open_store(), config).set(f"{name}-dataset", rollouts)
     datasets = (inputs.demonstrations, *inputs.earlier, rollouts)
     merged = merge(datasets, settings.merge, annotations=inputs.annotations, name=f"{name}-merged")

@@ -60,6 +60,13 @@ def convert(
     return summarized(dataset)
 
 
+def annotations_of(recording: Recording, annotations: Annotations | None) -> Annotations | None:
+    """``annotations``, if they concern ``recording``: no task, for it decides what one is given."""
+    from recap_core.stages import annotate
+
+    return annotate.annotations_of(recording, annotations, open_store())
+
+
 @task(
     name="merge",
     task_run_name="merge-{name}",

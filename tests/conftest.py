@@ -3,9 +3,12 @@
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.simulated_values import SimulatedValues
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile more than they compute: optimised code would take three times as long to make.
@@ -45,3 +48,11 @@ def recap_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("RECAP_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> "SimulatedValues":
+    """Simulated episodes and their value models, made once and shared."""
+    from tests.simulated_values import simulated_values
+
+    return simulated_values(tmp_path_factory.mktemp("simulated"))

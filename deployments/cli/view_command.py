@@ -1,7 +1,6 @@
 """``recap view``: a dataset as a page of pictures and curves, or as a rerun recording."""
 
 import json as json_format
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -12,7 +11,6 @@ from deployments.cli.options import JsonOption
 if TYPE_CHECKING:
     from recap_core.reports.tracks import DatasetTracks
 
-_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 PAGE_LIMIT = 24
 EpisodesOption = Annotated[
     list[str] | None,
@@ -99,20 +97,12 @@ def _chosen(
     Raises:
         ConfigError: If a text is no list of ranges, or an episode does not exist.
     """
+    from deployments.cli.episode_ranges import episode_numbers
     from recap_core.stages.view_sheet import spread
 
     if not texts:
         return spread(num_episodes, limit or default_limit)
-    found: dict[int, None] = {}
-    for part in (part.strip() for text in texts for part in text.split(",")):
-        match = _RANGE.fullmatch(part)
-        if match is None:
-            _refuse(f"--episodes {part!r} is not a number or a range such as 0-19.")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last >= num_episodes or first > last:
-            _refuse(f"--episodes {part}: the dataset has episodes 0 to {num_episodes - 1}.")
-        found |= dict.fromkeys(range(first, last + 1))
-    return list(found)[:limit]
+    return episode_numbers(texts, num_episodes)[:limit]
 
 
 def _write_page(tracks: "DatasetTracks", chosen: list[int], path: Path) -> None:

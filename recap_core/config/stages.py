@@ -35,6 +35,10 @@ class HealthConfig(Config):
     """Bar for the lower 95 % bound of mean V in successes minus mean V in failures."""
     max_bin_share: float = Field(default=0.9, gt=0, le=1)
     """No bin may hold more of the predicted mass than this."""
+    max_top_bin_share: float = Field(default=1.0, gt=0, le=1)
+    """No bin may be the most likely one of a larger share of the frames; 1: off."""
+    max_calibration_error: float = Field(default=1.0, gt=0, le=1)
+    """Bar for the expected calibration error, in units of value; 1: off."""
     held_out_share: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the episodes in each of the validation and the test split."""
     num_bootstrap: int = Field(default=1000, ge=100)

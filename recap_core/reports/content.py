@@ -12,8 +12,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from recap_core.arrays import Image
+from recap_core.valuation.calibration import Calibration
+from recap_core.valuation.calibration import Interval as Measured
 
 type Outcome = Literal["better", "worse", "undecided"]
+type Role = Literal["train", "validation", "test", "unseen"]
+"""What an episode was to the value model's training; ``unseen``: no part of its data."""
+
+ROLE_WORDS: dict[str, str] = {
+    "train": "trained on",
+    "validation": "held out, for validation",
+    "test": "held out",
+    "unseen": "not in its training data",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +210,43 @@ class HealthSummary:
     top1: float
     top5: float
     held_out_episodes: int
+    measured_on: str = "episodes it was not trained on"
+    """What kind of episodes those are."""
     reasons: tuple[str, ...] = ()
     """Why it is not healthy; empty if it is."""
-    contradicted_episodes: tuple[int, ...] = ()
-    """Episodes whose V contradicts the recorded outcome: for review."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """The numbers of one task."""
+
+    task: str
+    num_success_episodes: int
+    num_failure_episodes: int
+    num_frames: int
+    cross_entropy: float
+    """Nats; NaN where only V is stored."""
+    spearman: Measured
+    separation: Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """An episode whose V contradicts its mark."""
+
+    episode_index: int
+    outcome: Literal["success", "failure"]
+    """As marked."""
+    score: float
+    """In [0, 1]: 1 is all that the other outcome would show."""
+    late_value: float
+    late_target: float
+    other_target: float
+    role: Role
+    command: str
+    """What corrects the mark."""
+    has_panel: bool = False
+    """Whether the page shows the episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +327,14 @@ class IterationReport:
     """The label rule in words."""
     label_shares: tuple[LabelShare, ...] = ()
     health: HealthSummary | None = None
+    calibration: Calibration | None = None
+    """On the same held-out episodes."""
+    tasks: tuple[TaskRow, ...] = ()
+    audit: tuple[AuditRow, ...] = ()
+    """Episodes whose V contradicts their mark, by falling score."""
+    num_audited: int = 0
+    """Episodes that were looked at for it."""
+    fps: int = 1
     training_curves: tuple[TrainingCurve, ...] = ()
     stages: tuple[StageRow, ...] = ()
     lineage: LineageGraph | None = None

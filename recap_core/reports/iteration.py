@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recap_core.reports import (
+    calibration_plot,
     label_shares,
     lineage_graph,
     numbers,
@@ -15,7 +16,7 @@ from recap_core.reports import (
     value_curves,
     verdict,
 )
-from recap_core.reports.content import IterationReport
+from recap_core.reports.content import ROLE_WORDS, IterationReport
 
 
 def render_report(report: IterationReport) -> str:
@@ -27,10 +28,11 @@ def render_report(report: IterationReport) -> str:
     Raises:
         ArtifactError: If the lineage graph has an edge to an unknown node, or a circle.
     """
-    environment = _environment()
+    environment = page_environment()
     style = environment.get_template("report.css").render()
     return environment.get_template("report.html").render(
         report=report,
+        fps=report.fps,
         style=Markup(style),  # noqa: S704 - our own file, without data
         headline=verdict.headline(report),
         all_cached=bool(report.stages) and all(row.cached for row in report.stages),
@@ -45,7 +47,7 @@ def write_html(report: IterationReport, path: Path) -> None:
     path.write_bytes(render_report(report).encode("utf-8", errors="replace"))
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
     """Templates with escaping on, and the words and pictures they ask for."""
     environment = Environment(
         loader=PackageLoader("recap_core.reports", "templates"),
@@ -81,6 +83,8 @@ def _environment() -> Environment:
         lineage_figure=lineage_graph.lineage_figure,
         loss_figure=training_curves.loss_figure,
         rate_axis=success.rate_axis,
+        reliability_plot=calibration_plot.reliability_plot,
+        role_words=ROLE_WORDS,
         share_bar=label_shares.share_bar,
         success_bar=success.success_bar,
         thumbnail_leaders=value_curves.thumbnail_leaders,

@@ -249,6 +249,8 @@ def legend_swatch(kind: str) -> Markup:
     """A small sample of one of the figure's marks, for the legend."""
     marks = {
         "value": node("line", class_="curve value", x1=1, x2=25, y1=7, y2=7),
+        "rise": node("line", class_="curve rise", x1=1, x2=25, y1=7, y2=7),
+        "fall": node("line", class_="curve fall", x1=1, x2=25, y1=7, y2=7),
         "target": node("line", class_="curve target", x1=1, x2=25, y1=7, y2=7),
         "threshold": node("line", class_="threshold", x1=1, x2=25, y1=7, y2=7),
         "human": node("rect", class_="human-span", width=26, height=14),

@@ -63,6 +63,19 @@ def read_corrections(annotations: Annotations, store: Store) -> "dict[EpisodeKey
     return read_annotations(store.path(annotations) / ANNOTATIONS_FILE)
 
 
+def annotations_of(
+    recording: Recording, annotations: Annotations | None, store: Store
+) -> Annotations | None:
+    """``annotations``, if they say something of an episode of ``recording``, else None.
+
+    So a correction in one round does not convert the recordings of others again.
+    """
+    if annotations is None:
+        return None
+    corrections = read_corrections(annotations, store)
+    return annotations if any(key.source == recording.id for key in corrections) else None
+
+
 def _resolve(
     episode: str, known: "Mapping[str, EpisodeKey]", subject: Recording | AnyDataset
 ) -> "EpisodeKey":

@@ -83,11 +83,15 @@ def _page(store: Store, parts: _Parts, config: ReportConfig) -> "IterationReport
     from recap_core.reports.content import IterationReport
     from recap_core.stages import report_parts as made
     from recap_core.stages.report_episodes import label_parts
+    from recap_core.stages.report_value import value_parts
 
     before, after, control, policy, dataset, value_model, values, labels = parts
     shown: list[Artifact] = [policy, before, after]
     shown += [artifact for artifact in (control, values, labels) if artifact is not None]
-    episodes = label_parts(store, dataset, values, labels, config)
+    health = made.health_summary(store, value_model)
+    trust = value_parts(store, dataset, value_model, values)
+    episodes = label_parts(store, dataset, values, labels, config, also=trust.shown)
+    notes = (*episodes.notes, *made.health_notes(health))
     return IterationReport(
         title=config.title,
         subtitle=", ".join(dataset.tasks),
@@ -95,11 +99,16 @@ def _page(store: Store, parts: _Parts, config: ReportConfig) -> "IterationReport
         success_bars=made.success_bars(before, after, control),
         comparisons=made.comparisons(store, before, after, control),
         costs=made.costs(store, shown, dataset),
-        notes=episodes.notes,
+        notes=notes,
         value_curves=episodes.curves,
         label_rule=episodes.rule,
         label_shares=episodes.shares,
-        health=made.health_summary(store, value_model),
+        health=health,
+        calibration=trust.calibration,
+        tasks=trust.tasks,
+        audit=trust.audit,
+        num_audited=trust.num_audited,
+        fps=dataset.fps,
         training_curves=made.training_curves(store, policy, value_model),
         stages=made.stage_rows(store, shown),
         lineage=made.lineage_graph_of(store, shown, highlight=policy),

@@ -1,5 +1,6 @@
 """From a labelled dataset to the parts of a report that show its episodes and labels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,25 +40,29 @@ class _Labelled(NamedTuple):
     thresholds: dict[str, float | None]
 
 
-def label_parts(
+def label_parts(  # noqa: PLR0913 - options are keyword-only
     store: Store,
     dataset: AnyDataset,
     values: Values | None,
     labels: Labels | None,
     config: ReportConfig,
+    *,
+    also: Sequence[int] = (),
 ) -> EpisodeParts:
-    """Value curves of some episodes, label shares per task, the rule in words, and remarks."""
+    """Value curves of some episodes, label shares per task, the rule in words, and remarks.
+
+    Args:
+        store: Where everything is.
+        dataset: The labelled dataset.
+        values: V of its frames; None where the value model was not healthy.
+        labels: None likewise.
+        config: How many curves to show.
+        also: Episodes to show besides the chosen ones.
+    """
     notes = []
     if not dataset.cameras:
         notes.append(Note(text="No cameras were recorded, so episodes have no pictures."))
     if values is None or labels is None:
-        notes.append(
-            Note(
-                text="The value model was not healthy: the policy was trained on the collector's "
-                "own labels (stage 3).",
-                severity="warning",
-            )
-        )
         return EpisodeParts((), "", (), tuple(notes))
     rule = read_rule(store.path(labels))
     if rule is None:
@@ -74,7 +79,7 @@ def label_parts(
         read_label_table(store.path(labels) / LABELS_FILE),
         rule["thresholds"] if rule else {},
     )
-    episodes = chosen_episodes(table, config.num_value_curves)
+    episodes = dict.fromkeys((*chosen_episodes(table, config.num_value_curves), *also))
     curves = tuple(_curve(labelled, dataset, int(episode)) for episode in episodes)
     shares = label_shares(table, labelled.labels.adv_ind, labelled.thresholds)
     return EpisodeParts(curves, words, shares, tuple(notes))

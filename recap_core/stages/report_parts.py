@@ -1,6 +1,7 @@
 """From artifacts to the parts of a report that no dataset has to be read for."""
 
 import json
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from recap_core.reports.content import (
     LineageEdge,
     LineageGraph,
     LineageNode,
+    Note,
     Reproduction,
     StageRow,
     SuccessBar,
@@ -36,6 +38,7 @@ from recap_core.stages.evaluate import EPISODES_FILE
 from recap_core.stages.train_policy import METRICS_FILE
 from recap_core.stages.train_value import HEALTH_FILE
 
+VALIDATION_LOSS = "val_loss"
 NEW, START, CONTROL = "new policy", "starting policy", "control"
 
 
@@ -125,23 +128,24 @@ def costs(store: Store, shown: Sequence[Artifact], dataset: AnyDataset) -> tuple
 
 
 def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary | None:
-    """What the value model showed on held-out episodes; None if it could not be judged."""
-    if value_model.source is not None:
+    """What the value model showed on held-out episodes; None if it comes from elsewhere.
+
+    Numbers are NaN where too few episodes of an outcome were held out.
+    """
+    path = store.path(value_model) / HEALTH_FILE
+    if not path.is_file():
         return None
-    content = json.loads((store.path(value_model) / HEALTH_FILE).read_text())
-    if content["spearman"][0] is None:
-        return None
+    content = json.loads(path.read_text())
     config = TrainValueConfig.model_validate(store.manifest(value_model).config).health
+
+    def interval(name: str, bar: float) -> Interval:
+        value, low, high = (math.nan if x is None else x for x in content[name])
+        return Interval(value=value, low=low, high=high, bar=bar)
+
     return HealthSummary(
         healthy=value_model.healthy,
-        spearman=Interval(
-            **dict(zip(("value", "low", "high"), content["spearman"], strict=True)),
-            bar=config.min_spearman,
-        ),
-        separation=Interval(
-            **dict(zip(("value", "low", "high"), content["separation"], strict=True)),
-            bar=config.min_separation,
-        ),
+        spearman=interval("spearman", config.min_spearman),
+        separation=interval("separation", config.min_separation),
         largest_bin_share=content["max_bin_share"],
         largest_bin_limit=config.max_bin_share,
         cross_entropy=content["cross_entropy"],
@@ -152,26 +156,51 @@ def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary 
     )
 
 
+def health_notes(health: HealthSummary | None) -> tuple[Note, ...]:
+    """What became of a round whose value model could not be trusted; nothing if it could."""
+    if health is None or health.healthy:
+        return ()
+    text = (
+        f"The value model was not healthy ({'; '.join(health.reasons)}): the policy was trained on "
+        "the collector's own labels (stage 3)."
+    )
+    return (Note(text=text, severity="warning"),)
+
+
 def training_curves(
     store: Store, policy: PolicyCheckpoint, value_model: ValueCheckpoint
 ) -> tuple[TrainingCurve, ...]:
     """Loss over steps of the policy's last training and of the value model's."""
-    curves = []
-    for name, artifact, loss_name in (
-        ("policy", policy, "flow-matching loss"),
-        ("value model", value_model, "cross-entropy, nats"),
-    ):
-        rows = read_metrics(store.path(artifact) / METRICS_FILE)
-        if rows:
-            curves.append(
-                TrainingCurve(
-                    name=name,
-                    steps=np.array([row["step"] for row in rows]),
-                    loss=np.array([row["loss"] for row in rows], dtype=np.float64),
-                    loss_name=loss_name,
-                )
-            )
-    return tuple(curves)
+    curves = (
+        _training_curve(store, policy, "policy", "flow-matching loss"),
+        value_training_curve(store, value_model),
+    )
+    return tuple(curve for curve in curves if curve is not None)
+
+
+def value_training_curve(store: Store, value_model: ValueCheckpoint) -> TrainingCurve | None:
+    """Cross-entropy over steps, on validation episodes too where it was measured."""
+    return _training_curve(store, value_model, "value model", "cross-entropy, nats")
+
+
+def _training_curve(
+    store: Store, artifact: Artifact, name: str, loss_name: str
+) -> TrainingCurve | None:
+    rows = read_metrics(store.path(artifact) / METRICS_FILE)
+    losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    if not losses:
+        return None
+    measured = [(row["step"], row[VALIDATION_LOSS]) for row in rows if VALIDATION_LOSS in row]
+    steps, loss = np.array(losses, dtype=np.float64).T
+    held_out = np.array(measured, dtype=np.float64).T if measured else (None, None)
+    return TrainingCurve(
+        name=name,
+        steps=steps,
+        loss=loss,
+        held_out_steps=held_out[0],
+        held_out_loss=held_out[1],
+        loss_name=loss_name,
+    )
 
 
 def stage_rows(store: Store, shown: Sequence[Artifact]) -> tuple[StageRow, ...]:

@@ -20,17 +20,25 @@ from recap_core.training.value_loss import ValueBatch
 from recap_core.transforms.value_transform import ValueTransform
 
 
-def value_targets(table: FrameTable, config: TargetConfig) -> FrameTargets:
+def value_targets(
+    table: FrameTable, config: TargetConfig, *, outcome: bool | None = None
+) -> FrameTargets:
     """Rewards and value targets of every frame of a dataset.
 
     Under the ``reference`` rule paused frames count like any other; under all other rules time
     stands still on them, and their target is NaN (DESIGN §4).
+
+    Args:
+        table: The dataset.
+        config: The rule.
+        outcome: Success or failure of every episode, for the sake of argument; None: as marked.
     """
+    success = table.success if outcome is None else np.full(len(table.episode_lengths), outcome)
     is_skipped = table.is_paused & ~table.is_intervention
     if config.rule == "reference":
         is_skipped = np.zeros_like(is_skipped)
     return frame_targets(
-        Episodes(table.episode_lengths, table.success, table.episode_tasks, table.rounds),
+        Episodes(table.episode_lengths, success, table.episode_tasks, table.rounds),
         is_skipped=is_skipped,
         **config.model_dump(),
     )

@@ -14,9 +14,11 @@ from flows.iteration import recap_iteration
 from flows.loop import recap_loop
 from flows.results import IterationResult, LoopResult
 from flows.stage3 import stage3
+from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import UnhealthyValueModelError
 from recap_core.lineage.store import Store
+from recap_core.stages.annotate import annotate_episodes
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -169,6 +171,48 @@ def test_a_policy_that_is_not_promoted_stays_a_candidate(
     assert store.get("cautious/sim-aloha/candidate") == result.learning.policy
 
 
+def test_corrections_rerun_what_depends_on_them(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """One mark corrected, one episode excluded: all from the conversion on is made anew.
+
+    Recordings, demonstrations, SFT, norm stats, the control and the evaluations of both stay.
+    """
+    store, before = Store(home), first.rounds[0]
+    names = sorted(path.name for path in store.path(before.experience.recording).glob("episode_*"))
+    wrong = (store.path(before.experience.recording) / names[0] / "SUCCESS").is_file()
+    said = AnnotateConfig(
+        episodes=(
+            EpisodeAnnotation(episode=names[0], outcome="failure" if wrong else "success"),
+            EpisodeAnnotation(episode=names[1], excluded=True),
+        )
+    )
+    annotations = annotate_episodes(
+        before.experience.recording, said, name="corrections", store=store
+    )
+    store.set_ref("corrected/sim-aloha/annotations", annotations)
+    began = datetime.now(UTC)
+
+    result = recap_loop(named(small_project, "corrected"), 1)
+
+    states = task_states(began, NUM_TASKS)
+    assert {name for name, state in states.items() if state != "Cached"} == {
+        "convert-round-1",
+        "merge-round-1-merged",
+        "train-value-round-1",
+        "infer-values-round-1",
+        "label-round-1",
+        "copy-round-1-copy",
+        "relabel-round-1-relabeled",
+        "train-policy-round-1",
+        "evaluate-round-1",
+        "report-round-1",
+    }
+    assert result.bootstrap == first.bootstrap
+    merged = result.rounds[0].experience.merged
+    assert merged.num_episodes == before.experience.merged.num_episodes - 1
+
+
 def unhealthy(project: ProjectConfig) -> ProjectConfig:
     """No value model reaches a rank correlation of one."""
     value = project.iteration.value
@@ -177,9 +221,9 @@ def unhealthy(project: ProjectConfig) -> ProjectConfig:
 
 
 def test_an_unhealthy_value_model_labels_nothing(
-    first: LoopResult, small_project: ProjectConfig
+    first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
-    """The round falls back to the collector's labels, and says so in an artifact."""
+    """The round falls back to the collector's labels, and says so in an artifact and its report."""
     project = unhealthy(named(small_project, "unhealthy"))
 
     result: IterationResult = recap_loop(project, 1).rounds[0]
@@ -190,6 +234,9 @@ def test_an_unhealthy_value_model_labels_nothing(
     assert merged == first.rounds[0].experience.merged
     assert merged.id in result.learning.policy.parents
     assert any("falls back" in text for text in versions("unhealthy-value-model"))
+    page = (Store(home).path(result.report) / "index.html").read_text(encoding="utf-8")
+    assert "The value model was not healthy (rank correlation with the target is " in page
+    assert "the policy was trained on the collector" in page
     assert stage3(project).policy == result.learning.policy
 
 

@@ -232,7 +232,6 @@ def health() -> HealthSummary:
         top1=0.094,
         top5=0.381,
         held_out_episodes=9,
-        contradicted_episodes=(17, 63),
     )
 
 

@@ -14,7 +14,7 @@ from recap_core.lineage.artifacts import Recording
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.links import link_tree
 from recap_core.lineage.store import Build, Built, Store
-from recap_core.stages.annotate import annotate_episodes, read_corrections
+from recap_core.stages.annotate import annotate_episodes, annotations_of, read_corrections
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.merge import merge_datasets
 
@@ -172,6 +172,20 @@ def test_a_corrected_demonstration_is_the_same_by_either_way(
     assert one.success.tolist() == other.success.tolist() == [False, True, True, True]
     for name in ("reward", "reward_label", "value_label", "adv_ind", "intervention"):
         np.testing.assert_array_equal(one.column(name), other.column(name))
+
+
+def test_a_recording_is_concerned_by_what_is_said_of_its_own_episodes(
+    store: Store, recording: Recording
+) -> None:
+    """Another recording's corrections convert this one no second time."""
+    other = _as_demonstration(recording, store)
+    said = annotate_episodes(
+        other, annotated(EpisodeAnnotation(episode=FIRST, excluded=True)), name="x", store=store
+    )
+
+    assert annotations_of(other, said, store) == said
+    assert annotations_of(recording, said, store) is None
+    assert annotations_of(recording, None, store) is None
 
 
 def _as_demonstration(recording: Recording, store: Store) -> Recording:

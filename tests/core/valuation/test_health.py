@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from recap_core.config.stages import HealthConfig
-from recap_core.valuation.health import HeldOut, assess_health, rank_correlation
+from recap_core.valuation.health import HeldOut, _ranking, assess_health, rank_correlation
+from recap_core.valuation.task_health import health_by_task, overfit_warning
 
 CONFIG = HealthConfig(num_bootstrap=200)
 
@@ -27,6 +28,7 @@ def _held_out(
         frames_to_go=to_go,
         success=success,
         bin_mass=np.full(201, 1 / 201),
+        top_bin=np.round((targets + 1) * 200).astype(int),
     )
 
 
@@ -132,3 +134,92 @@ def test_rank_correlation_by_hand() -> None:
     assert rank_correlation(a, b) == pytest.approx(0.8)
     assert rank_correlation(a, np.ones(4)) == 0
     assert rank_correlation(a[:1], b[:1]) == 0
+
+
+def test_weighted_ranks_are_ranks_of_what_was_drawn() -> None:
+    """A bootstrap by weights gives what ranking the drawn frames gives, ties included."""
+    rng = np.random.default_rng(0)
+    values = np.round(rng.uniform(-1, 0, 100), 1)
+    held_out = _held_out(values=values)
+    drawn = rng.integers(0, 5, 5), rng.integers(5, 10, 5)
+    rows = np.concatenate([np.flatnonzero(held_out.episode == e) for e in np.concatenate(drawn)])
+
+    found = _ranking(held_out)(*drawn)
+
+    plain = rank_correlation(values[rows], held_out.targets[rows])
+    assert found == pytest.approx(plain, abs=1e-12)
+
+
+def test_the_order_of_episodes_changes_nothing() -> None:
+    """Predicted last to first, a model gets the same verdict."""
+    values = np.random.default_rng(1).uniform(-1, 0, 100)
+    held_out = _held_out(values=values)
+    order = np.concatenate([np.arange(10) + 10 * e for e in range(9, -1, -1)])
+    turned = HeldOut(
+        **{k: v if k == "bin_mass" else v[order] for k, v in held_out._asdict().items()}
+    )
+
+    first, second = assess_health(held_out, CONFIG), assess_health(turned, CONFIG)
+
+    assert second.spearman == pytest.approx(first.spearman)
+    assert second.separation == pytest.approx(first.separation)
+
+
+def test_one_most_likely_bin_may_be_a_bar_too() -> None:
+    """95 of 100 frames have the same top bin: off by default, a collapse under a bar of 90 %."""
+    held_out = _held_out()._replace(top_bin=np.where(np.arange(100) < 95, 7, 8))
+    strict = CONFIG.model_copy(update={"max_top_bin_share": 0.9})
+
+    assert assess_health(held_out, CONFIG).healthy
+    report = assess_health(held_out, strict)
+
+    assert report.max_top_bin_share == pytest.approx(0.95)
+    assert len(report.reasons) == 1
+    assert "the most likely one of 95% of the frames, more than 90%" in report.reasons[0]
+
+
+def test_a_biased_model_misses_a_calibration_bar() -> None:
+    """V a tenth below its target everywhere ranks perfectly, and is off by that much."""
+    targets = _held_out().targets
+    report = assess_health(
+        _held_out(values=np.where(targets > -1, targets - 0.1, targets)),
+        CONFIG.model_copy(update={"max_calibration_error": 0.04}),
+    )
+
+    assert report.calibration_error.estimate == pytest.approx(0.05)
+    assert len(report.reasons) == 1
+    assert "expected calibration error is 0.05, more than 0.04" in report.reasons[0]
+
+
+def test_a_model_that_diverged_is_unhealthy() -> None:
+    """Predictions that are no numbers are called what they are."""
+    values = _held_out().targets.copy()
+    values[3] = np.nan
+
+    report = assess_health(_held_out(values=values), CONFIG)
+
+    assert not report.healthy
+    assert report.reasons[0].startswith("predictions are not finite")
+
+
+def test_tasks_apart() -> None:
+    """Even episodes are of one task, odd ones of another, which V gets upside down."""
+    held_out = _held_out()
+    is_odd = held_out.episode % 2 == 1
+    values = np.where(is_odd, -1 - held_out.targets, held_out.targets)
+
+    good, bad = health_by_task(
+        held_out._replace(values=values), np.arange(10) % 2, ("fold", "pour"), CONFIG
+    )
+
+    assert (good.task, good.num_success_episodes, good.num_failure_episodes) == ("fold", 3, 2)
+    assert good.spearman.estimate == pytest.approx(1)
+    assert bad.spearman.estimate == pytest.approx(-1)
+    assert bad.separation.estimate == pytest.approx(-good.separation.estimate, abs=0.01)
+    assert (good.num_frames, bad.num_frames) == (50, 50)
+
+
+def test_memory_is_told_from_learning() -> None:
+    """Half as much again on held-out episodes is a warning; less is not."""
+    assert overfit_warning(3.0, 2.1) is None
+    assert "5.00 nats on these episodes, but 1.20" in str(overfit_warning(5.0, 1.2))

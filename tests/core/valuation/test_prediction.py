@@ -131,6 +131,29 @@ def test_held_out_predictions_by_hand(
     np.testing.assert_allclose(expectation(held_out.bin_mass), held_out.values.mean(), atol=1e-6)
 
 
+def test_an_episode_that_was_merged_twice_is_judged_once(
+    table: FrameTable, predictor: ValuePredictor
+) -> None:
+    """Copies are no evidence: of two equal episodes the first one is predicted."""
+
+    class Twice(FrameTable):
+        @property
+        def originals(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+            return np.array([0, 0, 2, 3])
+
+    targets = value_targets(table, CONFIG.targets).targets
+
+    held_out = predict_held_out(Twice(table.meta), predictor, targets, [0, 1, 3])
+
+    assert np.unique(held_out.episode).tolist() == [0, 3]
+
+
+def test_nothing_to_judge_by_is_an_error(table: FrameTable, predictor: ValuePredictor) -> None:
+    """Held-out episodes whose every frame was paused."""
+    with pytest.raises(DataError, match="none of the 1 held-out episodes"):
+        predict_held_out(table, predictor, np.full(NUM_FRAMES, np.nan), [2])
+
+
 def test_stored_values_are_read_back(tmp_path: Path) -> None:
     """Float32, bit for bit."""
     values = np.linspace(-1, 0, 5, dtype=np.float32)
