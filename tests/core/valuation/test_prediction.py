@@ -68,6 +68,9 @@ def test_images_go_to_the_device_as_they_are_stored(tmp_path: Path) -> None:
     """8-bit pixels give the distributions of the transform's own floats, up to rounding."""
     cameras = ("head_camera",)
     config = robot.train_value_config(views=("base_0_rgb",), image_px=28, state_input="none").value
+    feature = "observation.images.head_camera"
+    embodiment = config.embodiment.model_copy(update={"views": {"base_0_rgb": feature}})
+    config = config.model_copy(update={"embodiment": embodiment})
     table = robot.dataset(tmp_path / "dataset", cameras=cameras)
     shapes = jax.eval_shape(ValueModel(config.model).init, jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -77,7 +80,6 @@ def test_images_go_to_the_device_as_they_are_stored(tmp_path: Path) -> None:
 
     found = np.concatenate([batch.probs for batch in predictor.predictions(table, [3])])
 
-    feature = "observation.images.head_camera"
     frames = np.arange(37, 46)
     images = decode_frames(table.meta, [feature], frames, image_px=28)
     prompts = [table.tasks[task] for task in table.task_index[frames]]
