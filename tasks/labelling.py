@@ -67,7 +67,7 @@ def infer_values(
     retries=1,
     retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
-    result_serializer="json",
+    persist_result=False,
 )
 def infer_value_shards(
     dataset: AnyDataset,
