@@ -37,16 +37,22 @@ def largest_batch(
     """
     params, inputs_of = arguments
     device = mesh.devices.flat[0]
-    if free_bytes is None:
-        stats = device.memory_stats() or {}
-        if "bytes_limit" not in stats:
-            return min(most, _on_cpu(inputs_of(mesh.size)))
-        free_bytes = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    free = free_bytes if free_bytes is not None else _free_bytes(device)
+    if free is None:
+        return min(most, _on_cpu(inputs_of(mesh.size)))
     batch = most
-    while batch > 1 and not _fits(predict, params, inputs_of, batch * mesh.size, free_bytes):
+    while batch > 1 and not _fits(predict, params, inputs_of, batch * mesh.size, free):
         batch //= 2
     _log.info("%d frames at once on each of %d %s", batch, mesh.size, device.device_kind)
     return batch
+
+
+def _free_bytes(device: Any) -> int | None:  # noqa: ANN401 - jax.Device
+    """Of the device's memory; None if it does not say, as a CPU."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
 
 
 def _on_cpu(inputs: Any) -> int:  # noqa: ANN401 - any pytree

@@ -46,11 +46,8 @@ def test_workers_give_the_values_of_one_process(
     values = infer_values(dataset, model, CONFIG, ALONE, name="alone", store=store)
     alone = (store.path(values) / "values.npy").read_bytes()
     store.remove(values)
-    runtime = InferRuntime(
-        **ALONE.model_dump(exclude={"num_workers", "task_runner"}),
-        num_workers=2,
-        task_runner=runner,
-    )
+    changes = {"num_workers": 2, "task_runner": runner}
+    runtime = InferRuntime.model_validate(ALONE.model_dump() | changes)
 
     shared, metrics = content(inputs, runtime)
 
