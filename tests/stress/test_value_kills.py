@@ -79,9 +79,17 @@ def _child(operation: str, inputs: tuple[Any, Any, Path], made: Made, ready: Con
 
 
 def _run(
-    operation: str, inputs: Inputs, made: Made, *, kill_after_s: float | None
+    operation: str,
+    inputs: Inputs,
+    made: Made,
+    *,
+    kill_after_s: float | None,
+    kill_at_shards: int | None = None,
 ) -> tuple[Path | None, float]:
-    """Run an operation in a child; its result, None if it was killed before, and the seconds."""
+    """Run an operation in a child; its result, None if it was killed before, and the seconds.
+
+    It is killed some time after it began, or after it has finished so many shards.
+    """
     mine, its = PROCESSES.Pipe()
     passed = (inputs.dataset, inputs.value_model, inputs.store.home)
     process = PROCESSES.Process(target=_child, args=(operation, passed, made, its))
@@ -89,6 +97,9 @@ def _run(
     its.close()
     assert mine.recv() == "started"
     began, path = time.monotonic(), None
+    while kill_at_shards and not mine.poll(0.001):
+        if len(_finished_shards(inputs.store)) >= kill_at_shards:
+            break
     if kill_after_s is None or mine.poll(kill_after_s):
         path = mine.recv()
     else:
@@ -141,12 +152,18 @@ def test_a_killed_operation_goes_on(operation: str, tmp_path: Path) -> None:
         path, shards = None, {}
         while path is None:
             moment_s = None if num_kills >= NUM_KILLS else rng.uniform(0, 1.1 * duration_s)
-            path, _ = _run(operation, inputs, made, kill_after_s=moment_s)
+            num_shards = None
+            if operation == "infer" and moment_s is not None and rng.random() < 0.7:
+                moment_s, num_shards = rng.uniform(0, 0.01), len(shards) + int(rng.integers(1, 30))
+            path, _ = _run(
+                operation, inputs, made, kill_after_s=moment_s, kill_at_shards=num_shards
+            )
             num_runs += 1
             num_kills += path is None
             kept = _finished_shards(store)
-            num_amid += path is None and len(kept) > len(shards)
-            if path is None:
+            is_published = any(m.name == "killed" for m in store.artifacts())
+            num_amid += not is_published and len(kept) > len(shards)
+            if not is_published:  # else they are being removed
                 assert {name: kept[name] for name in shards} == shards, "a shard was made again"
             shards = kept
             _check_visible(store)
