@@ -3,7 +3,7 @@
 Batches are a grid over the wanted frames that no shard, device or worker moves: with the same batch
 size every frame is computed beside the same others, by the same program, and its value is the same
 bit by bit. Another batch size changes the order of sums in the compiled program, so values differ
-by rounding: up to 2e-6 where the model computes in float32, 0.02 in bfloat16.
+by rounding: at most 2e-6 where the model computes in float32, 0.01 in bfloat16 (0.0035 was seen).
 """
 
 import logging

@@ -98,7 +98,7 @@ def _run(
     assert mine.recv() == "started"
     began, path = time.monotonic(), None
     while kill_at_shards and not mine.poll(0.001):
-        if len(_finished_shards(inputs.store)) >= kill_at_shards:
+        if _num_shards(inputs.store) >= kill_at_shards:
             break
     if kill_after_s is None or mine.poll(kill_after_s):
         path = mine.recv()
@@ -124,6 +124,14 @@ def _check_visible(store: Store) -> None:
     assert {store.path(artifact) for artifact in found} == directories
     for artifact in found:
         store.verify(artifact)
+
+
+def _num_shards(store: Store) -> int:
+    """Finished shards now, while a process may be removing them."""
+    try:
+        return sum(1 for _ in store.home.glob("work/*/values/*.values"))
+    except FileNotFoundError:
+        return 0
 
 
 def _finished_shards(store: Store) -> dict[str, tuple[int, int]]:
