@@ -1,6 +1,7 @@
 """Values inferred by several workers are those of one process, byte by byte."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,8 @@ def test_values_that_exist_start_no_worker(
 
 def test_a_runner_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the extra that brings it."""
-    monkeypatch.setitem(__import__("sys").modules, "prefect_ray", None)
+    for name in ("prefect_ray", "prefect_ray.task_runners"):
+        monkeypatch.setitem(sys.modules, name, None)
 
     with pytest.raises(ConfigError, match=r"task_runner is ray.*pip install 'recap\[ray\]'"):
         task_runner(InferRuntime(num_workers=2, task_runner="ray"))
