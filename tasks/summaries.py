@@ -71,6 +71,8 @@ def headline(artifact: Artifact) -> str:
         case ValueCheckpoint():
             health = "healthy" if artifact.healthy else "NOT healthy"
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps, {health}"
+            if artifact.stopped_step is not None:
+                text += f", stopped early after step {artifact.stopped_step}"
         case PolicyCheckpoint():
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps"
         case Labels():

@@ -105,6 +105,17 @@ class TrainConfig(Config):
     """``unconditional``: negative frames train without their advantage clause, as in RLinf."""
 
 
+class ValidationConfig(Config):
+    """Measuring a model while it trains, on episodes that it is not trained on."""
+
+    interval: int = Field(default=100, ge=1)
+    """Steps between two measurements; the last step is measured too."""
+    patience: int | None = Field(default=5, ge=1)
+    """Measurements in a row without a new best after which training stops; None: never."""
+    max_frames: int | None = Field(default=None, ge=1)
+    """Frames that are measured, spread evenly over the validation episodes; None: all."""
+
+
 class TrainRuntime(RuntimeConfig):
     """How training runs."""
 

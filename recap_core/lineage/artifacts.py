@@ -129,6 +129,10 @@ class ValueCheckpoint(Artifact):
     num_params: int = Field(ge=1)
     healthy: bool
     """Whether it passed the health gate (DESIGN §4)."""
+    best_step: int | None = None
+    """Step that the validation episodes chose; None: they chose nothing, it is the last one."""
+    stopped_step: int | None = None
+    """Step after which nothing got better and training stopped; None: it ran to its end."""
 
 
 class Values(Artifact):

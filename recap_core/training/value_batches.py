@@ -7,12 +7,12 @@ from jaxtyping import Int
 
 from recap_core.config.labels import TargetConfig
 from recap_core.config.stages import TrainValueConfig
-from recap_core.data.batches import frame_sampler
+from recap_core.data.batches import FrameOrder, frame_sampler
 from recap_core.data.frames import FrameTable
 from recap_core.data.image_feed import Images, ImageSource
 from recap_core.data.shards import Shard
 from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
-from recap_core.labels.two_hot import two_hot
+from recap_core.labels.two_hot import hard_bins, two_hot
 from recap_core.models.value_model import ValueInputs
 from recap_core.training.observations import FrameObservations
 from recap_core.training.value_loss import ValueBatch
@@ -52,6 +52,7 @@ class ValueBatches:
         episodes: Int[np.ndarray, " e"] | None = None,
         images: ImageSource | None = None,
         shard: Shard = Shard(),
+        order: FrameOrder | None = None,
     ) -> None:
         """Prepare batches.
 
@@ -62,6 +63,7 @@ class ValueBatches:
             episodes: Episodes to train on; None: all.
             images: Camera images, for a model that sees any.
             shard: The rows of every batch that this process makes.
+            order: Which frames are in which batch; None: as ``config.train.sampling`` says.
 
         Raises:
             ColumnError: If a column is missing.
@@ -75,8 +77,8 @@ class ValueBatches:
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
         self._places = table.places
-        self._rows = shard.rows(train.batch_size)
-        self._order = frame_sampler(
+        self._is_hard = config.target_bins == "hard"
+        self._order = order or frame_sampler(
             table,
             train.sampling,
             batch_size=train.batch_size,
@@ -84,6 +86,7 @@ class ValueBatches:
             episodes=episodes,
             paused_frames="autonomous" if config.targets.rule == "reference" else "skip",
         )
+        self._rows = shard.rows(len(self._order.indices(0)))
         self._images = images.feed(self._order, self._rows) if images else None
         self._precomputed: ValueInputs | None = None
         if not model.views:
@@ -92,7 +95,9 @@ class ValueBatches:
     def __call__(self, step: int) -> ValueBatch:
         """The batch of ``step``."""
         frames = self.frames(step)
-        target_probs: Any = two_hot(self._targets[frames], self._num_bins)
+        targets = self._targets[frames]
+        bins_of = hard_bins if self._is_hard else two_hot
+        target_probs: Any = bins_of(targets, self._num_bins)
         if self._precomputed is None:
             images = self._images(step) if self._images else {}
             return ValueBatch(self._inputs(frames, images), target_probs)
