@@ -9,6 +9,7 @@ from recap_core.config.labels import TargetConfig
 from recap_core.config.policy import PolicyConfig
 from recap_core.config.training import TrainConfig, ValidationConfig
 from recap_core.config.value import ValueConfig
+from recap_core.config.vqa import VqaConfig
 
 type FreezeMode = Literal["none", "siglip_only", "all_backbones"]
 
@@ -54,6 +55,9 @@ class TrainValueConfig(Config):
     validation: ValidationConfig | None = None
     """Measures the model on the validation episodes while it trains, and publishes the best
     parameters; None: never, and the last parameters are published."""
+    vqa: VqaConfig | None = None
+    """Questions about images that the model answers beside, so that it overfits less; None: none.
+    ``TrainRuntime.vqa_file`` and ``vqa_images`` say where they are."""
     health: HealthConfig = HealthConfig()
 
 

@@ -267,6 +267,29 @@ class PromptTokenizer:
         ids = np.stack(rows)
         return ids, ids != PAD_ID
 
+    def encode_conversation(
+        self, turns: Sequence[tuple[str, str]]
+    ) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        r"""Ids of questions and answers, with BOS and EOS, neither cut nor padded.
+
+            <question>\nAnswer: <answer>\n<question>\nAnswer: <answer><eos>
+
+        Args:
+            turns: (question, answer) pairs, at least one.
+
+        Returns:
+            Ids, and which of them are to be said: answers, each with the newline or EOS after it.
+        """
+        ids, is_said = [self._processor.bos_id()], [False]
+        for i, (question, answer) in enumerate(turns):
+            asked: list[int] = self._processor.encode(f"{question}\nAnswer:")
+            said: list[int] = self._processor.encode(f" {answer}")
+            is_last = i == len(turns) - 1
+            said += [self._processor.eos_id()] if is_last else self._processor.encode("\n")
+            ids += asked + said
+            is_said += [False] * len(asked) + [True] * len(said)
+        return np.array(ids, np.int32), np.array(is_said)
+
     def _policy_row(self, prompt: str, adv_ind: str | None) -> Int[np.ndarray, " l"]:
         key = (prompt, adv_ind)
         if key not in self._policy_rows:

@@ -1,6 +1,7 @@
 """Stage 5: V(o_t) of every frame, stored once."""
 
 from recap_core.config.stages import InferValuesConfig
+from recap_core.errors import CheckpointError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint, Values
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
@@ -19,9 +20,11 @@ def infer_values(  # noqa: PLR0913 - the inputs of the stage; the rest by name
     """V(o_t) of every frame of ``dataset``; a killed run keeps its finished shards.
 
     Raises:
-        CheckpointError: If the value model does not fit its own configuration.
+        CheckpointError: If the value model does not fit its own configuration, or is an import
+            with leaves that have yet to be trained.
         DataError: If the dataset lacks what the model sees.
     """
+    check_has_weights(value_model)
 
     def build(area: Build) -> Built:
         import jax
@@ -51,3 +54,15 @@ def infer_values(  # noqa: PLR0913 - the inputs of the stage; the rest by name
 
     inputs = {"dataset": dataset, "value_model": value_model}
     return store.produce(INFER_VALUES, config, inputs, name=name, build=build)
+
+
+def check_has_weights(value_model: ValueCheckpoint) -> None:
+    """Raise CheckpointError if a value model has leaves that were drawn and never trained."""
+    fresh = value_model.fresh_leaves
+    if fresh:
+        parts = sorted({leaf.partition("/")[0] for leaf in fresh})
+        raise CheckpointError(
+            f"the value model {value_model.name}-{value_model.id[:8]} was imported and not "
+            f"trained: {len(fresh)} leaves ({', '.join(parts)}) are fresh, so its values mean "
+            "nothing. Start a training from it first."
+        )

@@ -23,12 +23,14 @@ from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, training_images
+from recap_core.stages.value_features import training_features
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from recap_core.data.frames import FrameTable
     from recap_core.data.image_feed import ImageSource
+    from recap_core.features.frozen import FrozenFeatures
     from recap_core.models.parameters import Params
     from recap_core.models.value_model import ValueModel
     from recap_core.sharding import Shardings
@@ -164,6 +166,7 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
         work: Directory of resumable work.
         watched: Who watches, and the name they see.
     """
+    from recap_core.features.frozen import FrozenFeatures
     from recap_core.models.value_model import ValueModel
     from recap_core.sharding import batch_sharding
     from recap_core.training.compilation_cache import enable_compilation_cache
@@ -177,7 +180,7 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
     mesh = training_mesh(runtime)
     model = ValueModel(config.value.model, remat=runtime.remat, split=batch_sharding(mesh))
     params, trainable = _first_params(job, model)
-    images = _images(data.table, job, watched[0])
+    images = _images(data.table, job, params, watched[0])
     validation = _validation(job, data, model, (mesh, trainable, images))
     state = train(
         value_loss(model, augment=config.train.augment),
@@ -187,7 +190,12 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
         runtime,
         work=work,
         trainable=trainable,
-        flops_per_sample=value_flops(config.value.model, train=True, freeze=config.freeze),
+        flops_per_sample=value_flops(
+            config.value.model,
+            train=True,
+            freeze=config.freeze,
+            cached_features=isinstance(images, FrozenFeatures),
+        ),
         validation=validation,
         progress=watched[0],
         label=watched[1],
@@ -263,7 +271,7 @@ def _validation(
     job: _Job,
     data: _Data,
     model: "ValueModel",
-    training: "tuple[Mesh, Mask, ImageSource | None]",
+    training: "tuple[Mesh, Mask, ImageSource | FrozenFeatures | None]",
 ) -> "EarlyStopping | None":
     """What measures the training; None where it is not measured."""
     from recap_core.training.early_stopping import EarlyStopping
@@ -337,7 +345,7 @@ def _metrics_at(path: Path, step: int) -> dict[str, float]:
     return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
 
 
-def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTransform":
+def value_transform(value: ValueConfig, statistics: "Statistics | None") -> "ValueTransform":
     """From a dataset's observations to the value model's inputs."""
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.transforms.value_transform import ValueTransform
@@ -349,11 +357,19 @@ def value_transform(value: ValueConfig, statistics: "Statistics") -> "ValueTrans
     return ValueTransform(value, statistics, tokenizer)
 
 
-def _images(table: "FrameTable", job: _Job, progress: Progress | None) -> "ImageSource | None":
+def _images(
+    table: "FrameTable", job: _Job, params: "ParamsSource", progress: Progress | None
+) -> "ImageSource | FrozenFeatures | None":
+    """Camera images, or their frozen encoder's tokens; None for a model without views."""
     config = job.config
     model, views = config.value.model, config.value.embodiment.views
     if not model.views:
         return None
+    tokens = training_features(
+        table, config, params, store=job.store, runtime=job.runtime, progress=progress
+    )
+    if tokens is not None:
+        return tokens
     return training_images(
         table,
         [views[view] for view in model.views if view in views],

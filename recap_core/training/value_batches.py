@@ -9,8 +9,9 @@ from recap_core.config.labels import TargetConfig
 from recap_core.config.stages import TrainValueConfig
 from recap_core.data.batches import FrameOrder, frame_sampler
 from recap_core.data.frames import FrameTable
-from recap_core.data.image_feed import Images, ImageSource
+from recap_core.data.image_feed import ImageFeed, Images, ImageSource
 from recap_core.data.shards import Shard
+from recap_core.features.frozen import FrozenFeatures
 from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
 from recap_core.labels.two_hot import hard_bins, two_hot
 from recap_core.models.value_model import ValueInputs
@@ -50,7 +51,7 @@ class ValueBatches:
         config: TrainValueConfig,
         *,
         episodes: Int[np.ndarray, " e"] | None = None,
-        images: ImageSource | None = None,
+        images: ImageSource | FrozenFeatures | None = None,
         shard: Shard = Shard(),
         order: FrameOrder | None = None,
     ) -> None:
@@ -61,7 +62,7 @@ class ValueBatches:
             transform: From the dataset's observations to the model's.
             config: Sampling and targets.
             episodes: Episodes to train on; None: all.
-            images: Camera images, for a model that sees any.
+            images: Camera images, or their frozen encoder's tokens, for a model that sees any.
             shard: The rows of every batch that this process makes.
             order: Which frames are in which batch; None: as ``config.train.sampling`` says.
 
@@ -70,7 +71,8 @@ class ValueBatches:
             DataError: If no frame is left to train on.
         """
         model, train = config.value.model, config.train
-        self._transform = transform
+        self._features = images if isinstance(images, FrozenFeatures) else None
+        self._transform = transform.without_images() if self._features else transform
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
         state = config.value.embodiment.state if model.reads_state else ()
@@ -87,7 +89,9 @@ class ValueBatches:
             paused_frames="autonomous" if config.targets.rule == "reference" else "skip",
         )
         self._rows = shard.rows(len(self._order.indices(0)))
-        self._images = images.feed(self._order, self._rows) if images else None
+        self._images: ImageFeed | None = None
+        if images and not isinstance(images, FrozenFeatures):
+            self._images = images.feed(self._order, self._rows)
         self._precomputed: ValueInputs | None = None
         if not model.views:
             self._precomputed = self._inputs(np.arange(table.num_frames), {})
@@ -119,4 +123,5 @@ class ValueBatches:
 
     def _inputs(self, frames: Int[np.ndarray, " b"], images: Images) -> ValueInputs:
         observations = self._observations.at(frames) | images
-        return self._transform.inputs(observations, self._observations.prompts(frames))
+        inputs = self._transform.inputs(observations, self._observations.prompts(frames))
+        return self._features.added_to(inputs, frames) if self._features else inputs

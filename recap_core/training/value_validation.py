@@ -13,6 +13,7 @@ from recap_core.config.stages import TrainValueConfig
 from recap_core.data.batches import FramesInOrder
 from recap_core.data.frames import FrameTable
 from recap_core.data.image_feed import ImageSource
+from recap_core.features.frozen import FrozenFeatures
 from recap_core.models.categorical import cross_entropy, expected_value, support
 from recap_core.models.parameters import Params
 from recap_core.models.value_model import ValueModel
@@ -74,7 +75,7 @@ class ValueValidation:
         *,
         frames: Int[np.ndarray, " n"],
         mesh: Mesh,
-        images: ImageSource | None = None,
+        images: ImageSource | FrozenFeatures | None = None,
         batch_size: int | None = None,
     ) -> None:
         """Prepare.
@@ -86,7 +87,7 @@ class ValueValidation:
             config: Targets.
             frames: Global indices of the frames to measure, at least one.
             mesh: Devices, which must divide the batch size.
-            images: Camera images, for a model that sees any.
+            images: Camera images, or their frozen encoder's tokens, for a model that sees any.
             batch_size: Frames at a time; None: as many as a training batch has.
         """
         self._order = FramesInOrder(frames, batch_size=batch_size or config.train.batch_size)

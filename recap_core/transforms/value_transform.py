@@ -75,6 +75,12 @@ class ValueTransform:
         arrays: tuple[Any, ...] = (images, image_masks, state, tokens, token_mask)
         return ValueInputs(*arrays)
 
+    def without_images(self) -> "ValueTransform":
+        """The same for a model without views: whoever has the images' tokens adds them."""
+        model = self._config.model.model_copy(update={"views": ()})
+        blind = self._config.model_copy(update={"model": model})
+        return ValueTransform(blind, self._norm_stats, self._tokenizer)
+
     def _state(self, observations: Mapping[str, np.ndarray], num_samples: int) -> np.ndarray | None:
         """Normalised, clipped, unpadded state; None where the model does not read it."""
         model, embodiment = self._config.model, self._config.embodiment
