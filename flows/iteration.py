@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.bootstrap import bootstrap
-from flows.references import ProjectRefs
+from flows.references import ProjectRefs, pretrained_value_model
 from flows.results import Experience, IterationResult, Judgement, Learning, Relabeling, RoundInputs
 from flows.stage3 import stage3
 from flows.timeline import record_round, warn_of_unhealthy_value_model
@@ -50,6 +50,7 @@ def recap_iteration(
     """
     refs = ProjectRefs(open_store(), config)
     if inputs is None and not refs.is_bootstrapped():
+        pretrained_value_model(open_store(), config)  # found before anything is recorded
         bootstrap(config)
     k = round_index or refs.next_round()
     inputs = inputs or refs.round_inputs(k)
@@ -97,7 +98,9 @@ def _learn(config: ProjectConfig, inputs: RoundInputs, experience: Experience, k
     """Train a value model (stage 4), label with it (5), and fine-tune on the labels (6)."""
     settings, training, name = config.iteration, config.runtime.train, f"round-{k}"
     merged, stats = experience.merged, inputs.norm_stats
-    value_model = train_value(merged, stats, settings.value, training, name=name)
+    value_model = train_value(
+        merged, stats, settings.value, training, start=inputs.value_start, name=name
+    )
     if not value_model.healthy:
         policy = _fall_back(config, inputs, experience, value_model)
         return Learning(value_model=value_model, relabeling=None, policy=policy)

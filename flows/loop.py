@@ -7,7 +7,7 @@ from pydantic import Field
 
 from flows.bootstrap import bootstrap
 from flows.iteration import recap_iteration
-from flows.references import ProjectRefs
+from flows.references import ProjectRefs, pretrained_value_model
 from flows.results import IterationResult, LoopResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import tiny_project
@@ -23,6 +23,7 @@ def recap_loop(
 
     What exists already is reused, so raising ``iterations`` continues.
     """
+    value_start = pretrained_value_model(open_store(), config)  # before anything is recorded
     first = bootstrap(config)
     annotations = ProjectRefs(open_store(), config).annotations()
     collector, earlier = first.policy, tuple[Dataset, ...]()
@@ -34,6 +35,7 @@ def recap_loop(
             demonstrations=first.demonstrations,
             norm_stats=first.norm_stats,
             earlier=earlier,
+            value_start=value_start,
             annotations=annotations,
         )
         result = recap_iteration(config, k, inputs)

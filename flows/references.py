@@ -20,6 +20,7 @@ from recap_core.lineage.artifacts import (
     NormStats,
     PolicyCheckpoint,
     Recording,
+    ValueCheckpoint,
 )
 from recap_core.lineage.store import Store
 
@@ -49,6 +50,32 @@ def pretrained_policy(store: Store, config: ProjectConfig) -> PolicyCheckpoint |
     return artifact
 
 
+def pretrained_value_model(store: Store, config: ProjectConfig) -> ValueCheckpoint | None:
+    """The value model that every round's training starts from; None for fresh parameters.
+
+    Raises:
+        ArtifactNotFoundError: If ``iteration.value_start`` names nothing; says how to import it.
+        IncompatibleError: If it is no value model.
+    """
+    reference = config.iteration.value_start
+    if reference is None:
+        return None
+    try:
+        artifact = store.get(reference)
+    except ArtifactNotFoundError as error:
+        raise ArtifactNotFoundError(
+            f"iteration.value_start is {reference!r}, which is not in {store.home} ({error}). "
+            f"Import pretrained weights with: recap value import --ref {reference} (see its "
+            "--help), or set iteration.value_start=null and iteration.value.freeze=none to train "
+            "from fresh parameters"
+        ) from error
+    if not isinstance(artifact, ValueCheckpoint):
+        raise IncompatibleError(
+            f"iteration.value_start is {reference!r}, a {artifact.kind}; it must be a value model"
+        )
+    return artifact
+
+
 class ProjectRefs:
     """Refs of one robot of one project.
 
@@ -59,6 +86,7 @@ class ProjectRefs:
 
     def __init__(self, store: Store, config: ProjectConfig) -> None:
         self._store = store
+        self._config = config
         self._prefix = f"{config.project}/{config.robot}"
 
     def find[A: Artifact](self, name: str, kind: type[A]) -> A | None:
@@ -139,6 +167,7 @@ class ProjectRefs:
             demonstrations=self.get("demonstrations", Dataset),
             norm_stats=self.get("norm-stats", NormStats),
             earlier=tuple(dataset for dataset in earlier if dataset is not None),
+            value_start=pretrained_value_model(self._store, self._config),
             annotations=self.annotations(),
         )
 

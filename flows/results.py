@@ -46,6 +46,8 @@ class RoundInputs(Result):
     """Of the demonstrations; a policy keeps the statistics it was trained with."""
     earlier: tuple[Dataset, ...] = ()
     """Rollouts of the rounds before, oldest first."""
+    value_start: ValueCheckpoint | None = None
+    """Where the value model's training starts, in every round; None: fresh parameters."""
     annotations: Annotations | None = None
     """Outcomes corrected and episodes excluded after the fact."""
 

@@ -70,7 +70,10 @@ def headline(artifact: Artifact) -> str:
             text = f"{artifact.num_episodes} episodes, {artifact.num_frames} frames"
         case ValueCheckpoint():
             health = "healthy" if artifact.healthy else "NOT healthy"
+            health = "imported" if artifact.source is not None else health
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps, {health}"
+            if artifact.stopped_step is not None:
+                text += f", stopped early after step {artifact.stopped_step}"
         case PolicyCheckpoint():
             text = f"{artifact.num_params:,} parameters, {artifact.num_steps} steps"
         case Labels():
@@ -103,6 +106,8 @@ def health_reasons(value_model: ValueCheckpoint) -> list[str]:
     from recap_core.stages.train_value import HEALTH_FILE
 
     path = open_store().path(value_model) / HEALTH_FILE
+    if value_model.source is not None:
+        return ["imported weights, never judged on held-out episodes"]
     return list(json.loads(path.read_text(encoding="utf-8"))["reasons"])
 
 

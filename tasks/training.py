@@ -59,21 +59,23 @@ def train_policy(  # noqa: PLR0913 - the parameters of the stage
     cache_policy=StageKey(stage="train_value"),
     result_serializer="json",
 )
-def train_value(
+def train_value(  # noqa: PLR0913 - the parameters of the stage
     dataset: AnyDataset,
     norm_stats: NormStats,
     config: TrainValueConfig,
     runtime: TrainRuntime,
     *,
+    start: ValueCheckpoint | None = None,
     name: str,
 ) -> ValueCheckpoint:
-    """Train a value model on ``dataset`` and judge it on held-out episodes."""
+    """Train a value model on ``dataset``, from ``start`` or from fresh parameters, and judge it."""
     from recap_core.stages.train_value import train_value_model
 
     value_model = train_value_model(
         dataset,
         norm_stats,
         config,
+        start=start,
         name=name,
         store=open_store(),
         runtime=runtime,

@@ -6,7 +6,7 @@ from typing import Any
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.policy import PolicyConfig, PromptConfig
 from recap_core.config.robot import SimRobotConfig
-from recap_core.config.stages import TrainPolicyConfig
+from recap_core.config.stages import TrainPolicyConfig, TrainValueConfig
 from recap_core.config.value import ValueConfig
 from recap_core.errors import ConfigError, RenderingError
 
@@ -84,7 +84,7 @@ def without_cameras(project: ProjectConfig) -> ProjectConfig:
     return ProjectConfig.model_validate(settings)
 
 
-def with_tokenizer_digest(config: TrainPolicyConfig) -> TrainPolicyConfig:
+def with_tokenizer_digest[C: (TrainPolicyConfig, TrainValueConfig)](config: C) -> C:
     """The same settings, the prompt naming the digest of the tokenizer file it will read.
 
     Raises:
@@ -92,7 +92,7 @@ def with_tokenizer_digest(config: TrainPolicyConfig) -> TrainPolicyConfig:
     """
     settings = config.model_dump(mode="json")
     _fill_digests(settings, {})
-    return TrainPolicyConfig.model_validate(settings)
+    return type(config).model_validate(settings)
 
 
 def with_tokenizer_digests(project: ProjectConfig) -> ProjectConfig:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.typing import DTypeLike
 
-from recap_core.checkpoints.trees import Tree, flatten, unflatten
+from recap_core.checkpoints.trees import Tree
 from recap_core.errors import CheckpointError
 from recap_core.lineage.files import sync, sync_all, walk
 
@@ -66,20 +66,7 @@ def read_structure(path: Path) -> dict[str, jax.ShapeDtypeStruct]:
     Raises:
         CheckpointError: If ``path`` holds no checkpoint, or one that cannot be read.
     """
-    path = path.absolute()
-    if not (path / "_METADATA").is_file():
-        raise CheckpointError(
-            f"{path} is no Orbax checkpoint: it has no _METADATA file. "
-            "Name the directory that holds one (in openpi's layout, <step>/params)."
-        )
-    with _naming(path), _checkpointer() as checkpointer:
-        metadata = checkpointer.metadata(path).item_metadata
-        if metadata is None:
-            raise OSError("no leaf is listed")
-        return {
-            name: jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
-            for name, leaf in flatten(metadata.tree).items()
-        }
+    return {"/".join(keys): leaf for keys, leaf in _structure(path).items()}
 
 
 def read_tree(path: Path, targets: Mapping[str, Target] | None = None) -> dict[str, Any]:
@@ -92,22 +79,63 @@ def read_tree(path: Path, targets: Mapping[str, Target] | None = None) -> dict[s
         path: What :func:`write_tree` or openpi wrote.
         targets: What to read, and as what, by ``/``-joined path; None: everything, as NumPy.
 
+    Returns:
+        A tree with the keys that the file has, which may hold ``/`` themselves.
+
     Raises:
         CheckpointError: If ``path`` holds no checkpoint, or one that cannot be read.
     """
     path = path.absolute()
-    structure = read_structure(path)
+    structure = _structure(path)
     if targets is None:
-        targets = dict.fromkeys(structure, AS_STORED)
-    wanted = {name: structure[name] for name in targets}
+        targets = dict.fromkeys(("/".join(keys) for keys in structure), AS_STORED)
+    keys_of = {"/".join(keys): keys for keys in structure}
+    wanted = {keys_of[name]: structure[keys_of[name]] for name in targets}
+    restore_args = {keys_of[name]: _restore_args(target) for name, target in targets.items()}
     # Explicit arguments: a bare restore asks for the devices of the writer.
     args = ocp.args.PyTreeRestore(
-        item=unflatten(wanted),
-        restore_args=unflatten({name: _restore_args(target) for name, target in targets.items()}),
+        item=_nest(wanted),
+        restore_args=_nest(restore_args),
         partial_restore=len(wanted) < len(structure),
     )
-    with _naming(path), _checkpointer(_read_limit_gib(wanted)) as checkpointer:
+    with _naming(path), _checkpointer(_read_limit_gib(wanted.values())) as checkpointer:
         return checkpointer.restore(path, args=args)
+
+
+def _structure(path: Path) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    """Shape and dtype of every leaf by its keys, of which one may hold a ``/``."""
+    path = path.absolute()
+    if not (path / "_METADATA").is_file():
+        raise CheckpointError(
+            f"{path} is no Orbax checkpoint: it has no _METADATA file. "
+            "Name the directory that holds one (in openpi's layout, <step>/params)."
+        )
+    with _naming(path), _checkpointer() as checkpointer:
+        metadata = checkpointer.metadata(path).item_metadata
+        if metadata is None:
+            raise OSError("no leaf is listed")
+        return {
+            keys: jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
+            for keys, leaf in _leaves(metadata.tree)
+        }
+
+
+def _leaves(tree: Tree, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, node in tree.items():
+        if isinstance(node, Mapping):
+            yield from _leaves(node, (*above, key))
+        else:
+            yield (*above, key), node
+
+
+def _nest(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for (*above, last), leaf in leaves.items():
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return tree
 
 
 class _naming:  # noqa: N801 - used like a function
@@ -141,9 +169,9 @@ def _restore_args(target: Target) -> ocp.RestoreArgs:
     return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=target.sharding, dtype=dtype)
 
 
-def _read_limit_gib(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> int:
+def _read_limit_gib(leaves: Iterable[jax.ShapeDtypeStruct]) -> int:
     """Bytes in flight while reading: enough for the largest leaf, not for many."""
-    largest = max((leaf.size * leaf.dtype.itemsize for leaf in leaves.values()), default=0)
+    largest = max((leaf.size * leaf.dtype.itemsize for leaf in leaves), default=0)
     return int(largest // _GIB) + 1
 
 

@@ -89,7 +89,9 @@ def slots(model: PolicyModelConfig) -> list[Slot]:
     """Every tensor that belongs to a leaf of a pi0.5 of that size."""
     found = [Slot(EMBEDDING, "PaliGemma/llm/embedder/input_embedding")]
     if model.views:
-        found += _siglip(model.siglip.depth)
+        img = "PaliGemma/img"
+        found += siglip_slots(model.siglip.depth, vision=f"{VISION}.", img=img)
+        found += _linear(f"{VLM}.model.multi_modal_projector.linear", f"{img}/head")
     found += _gemma(f"{VLM}.model.language_model", "", model.vlm.depth, adaptive=False)
     found += _gemma(f"{EXPERT}.model", "_1", model.expert.depth, adaptive=True)
     for name in ("action_in_proj", "action_out_proj", "time_mlp_in", "time_mlp_out"):
@@ -102,16 +104,22 @@ def _linear(tensor: str, leaf: str, index: tuple[int, ...] = ()) -> Iterator[Slo
     yield Slot(f"{tensor}.bias", f"{leaf}/bias", index)
 
 
-def _siglip(depth: int) -> Iterator[Slot]:
-    img = "PaliGemma/img"
+def siglip_slots(depth: int, *, vision: str, img: str) -> Iterator[Slot]:
+    """Every tensor of transformers' SigLIP encoder, without its pooling head.
+
+    Args:
+        depth: Number of layers.
+        vision: What stands in front of the tensors' names, with a dot; may be empty.
+        img: Path of the encoder in our tree.
+    """
     blocks = f"{img}/Transformer/encoderblock"
     attention = f"{blocks}/MultiHeadDotProductAttention_0"
-    patches = f"{VISION}.embeddings.patch_embedding"
+    patches = f"{vision}embeddings.patch_embedding"
     yield Slot(f"{patches}.weight", f"{img}/embedding/kernel", (), (3, 2, 0, 1))
     yield Slot(f"{patches}.bias", f"{img}/embedding/bias")
-    yield Slot(f"{VISION}.embeddings.position_embedding.weight", f"{img}/pos_embedding", (0,))
+    yield Slot(f"{vision}embeddings.position_embedding.weight", f"{img}/pos_embedding", (0,))
     for i in range(depth):
-        layer, at = f"{VISION}.encoder.layers.{i}", (i,)
+        layer, at = f"{vision}encoder.layers.{i}", (i,)
         for number in (1, 2):
             norm = f"{blocks}/LayerNorm_{number - 1}"
             yield Slot(f"{layer}.layer_norm{number}.weight", f"{norm}/scale", at)
@@ -128,9 +136,8 @@ def _siglip(depth: int) -> Iterator[Slot]:
                 f"{layer}.mlp.fc{number}", f"{blocks}/MlpBlock_0/Dense_{number - 1}", at
             )
     norm = f"{img}/Transformer/encoder_norm"
-    yield Slot(f"{VISION}.post_layernorm.weight", f"{norm}/scale")
-    yield Slot(f"{VISION}.post_layernorm.bias", f"{norm}/bias")
-    yield from _linear(f"{VLM}.model.multi_modal_projector.linear", f"{img}/head")
+    yield Slot(f"{vision}post_layernorm.weight", f"{norm}/scale")
+    yield Slot(f"{vision}post_layernorm.bias", f"{norm}/bias")
 
 
 def _gemma(root: str, suffix: str, depth: int, *, adaptive: bool) -> Iterator[Slot]:

@@ -22,7 +22,7 @@ from recap_core.sharding import is_first_process, wait_for_all
 _PATTERN = re.compile(r"step_(\d{8})")
 
 
-def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Path:  # noqa: ANN401 - any pytree
+def save_train_state(work: Path, state: Any, *, step: int, keep: int | None = 2) -> Path:  # noqa: ANN401 - any pytree
     """Write ``state`` to ``work/step_<step>`` and remove all but the newest ``keep`` checkpoints.
 
     The directory appears complete or not at all. A checkpoint of the same step is replaced. Every
@@ -32,7 +32,7 @@ def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Pat
         work: Work directory; created if it does not exist.
         state: Any pytree of arrays.
         step: Number of finished steps, in [0, 99 999 999].
-        keep: Checkpoints that stay, at least 1.
+        keep: Checkpoints that stay, at least 1; None: all.
     """
     path = (work / f"step_{step:08d}").absolute()
     # The same name in every process.
@@ -42,7 +42,7 @@ def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Pat
         for leftover in work.glob(f"{TEMPORARY}step_*"):
             shutil.rmtree(leftover)
         if path.exists():
-            _remove(path)
+            remove_train_state(path)
     wait_for_all(f"clear {step}")
     with _checkpointer() as checkpointer:
         checkpointer.save(temporary, unflatten(_by_path(state)))
@@ -50,16 +50,34 @@ def save_train_state(work: Path, state: Any, *, step: int, keep: int = 2) -> Pat
         _sync(temporary)
         temporary.rename(path)
         _sync_entry(work)
-        for old in _checkpoints(work)[:-keep]:
-            _remove(old)
+        for old in [] if keep is None else train_states(work)[:-keep]:
+            remove_train_state(old)
     wait_for_all(f"saved {step}")
     return path
 
 
 def newest_train_state(work: Path) -> Path | None:
     """The newest complete checkpoint in ``work``; None if there is none."""
-    found = _checkpoints(work)
+    found = train_states(work)
     return found[-1] if found else None
+
+
+def train_states(work: Path) -> list[Path]:
+    """Every complete checkpoint in ``work``, oldest first."""
+    if not work.is_dir():
+        return []
+    return sorted(path for path in work.iterdir() if _PATTERN.fullmatch(path.name))
+
+
+def train_state_step(path: Path) -> int:
+    """Finished steps of a checkpoint, by its name."""
+    return int(path.name.removeprefix("step_"))
+
+
+def remove_train_state(path: Path) -> None:
+    """Remove a checkpoint; a kill leaves all of it, or nothing that looks like one."""
+    doomed = path.rename(path.with_name(f"{TEMPORARY}{path.name}-removed"))
+    shutil.rmtree(doomed)
 
 
 def restore_train_state[State](path: Path, like: State) -> State:
@@ -117,18 +135,6 @@ def _restore_args(leaf: Any) -> ocp.ArrayRestoreArgs:  # noqa: ANN401 - an array
 
 def _checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False))
-
-
-def _remove(path: Path) -> None:
-    # Renamed first: what a kill leaves of it must not look like a checkpoint.
-    doomed = path.rename(path.with_name(f"{TEMPORARY}{path.name}-removed"))
-    shutil.rmtree(doomed)
-
-
-def _checkpoints(work: Path) -> list[Path]:
-    if not work.is_dir():
-        return []
-    return sorted(path for path in work.iterdir() if _PATTERN.fullmatch(path.name))
 
 
 def _by_path(state: Any) -> dict[str, Any]:  # noqa: ANN401 - any pytree

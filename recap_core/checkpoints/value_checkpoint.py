@@ -1,7 +1,8 @@
 """The directory of a value model.
 
 params/, ema_params/                 raw and averaged parameters (no ``ema_params`` without EMA)
-assets/<asset_id>/norm_stats.json    openpi's norm stats, of the state that the model reads
+assets/<asset_id>/norm_stats.json    openpi's norm stats, of the state that the model reads; an
+                                     imported model has none
 value.json                           ValueConfig: sizes, views, tokenizer digest, bins
 targets.json                         TargetConfig: what the values count
 """
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from recap_core.checkpoints.params import save_params
 from recap_core.checkpoints.policy_checkpoint import (
     PARAMS,
-    read_norm_stats,
+    find_norm_stats,
     read_text,
     write_norm_stats,
 )
@@ -34,7 +35,8 @@ class ValueSettings(NamedTuple):
 
     config: ValueConfig
     targets: TargetConfig
-    norm_stats: NormStats
+    norm_stats: NormStats | None
+    """None: imported weights, which saw no dataset of ours."""
 
 
 class ValueFiles(NamedTuple):
@@ -58,7 +60,8 @@ def write_value_model(
     save_params(directory / PARAMS, params)
     if ema_params is not None:
         save_params(directory / _EMA_PARAMS, ema_params)
-    write_norm_stats(directory, settings.config.embodiment.asset_id, settings.norm_stats)
+    if settings.norm_stats is not None:
+        write_norm_stats(directory, settings.config.embodiment.asset_id, settings.norm_stats)
     (directory / _CONFIG).write_text(settings.config.model_dump_json(indent=2) + "\n")
     (directory / _TARGETS).write_text(settings.targets.model_dump_json(indent=2) + "\n")
 
@@ -74,7 +77,7 @@ def read_value_model(directory: Path) -> ValueFiles:
         targets = TargetConfig.model_validate_json(read_text(directory / _TARGETS))
     except ValidationError as error:
         raise CheckpointError(f"{directory} holds an invalid configuration: {error}") from error
-    norm_stats = read_norm_stats(directory, config.embodiment.asset_id)
+    norm_stats = find_norm_stats(directory, config.embodiment.asset_id)
     ema_params = directory / _EMA_PARAMS
     return ValueFiles(
         ValueSettings(config, targets, norm_stats),

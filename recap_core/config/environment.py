@@ -10,6 +10,15 @@ def recap_home() -> Path:
 
 
 def weights_dir() -> Path | None:
-    """Directory of published weights and tokenizers: ``RECAP_WEIGHTS``; None if it is not set."""
+    """Directory of published weights and tokenizers; None if neither variable is set.
+
+    ``RECAP_WEIGHTS``, else ``OPENPI_VLM_CKPT_DIR``: the bundle has Gemma's tokenizer.
+    """
     value = os.environ.get("RECAP_WEIGHTS")
+    return Path(value).expanduser().absolute() if value else vlm_bundle_dir()
+
+
+def vlm_bundle_dir() -> Path | None:
+    """The reference's bundle of SigLIP, Gemma 3 and tokenizer: ``OPENPI_VLM_CKPT_DIR``, or None."""
+    value = os.environ.get("OPENPI_VLM_CKPT_DIR")
     return Path(value).expanduser().absolute() if value else None

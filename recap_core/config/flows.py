@@ -42,6 +42,9 @@ class IterationConfig(Config):
     convert: ConvertConfig = ConvertConfig()
     merge: MergeConfig = MergeConfig()
     value: TrainValueConfig
+    value_start: str | None = None
+    """Value model that every round's training starts from, not the last round's: an artifact's id,
+    name or ref, such as ``pretrained/value/base``; None: fresh parameters."""
     infer: InferValuesConfig = InferValuesConfig()
     label: LabelConfig = LabelConfig()
     finetune: TrainPolicyConfig

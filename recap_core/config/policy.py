@@ -88,8 +88,8 @@ class PromptConfig(Config):
     """The text in front of the actions."""
 
     tokenizer: str = "paligemma"
-    """``tiny`` (committed, 400 pieces), ``paligemma`` (looked up in the weights directory), or a
-    path to a sentencepiece model."""
+    """``tiny`` (committed, 400 pieces), ``paligemma`` or ``gemma3`` (looked up in the weights
+    directory), or a path to a sentencepiece model."""
     tokenizer_digest: str | None = None
     """blake2b-128 of the model file; filled in when the config is resolved, so that a stage key
     depends on the text the model really reads."""

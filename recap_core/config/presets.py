@@ -23,6 +23,7 @@ from recap_core.config.training import (
     SamplingConfig,
     TrainConfig,
     TrainRuntime,
+    ValidationConfig,
 )
 from recap_core.config.value import ValueConfig, ValueModelConfig
 
@@ -31,6 +32,9 @@ type SizePreset = Literal["tiny", "single_gpu", "paper"]
 
 PRETRAINED_POLICY = "pretrained/pi05/base"
 """Ref under which projects of full size look for pi0.5's base checkpoint."""
+
+PRETRAINED_VALUE = "pretrained/value/base"
+"""Ref under which they look for a value model of pretrained SigLIP and Gemma 3."""
 
 REFERENCE_LABELS = LabelConfig(
     positive_share=0.3,
@@ -108,6 +112,30 @@ def train_policy_config(preset: SizePreset) -> TrainPolicyConfig:
     return TrainPolicyConfig(policy=policy_config(preset), train=train)
 
 
+def train_value_config(preset: SizePreset, seed: int = 0) -> TrainValueConfig:
+    """One training of the value model of a size preset.
+
+    At full size as in the reference (SPEC §8.4): encoders frozen, so they need a start; warm-up
+    over a tenth of the steps, then a cosine to the last one; the best of the validation episodes.
+    """
+    if preset == "tiny":
+        return TrainValueConfig(value=value_config(preset), train=_tiny_training(400, 1e-3, seed))
+    num_steps, batch_size = (5000, 32) if preset == "single_gpu" else (30_000, 64)
+    optimizer = OptimizerConfig(warmup_steps=min(1000, num_steps // 10), decay_steps=num_steps)
+    return TrainValueConfig(
+        value=value_config(preset),
+        train=TrainConfig(
+            num_steps=num_steps,
+            batch_size=batch_size,
+            seed=seed,
+            optimizer=optimizer,
+            augment=AugmentConfig(),
+        ),
+        freeze="all_backbones",
+        validation=ValidationConfig(interval=250, patience=5, max_frames=4096),
+    )
+
+
 def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
     """The demo: gym-aloha's cube transfer on a CPU (SIM.md §3.2 and §6a).
 
@@ -135,10 +163,8 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
         ),
         iteration=IterationConfig(
             collect=collect.model_copy(update={"round_index": 1}),
-            value=TrainValueConfig(
-                value=value_config("tiny"),
-                train=_tiny_training(400, 1e-3, seed),
-                targets=TargetConfig(rule="fixed_limit", limit_frames=limit),
+            value=train_value_config("tiny", seed).model_copy(
+                update={"targets": TargetConfig(rule="fixed_limit", limit_frames=limit)}
             ),
             label=sim_demo_labels(limit),
             finetune=finetune,
@@ -175,6 +201,7 @@ def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
     policy = _at_ten_hertz(_on_the_simulator(policy_config(preset)))
     train = _full_training(preset, seed)
     finetune = TrainPolicyConfig(policy=policy, train=train)
+    value = train_value_config(preset, seed)
     return ProjectConfig(
         project=preset.replace("_", "-"),
         bootstrap=BootstrapConfig(
@@ -188,11 +215,15 @@ def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
         ),
         iteration=IterationConfig(
             collect=collect.model_copy(update={"round_index": 1, "num_episodes": 100}),
-            value=TrainValueConfig(
-                value=_on_the_simulator(value_config(preset)),
-                train=train.model_copy(update={"batch_size": 32, "ema_decay": 0.99}),
-                targets=TargetConfig(rule="fixed_limit", limit_frames=collect.max_episode_frames),
+            value=value.model_copy(
+                update={
+                    "value": _on_the_simulator(value.value),
+                    "targets": TargetConfig(
+                        rule="fixed_limit", limit_frames=collect.max_episode_frames
+                    ),
+                }
             ),
+            value_start=PRETRAINED_VALUE,
             infer=InferValuesConfig(frames="rollouts"),
             label=sim_demo_labels(collect.max_episode_frames),
             finetune=finetune,

@@ -7,8 +7,11 @@ from pydantic import Field
 from recap_core.config.base import Config
 from recap_core.config.labels import LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig
-from recap_core.config.training import TrainConfig
+from recap_core.config.training import TrainConfig, ValidationConfig
 from recap_core.config.value import ValueConfig
+from recap_core.config.vqa import VqaConfig
+
+type FreezeMode = Literal["none", "siglip_only", "all_backbones"]
 
 
 class TrainPolicyConfig(Config):
@@ -43,6 +46,18 @@ class TrainValueConfig(Config):
     value: ValueConfig
     train: TrainConfig = TrainConfig(batch_size=32)
     targets: TargetConfig = TargetConfig(rule="per_task")
+    target_bins: Literal["two_hot", "hard"] = "two_hot"
+    """``two_hot`` spreads a target over its two bins; ``hard`` puts all of it into the lower one
+    (SPEC §15)."""
+    freeze: FreezeMode = "none"
+    """What stays as it starts: nothing, SigLIP, or SigLIP and the language model (SPEC §8.4). An
+    adapted language model's own weights are frozen in every mode, its adapters in none."""
+    validation: ValidationConfig | None = None
+    """Measures the model on the validation episodes while it trains, and publishes the best
+    parameters; None: never, and the last parameters are published."""
+    vqa: VqaConfig | None = None
+    """Questions about images that the model answers beside, so that it overfits less; None: none.
+    ``TrainRuntime.vqa_file`` and ``vqa_images`` say where they are."""
     health: HealthConfig = HealthConfig()
 
 

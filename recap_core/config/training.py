@@ -1,6 +1,7 @@
 """One training loop's settings, for the policy and for the value model."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -105,6 +106,17 @@ class TrainConfig(Config):
     """``unconditional``: negative frames train without their advantage clause, as in RLinf."""
 
 
+class ValidationConfig(Config):
+    """Measuring a model while it trains, on episodes that it is not trained on."""
+
+    interval: int = Field(default=100, ge=1)
+    """Steps between two measurements; the last step is measured too."""
+    patience: int | None = Field(default=5, ge=1)
+    """Measurements in a row without a new best after which training stops; None: never."""
+    max_frames: int | None = Field(default=None, ge=1)
+    """Frames that are measured, spread evenly over the validation episodes; None: all."""
+
+
 class TrainRuntime(RuntimeConfig):
     """How training runs."""
 
@@ -135,6 +147,18 @@ class TrainRuntime(RuntimeConfig):
     image_cache_gb: float | None = Field(default=None, gt=0)
     """Most that decoded videos may take on the disk; None: 80 % of what is free there, their own
     files included."""
+    features: Literal["auto", "cache", "recompute"] = "auto"
+    """Of a value model whose vision encoder is frozen: ``cache`` computes the encoder's tokens of
+    all images once and keeps them in ``RECAP_HOME/cache/features`` for all trainings with the same
+    encoder; ``recompute`` runs it in every step; ``auto`` caches where images are not augmented,
+    every one is seen more than once, and the tokens fit on the disk."""
+    feature_cache_gb: float | None = Field(default=None, gt=0)
+    """Most that the tokens may take on the disk; None: as ``image_cache_gb``."""
+    vqa_file: Path | None = None
+    """Questions about images that a value model is co-trained with: the file whose digest its
+    settings hold."""
+    vqa_images: Path | None = None
+    """Directory of the images of ``vqa_file``."""
 
     @model_validator(mode="after")
     def _hosts_are_complete(self) -> "TrainRuntime":

@@ -86,7 +86,36 @@ class FrameSampler:
         return rng.permutation(np.concatenate(drawn))
 
 
-type FrameOrder = FrameSampler | BlockOrder
+class FramesInOrder:
+    """Every frame of a list once, in its order: for measuring."""
+
+    def __init__(self, frames: Int[np.ndarray, " n"], *, batch_size: int) -> None:
+        """Divide frames into batches.
+
+        Args:
+            frames: Global indices, at least one.
+            batch_size: Frames per batch; the last one is filled up with its last frame.
+        """
+        self._frames = frames.astype(np.int64)
+        self._batch_size = batch_size
+
+    @property
+    def num_batches(self) -> int:
+        """Batches until every frame was seen."""
+        return -(-self.num_frames // self._batch_size)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the list."""
+        return len(self._frames)
+
+    def indices(self, step: int) -> Int64[np.ndarray, " b"]:
+        """Global indices of the frames of batch ``step``, below ``num_batches``."""
+        rows = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        return self._frames[np.minimum(rows, self.num_frames - 1)]
+
+
+type FrameOrder = FrameSampler | BlockOrder | FramesInOrder
 """Which frames are in the batch of a step: ``indices(step)``."""
 
 

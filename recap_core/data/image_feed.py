@@ -7,18 +7,17 @@ but the speed.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from recap_core.data.batches import FrameOrder
 from recap_core.data.block_order import Block, BlockOrder
-from recap_core.data.frame_cache import CachedVideo, FrameCache
+from recap_core.data.frame_cache import FrameCache
 from recap_core.data.layout import DatasetMeta, require_features
 from recap_core.data.video import decode_frames
-from recap_core.data.video_files import TIME_TOLERANCE_S
-from recap_core.errors import EpisodeError
+from recap_core.data.video_places import VideoPlaces, frames_per_video
 from recap_core.progress import Progress
 
 type Images = dict[str, UInt8[np.ndarray, "b px px 3"]]
@@ -66,19 +65,11 @@ def image_source(  # noqa: PLR0913 - options are keyword-only
     """
     require_features(meta, list(cameras))
     if mode == "auto" and is_in_blocks:
-        num_images = sum(_frames_per_video(meta, cameras).values())
+        num_images = sum(frames_per_video(meta, cameras).values())
         mode = "cache" if cache.fits(num_images, image_px=image_px) else "decode"
     if mode == "decode":
         return DecodedImages(meta, cameras, image_px=image_px)
     return CachedImages(meta, cameras, image_px=image_px, cache=cache, progress=progress)
-
-
-class _Place(NamedTuple):
-    """Where one camera's images are in the cache, per episode."""
-
-    videos: list[Path]
-    first: Int64[np.ndarray, " e"]
-    """Position of the episode's first frame in its video."""
 
 
 class CachedImages:
@@ -101,12 +92,11 @@ class CachedImages:
         """
         self._cache = cache
         self._image_px = image_px
-        self._ends = np.cumsum(meta.episode_lengths)
-        self._starts = self._ends - meta.episode_lengths
+        self._cameras = list(cameras)
         self._videos = cache.prepare(
-            _frames_per_video(meta, cameras), image_px=image_px, progress=progress
+            frames_per_video(meta, cameras), image_px=image_px, progress=progress
         )
-        self._places = {camera: _place(meta, camera, self._videos) for camera in cameras}
+        self._places = VideoPlaces(meta, cameras, self._videos)
 
     def feed(self, order: FrameOrder, rows: slice) -> ImageFeed:
         """The images of ``order.indices(step)[rows]`` for every step."""
@@ -115,15 +105,11 @@ class CachedImages:
     def at(self, frames: Int[np.ndarray, " b"]) -> Images:
         """Images of any frames, by global index."""
         shape = (len(frames), self._image_px, self._image_px, 3)
-        episodes = np.searchsorted(self._ends, frames, side="right").tolist()
         images = {}
-        for camera, place in self._places.items():
+        for camera in self._cameras:
             images[camera] = np.empty(shape, np.uint8)
-            positions = frames - self._starts[episodes] + place.first[episodes]
-            for image, episode, position in zip(
-                images[camera], episodes, positions.tolist(), strict=True
-            ):
-                self._read(place.videos[episode], position, image)
+            for image, place in zip(images[camera], self._places.of(camera, frames), strict=True):
+                self._read(*place, image)
         return images
 
     def _read(self, video: Path, position: int, image: UInt8[np.ndarray, "px px 3"]) -> None:
@@ -133,45 +119,6 @@ class CachedImages:
             # Another training made room in the cache, or the file is damaged.
             self._videos[video] = self._cache.open(video, image_px=self._image_px)
             self._videos[video].read(position, image)
-
-
-def _episode_videos(meta: DatasetMeta, camera: str) -> list[tuple[Path, float]]:
-    """File, and time of the first frame in it, of every episode."""
-    columns = [
-        meta.episode_column(f"videos/{camera}/{name}").tolist()
-        for name in ("chunk_index", "file_index", "from_timestamp")
-    ]
-    return [
-        (meta.video_path(camera, chunk_index, file_index), start_s)
-        for chunk_index, file_index, start_s in zip(*columns, strict=True)
-    ]
-
-
-def _frames_per_video(meta: DatasetMeta, cameras: Sequence[str]) -> dict[Path, int]:
-    """Frames that a video holds, as far as the episodes tell; repeated episodes count once."""
-    lengths: dict[tuple[Path, float], int] = {}
-    for camera in cameras:
-        spans = _episode_videos(meta, camera)
-        lengths |= dict(zip(spans, meta.episode_lengths.tolist(), strict=True))
-    videos: dict[Path, int] = {}
-    for (path, _), length in lengths.items():
-        videos[path] = videos.get(path, 0) + length
-    return videos
-
-
-def _place(meta: DatasetMeta, camera: str, videos: dict[Path, CachedVideo]) -> _Place:
-    spans = _episode_videos(meta, camera)
-    first = np.zeros(len(spans), dtype=np.int64)
-    for episode, (path, start_s) in enumerate(spans):
-        times_s, length = videos[path].times_s, int(meta.episode_lengths[episode])
-        first[episode] = np.searchsorted(times_s, start_s - TIME_TOLERANCE_S)
-        num_images = len(times_s) - int(first[episode])
-        if num_images < length:
-            raise EpisodeError(
-                f"{path} ends after {num_images} of the {length} frames of episode {episode}. "
-                "The video is truncated; write the dataset again."
-            )
-    return _Place([path for path, _ in spans], first)
 
 
 class DecodedImages:

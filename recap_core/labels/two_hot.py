@@ -49,6 +49,27 @@ def two_hot(values: Float[np.ndarray, "..."], num_bins: int = 201) -> Float[np.n
     return probabilities
 
 
+def hard_bins(
+    values: Float[np.ndarray, "..."], num_bins: int = 201
+) -> Float[np.ndarray, "... bins"]:
+    """All of the probability in the bin at or below the value (SPEC §15).
+
+        bin = clip(floor((y + 1) * (bins - 1)), 0, bins - 1)
+
+    Args:
+        values: Targets; clipped to [-1, 0].
+        num_bins: Bins of the support.
+
+    Returns:
+        Probabilities, float32, one row of ``num_bins`` per value: a one and zeros.
+
+    Raises:
+        ValueError: If a value is not a number, or there are fewer than two bins.
+    """
+    bins = (two_hot(values, num_bins) > 0).argmax(axis=-1)  # the first of the two
+    return np.eye(num_bins, dtype=np.float32)[bins]
+
+
 def expectation(probabilities: Float[np.ndarray, "... bins"]) -> Float[np.ndarray, "..."]:
     """Mean of every distribution over the support, in [-1, 0]."""
     return np.asarray(probabilities @ support(probabilities.shape[-1]))

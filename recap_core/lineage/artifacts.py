@@ -128,7 +128,21 @@ class ValueCheckpoint(Artifact):
     num_steps: int = Field(ge=0)
     num_params: int = Field(ge=1)
     healthy: bool
-    """Whether it passed the health gate (DESIGN §4)."""
+    """Whether it passed the health gate (DESIGN §4); an import was never judged, so it is not."""
+    best_step: int | None = None
+    """Step that the validation episodes chose; None: they chose nothing, it is the last one."""
+    stopped_step: int | None = None
+    """Step after which nothing got better and training stopped; None: it ran to its end."""
+    source: str | None = None
+    """Where imported weights lay; None: it was trained here."""
+    source_layouts: tuple[str, ...] = ()
+    """Whose files they were, one per source."""
+    source_digest: str | None = None
+    """Digest of the files of all sources."""
+    source_step: int | None = None
+    """Step of the training that it was imported from."""
+    fresh_leaves: tuple[str, ...] = ()
+    """Leaves of an import that no source held: drawn from a seed, and yet to be trained."""
 
 
 class Values(Artifact):

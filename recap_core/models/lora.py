@@ -7,7 +7,7 @@ A weight of shape ``[*heads, i, o]`` has ``lora_a [*heads, i, r]`` and ``lora_b 
                 B       = sum_g b[g]: both sides of an adapter sum over the heads, as in openpi
 
 openpi scales adapters by ``alpha / rank`` (or ``alpha / sqrt(rank)``, rank-stabilised) in attention
-and by 1 in the feed-forward layers.
+and by 1 in the feed-forward layers. Gemma 3, which no openpi model adapts, scales all by the first.
 """
 
 from typing import NamedTuple
@@ -52,6 +52,14 @@ def init_adapter(
     a = normal(a_key, (*heads, i, config.rank)) * _INIT_STD
     b = normal(b_key, (*heads, config.rank, o)) * _INIT_STD
     return a, b
+
+
+def init_silent_adapter(
+    key: PRNGKeyArray, shape: tuple[int, ...], config: LoraConfig
+) -> tuple[Float[Array, "*heads i r"], Float[Array, "*heads r o"]]:
+    """As :func:`init_adapter`, but ``lora_b`` is zero: changes no output until it is trained."""
+    a, b = init_adapter(key, shape, config)
+    return a, jnp.zeros_like(b)
 
 
 def attention_weight(params: Params, config: GemmaConfig) -> Weight:
@@ -102,17 +110,23 @@ def merge_adapters(params: Params, vlm: GemmaConfig, expert: GemmaConfig) -> Par
     for suffix, config in (("", vlm), ("_1", expert)):
         for name in ("q_einsum", "kv_einsum", "attn_vec_einsum"):
             weight = attention_weight(layers["attn"][name + suffix], config)
-            attn[name + suffix] = {"w": _merged(weight, sums_heads=name == "attn_vec_einsum")}
+            attn[name + suffix] = {"w": merged_weight(weight, sums_heads=name == "attn_vec_einsum")}
         mlp = layers[f"mlp{suffix}"]
         layers[f"mlp{suffix}"] = {
-            name: _merged(feed_forward_weight(mlp, name)) for name in ("gating_einsum", "linear")
+            name: merged_weight(feed_forward_weight(mlp, name))
+            for name in ("gating_einsum", "linear")
         }
     layers["attn"] = attn
     return params | {"PaliGemma": params["PaliGemma"] | {"llm": llm | {"layers": layers}}}
 
 
-def _merged(weight: Weight, *, sums_heads: bool = False) -> Float[Array, "depth *heads i o"]:
-    """``w`` plus the product of its adapter's sides, over all layers."""
+def merged_weight(weight: Weight, *, sums_heads: bool = False) -> Float[Array, "depth *heads i o"]:
+    """``w`` plus the product of its adapter's sides, over all layers.
+
+    Args:
+        weight: Stacked over layers.
+        sums_heads: Of an output projection, whose ``lora_b`` is summed over the heads.
+    """
     if weight.lora_a is None or weight.lora_b is None:
         return weight.w
     a, b = weight.lora_a.astype(jnp.float32), weight.lora_b.astype(jnp.float32)

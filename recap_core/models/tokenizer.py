@@ -10,6 +10,14 @@ What the policy reads depends on two settings:
 
 ("Action:" is followed by one space.) ``adv_ind`` None leaves the clause out: that is how a dropped
 or an unconditional sample looks. ``none`` is a class like the others and is written out.
+
+The value model reads
+
+    state_input  text
+    tokens       Task: <prompt>, State: <bins>;\nValue:
+    other        <prompt>\nValue:                                              (the reference's)
+
+Its bins are those of the state clipped to [-1, 1], so each is between 0 and 255.
 """
 
 import hashlib
@@ -30,6 +38,10 @@ ADV_IND = ("positive", "negative", "none")
 NUM_STATE_BINS = 256
 PAD_ID = 0
 
+_STATE_IS_MISSING = (
+    "the prompt carries the state (model.state_input is 'tokens'), but the sample has none. Pass "
+    "the normalised state."
+)
 _ACTION_END = ";\nAction: "
 _MAX_REMEMBERED_PROMPTS = 4096
 
@@ -110,9 +122,17 @@ def state_bins(state: Float[np.ndarray, "*b s"]) -> Int[np.ndarray, "*b s"]:
     return np.digitize(state, left_edges) - 1
 
 
-def value_text(prompt: str) -> str:
-    """What the value model reads."""
-    return f"{prompt.rstrip()}\nValue:"
+def value_text(prompt: str, state: Float[np.ndarray, " s"] | None = None) -> str:
+    """What the value model reads.
+
+    Args:
+        prompt: Task text.
+        state: Normalised, unpadded state; None: the text carries none.
+    """
+    if state is None:
+        return f"{prompt.rstrip()}\nValue:"
+    bins = " ".join(map(str, state_bins(np.clip(state, -1, 1))))
+    return f"Task: {clean_prompt(prompt)}, State: {bins};\nValue:"
 
 
 class PromptTokenizer:
@@ -127,7 +147,7 @@ class PromptTokenizer:
         weights_dir: Directory of published weights, for ``paligemma`` and ``gemma3``.
 
     Raises:
-        ConfigError: If the tokenizer file is missing or has no BOS token.
+        ConfigError: If the tokenizer file is missing, no sentencepiece model, or has no BOS token.
         IncompatibleError: If the file is not the one that ``config.tokenizer_digest`` names.
     """
 
@@ -145,7 +165,7 @@ class PromptTokenizer:
                 f"tokenizer {path} has digest {found}, the config was made with "
                 f"{config.tokenizer_digest}. Use the same file or resolve the config again."
             )
-        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        self._processor = _read(path)
         if self._processor.bos_id() < 0:
             raise ConfigError(f"tokenizer {path} has no BOS token; the models need one.")
         self._max_token_len = max_token_len
@@ -224,11 +244,51 @@ class PromptTokenizer:
         return ids, ids != PAD_ID
 
     def encode_value(
-        self, prompts: Sequence[str]
+        self, prompts: Sequence[str], state: Float[np.ndarray, "b s"] | None = None
     ) -> tuple[Int[np.ndarray, "b l"], Bool[np.ndarray, "b l"]]:
-        """Ids and mask of :func:`value_text` of every prompt, with BOS."""
-        ids = np.stack([self._value_row(prompt) for prompt in prompts])
+        """Ids and mask of :func:`value_text` of every prompt, with BOS.
+
+        A prompt that is too long is cut with a logged warning, unless it carries the state.
+
+        Args:
+            prompts: Task texts.
+            state: Normalised, unpadded states; needed, and read, where the prompt carries them.
+
+        Raises:
+            ConfigError: If a cut would reach the state.
+            DataError: If the states are missing.
+        """
+        if not self.writes_state:
+            ids = np.stack([self._value_row(prompt) for prompt in prompts])
+            return ids, ids != PAD_ID
+        if state is None:
+            raise DataError(_STATE_IS_MISSING)
+        rows = [self._value_state_row(*sample) for sample in zip(prompts, state, strict=True)]
+        ids = np.stack(rows)
         return ids, ids != PAD_ID
+
+    def encode_conversation(
+        self, turns: Sequence[tuple[str, str]]
+    ) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        r"""Ids of questions and answers, with BOS and EOS, neither cut nor padded.
+
+            <question>\nAnswer: <answer>\n<question>\nAnswer: <answer><eos>
+
+        Args:
+            turns: (question, answer) pairs, at least one.
+
+        Returns:
+            Ids, and which of them are to be said: answers, each with the newline or EOS after it.
+        """
+        ids, is_said = [self._processor.bos_id()], [False]
+        for i, (question, answer) in enumerate(turns):
+            asked: list[int] = self._processor.encode(f"{question}\nAnswer:")
+            said: list[int] = self._processor.encode(f" {answer}")
+            is_last = i == len(turns) - 1
+            said += [self._processor.eos_id()] if is_last else self._processor.encode("\n")
+            ids += asked + said
+            is_said += [False] * len(asked) + [True] * len(said)
+        return np.array(ids, np.int32), np.array(is_said)
 
     def _policy_row(self, prompt: str, adv_ind: str | None) -> Int[np.ndarray, " l"]:
         key = (prompt, adv_ind)
@@ -243,6 +303,20 @@ class PromptTokenizer:
             _remember(self._value_rows, prompt, self._padded(ids))
         return self._value_rows[prompt]
 
+    def _value_state_row(
+        self, prompt: str, state: Float[np.ndarray, " s"]
+    ) -> Int[np.ndarray, " l"]:
+        text = value_text(prompt, state)
+        ids: list[int] = self._processor.encode(text, add_bos=True)
+        # Numbers of the state stand at the end: any cut would reach them or what follows.
+        if len(ids) > self._max_token_len:
+            raise ConfigError(
+                f"a prompt of {len(ids)} tokens would lose a part of its state when cut to "
+                f"max_token_len = {self._max_token_len}: {text!r}. Raise model.max_token_len to "
+                f"at least {len(ids)}, or shorten the task text."
+            )
+        return self._padded(ids)
+
     def _policy_parts(
         self, prompt: str, state: Float[np.ndarray, " s"] | None, adv_ind: str | None
     ) -> tuple[str, ...]:
@@ -253,10 +327,7 @@ class PromptTokenizer:
         text = f"Task: {cleaned}"
         if self.writes_state:
             if state is None:
-                raise DataError(
-                    "the prompt carries the state (model.state_input is 'tokens'), but the sample "
-                    "has none. Pass the normalised state."
-                )
+                raise DataError(_STATE_IS_MISSING)
             text += f", State: {' '.join(map(str, state_bins(state)))}"
         if self._advantage and adv_ind is not None:
             text += _advantage_clause(adv_ind)
@@ -300,6 +371,16 @@ class PromptTokenizer:
         padded = np.full(self._max_token_len, PAD_ID, np.int32)
         padded[: len(ids)] = ids
         return padded
+
+
+def _read(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"tokenizer {path} is no sentencepiece model ({error}). Name the file tokenizer.model "
+            "that comes with the weights, not tokenizer.json."
+        ) from error
 
 
 def _advantage_clause(adv_ind: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap_core.config.inference import InferRuntime
 from recap_core.config.stages import InferValuesConfig
-from recap_core.errors import ConfigError, DataError
+from recap_core.errors import CheckpointError, ConfigError, DataError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint, Values
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
@@ -38,10 +38,12 @@ def infer_values(  # noqa: PLR0913 - the inputs of the stage; the rest by name
     A killed run keeps its finished shards, and those that workers finished are taken up.
 
     Raises:
-        CheckpointError: If the value model does not fit its own configuration.
+        CheckpointError: If the value model does not fit its own configuration, or is an import
+            with leaves that have yet to be trained.
         ConfigError: If there are not as many devices as ``runtime`` asks for.
         DataError: If the dataset lacks what the model sees, or has no frame that is asked for.
     """
+    check_has_weights(value_model)
     runs = runtime or InferRuntime()
 
     def build(area: Build) -> Built:
@@ -102,6 +104,7 @@ def infer_value_shards(  # noqa: PLR0913 - as infer_values; the rest by name
     Returns:
         Frames per second and shares of the time, where it computed anything.
     """
+    check_has_weights(value_model)
     metrics: dict[str, float] = {}
 
     def share(work: Path) -> None:
@@ -200,4 +203,16 @@ def _tell(metrics: dict[str, float]) -> None:
             metrics["frames_per_s"],
             100 * metrics["fetch_share"],
             100 * metrics["device_share"],
+        )
+
+
+def check_has_weights(value_model: ValueCheckpoint) -> None:
+    """Raise CheckpointError if a value model has leaves that were drawn and never trained."""
+    fresh = value_model.fresh_leaves
+    if fresh:
+        parts = sorted({leaf.partition("/")[0] for leaf in fresh})
+        raise CheckpointError(
+            f"the value model {value_model.name}-{value_model.id[:8]} was imported and not "
+            f"trained: {len(fresh)} leaves ({', '.join(parts)}) are fresh, so its values mean "
+            "nothing. Start a training from it first."
         )

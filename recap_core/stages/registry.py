@@ -36,6 +36,7 @@ MERGE = Stage("merge", 2, Dataset)
 NORM_STATS = Stage("norm_stats", 1, NormStats)
 LOAD_NORM_STATS = Stage("load_norm_stats", 1, NormStats)
 TRAIN_POLICY = Stage("train_policy", 2, PolicyCheckpoint)
+ALIGN_VALUE = Stage("align_value", 1, ValueCheckpoint)
 TRAIN_VALUE = Stage("train_value", 2, ValueCheckpoint)
 INFER_VALUES = Stage("infer_values", 2, Values)
 LABEL = Stage("label", 1, Labels)
@@ -45,13 +46,14 @@ EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 1, Report)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
+IMPORT_VALUE = Stage("import_value", 1, ValueCheckpoint)
 
 STAGES: dict[str, Stage] = {
     stage.id: stage
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
-        TRAIN_POLICY, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS, COPY, RELABEL, EVALUATE,
-        REPORT, IMPORT_POLICY,
+        TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
+        COPY, RELABEL, EVALUATE, REPORT, IMPORT_POLICY,
     )
 }  # fmt: skip
 

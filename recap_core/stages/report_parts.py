@@ -126,6 +126,8 @@ def costs(store: Store, shown: Sequence[Artifact], dataset: AnyDataset) -> tuple
 
 def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary | None:
     """What the value model showed on held-out episodes; None if it could not be judged."""
+    if value_model.source is not None:
+        return None
     content = json.loads((store.path(value_model) / HEALTH_FILE).read_text())
     if content["spearman"][0] is None:
         return None

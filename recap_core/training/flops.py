@@ -1,13 +1,14 @@
-"""Floating-point operations that a policy needs, counted from its architecture.
+"""Floating-point operations that a policy or value model needs, counted from its architecture.
 
 Products of matrices are counted, each multiplication and addition as one: m x n x k takes 2 m n k.
 Norms, softmax and the like are not. What remat computes again is not needed, so it does not count.
 Attention counts every pair of tokens of a pass, as is usual.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from recap_core.config.policy import GemmaConfig, PolicyModelConfig, SiglipConfig
+from recap_core.config.value import ValueModelConfig
 
 _PEAKS = (
     ("B200", 2250e12),
@@ -84,8 +85,46 @@ def sampling_flops(config: PolicyModelConfig, *, num_steps: int) -> int:
     return prefix + num_steps * step
 
 
+def value_flops(
+    config: ValueModelConfig,
+    *,
+    train: bool,
+    freeze: Literal["none", "siglip_only", "all_backbones"] = "none",
+    cached_features: bool = False,
+) -> int:
+    """Operations of the value model on one sample.
+
+    Args:
+        config: Its sizes.
+        train: Forward and backward pass; False: forward only.
+        freeze: Which encoders are not trained, adapters aside. Gradients still pass through a
+            frozen language model, to what is trained below it.
+        cached_features: SigLIP's tokens are read, not computed.
+    """
+    frozen_llm = freeze == "all_backbones"
+    num_images, num_text = _num_value_tokens(config)
+    num_tokens = num_images + num_text
+    total = _NONE
+    if config.views:
+        total = total.plus(_value_images(config, freeze == "none", cached_features))
+    if config.views and config.fusion == "cross_attention":
+        total = total.plus(_cross_attention(config, num_text, num_images))
+    if config.state_input == "continuous":
+        total = total.plus(_first_product(1, config.state_dim, config.gemma.width))
+    gemma = GemmaConfig(**config.gemma.model_dump(include=set(GemmaConfig.model_fields)))
+    layer = _keys_and_values(gemma, num_tokens, frozen=frozen_llm)
+    layer = layer.plus(_update(gemma, num_tokens, num_tokens, frozen=frozen_llm))
+    encoded = _NONE.plus(layer, times=config.gemma.depth)
+    if config.fusion == "cross_attention":  # the mean over tokens
+        encoded = encoded.plus(_product(1, num_tokens, config.gemma.width, frozen=True))
+    if frozen_llm and gemma.lora is None and total == _NONE:
+        encoded = Flops(encoded.forward, 0)  # nothing below is trained
+    total = total.plus(encoded).plus(_value_head(config))
+    return total.train if train else total.forward
+
+
 def _num_tokens(config: PolicyModelConfig) -> tuple[int, int]:
-    patches = (config.image_px // config.siglip.patch_px) ** 2
+    patches = _num_patches(config.siglip, config.image_px)
     prefix = len(config.views) * patches + config.max_token_len
     return prefix, config.action_horizon + (config.state_input == "continuous")
 
@@ -103,16 +142,25 @@ def _first_product(rows: int, in_dim: int, out_dim: int) -> Flops:
 
 
 def _siglip(config: PolicyModelConfig) -> Flops:
-    """One view."""
-    siglip: SiglipConfig = config.siglip
-    grid, width = config.image_px // siglip.patch_px, siglip.width
-    patches = grid**2
+    """One view, with its projection into the VLM."""
+    patches = _num_patches(config.siglip, config.image_px)
+    encoder = _siglip_encoder(config.siglip, patches)
+    return encoder.plus(_product(patches, config.siglip.width, config.vlm.width))
+
+
+def _num_patches(siglip: SiglipConfig, image_px: int) -> int:
+    return (image_px // siglip.patch_px) ** 2
+
+
+def _siglip_encoder(siglip: SiglipConfig, patches: int) -> Flops:
+    """One view, to the encoder's last norm."""
+    width = siglip.width
     total = _first_product(patches, siglip.patch_px**2 * 3, width)
     layer = _product(patches, width, width)
     layer = layer.plus(layer, times=3)  # query, key, value, out
     layer = layer.plus(_attention_products(patches**2, width))
     layer = layer.plus(_product(patches, width, siglip.mlp_dim), times=2)
-    return total.plus(layer, times=siglip.depth).plus(_product(patches, width, config.vlm.width))
+    return total.plus(layer, times=siglip.depth)
 
 
 def _gemma(config: PolicyModelConfig, num_prefix: int, num_suffix: int) -> Flops:
@@ -132,16 +180,16 @@ def _gemma(config: PolicyModelConfig, num_prefix: int, num_suffix: int) -> Flops
     return total
 
 
-def _keys_and_values(config: GemmaConfig, num_tokens: int) -> Flops:
+def _keys_and_values(config: GemmaConfig, num_tokens: int, *, frozen: bool = False) -> Flops:
     """One layer's keys and values of one expert's tokens."""
-    return _into_heads(config, num_tokens, 2 * config.num_kv_heads)
+    return _into_heads(config, num_tokens, 2 * config.num_kv_heads, frozen=frozen)
 
 
-def _update(config: GemmaConfig, num_tokens: int, num_seen: int) -> Flops:
+def _update(config: GemmaConfig, num_tokens: int, num_seen: int, *, frozen: bool = False) -> Flops:
     """The rest of one layer of one expert: queries, attention to ``num_seen``, feed-forward."""
     heads, width = config.num_heads, config.width
-    head_dim, mlp, frozen = config.head_dim, config.mlp_dim, config.lora is not None
-    total = _into_heads(config, num_tokens, heads)
+    head_dim, mlp, frozen = config.head_dim, config.mlp_dim, frozen or config.lora is not None
+    total = _into_heads(config, num_tokens, heads, frozen=frozen)
     total = total.plus(_attention_products(num_tokens * num_seen, heads * head_dim))
     total = total.plus(_product(num_tokens, heads * head_dim, width, frozen=frozen))
     total = total.plus(_product(num_tokens, width, mlp, frozen=frozen), times=3)
@@ -154,10 +202,12 @@ def _update(config: GemmaConfig, num_tokens: int, num_seen: int) -> Flops:
     return total.plus(feed_forward, times=3)  # two into the hidden layer, one out of it
 
 
-def _into_heads(config: GemmaConfig, num_tokens: int, num_heads: int) -> Flops:
+def _into_heads(
+    config: GemmaConfig, num_tokens: int, num_heads: int, *, frozen: bool = False
+) -> Flops:
     """Projections to ``num_heads`` heads, adapters included."""
     width, head_dim = config.width, config.head_dim
-    frozen = config.lora is not None
+    frozen = frozen or config.lora is not None
     total = _product(num_tokens, width, num_heads * head_dim, frozen=frozen)
     if config.lora is None:
         return total
@@ -191,3 +241,40 @@ def _suffix_projections(config: PolicyModelConfig) -> Flops:
     if config.time_input == "adarms":
         return total.plus(_first_product(1, width, width)).plus(_product(1, width, width))
     return total.plus(_product(horizon, 2 * width, width)).plus(_product(horizon, width, width))
+
+
+def _num_value_tokens(config: ValueModelConfig) -> tuple[int, int]:
+    """Image and text tokens; the state's is among the text."""
+    num_images = len(config.views) * _num_patches(config.siglip, config.image_px)
+    return num_images, config.max_token_len + (config.state_input == "continuous")
+
+
+def _value_images(config: ValueModelConfig, trained: bool, cached: bool) -> Flops:  # noqa: FBT001
+    """All views, encoded and projected to the language model's width."""
+    patches = _num_patches(config.siglip, config.image_px)
+    width, is_stitched = config.siglip.width, config.fusion == "stitched"
+    view = _siglip_encoder(config.siglip, patches)
+    first_dim = width if is_stitched else config.gemma.width
+    if trained and not cached:
+        view = view.plus(_product(patches, width, first_dim))
+    else:
+        view = Flops(0 if cached else view.forward, 0)
+        view = view.plus(_first_product(patches, width, first_dim))
+    if is_stitched:
+        view = view.plus(_product(patches, width, config.gemma.width))
+    return _NONE.plus(view, times=len(config.views))
+
+
+def _cross_attention(config: ValueModelConfig, num_text: int, num_images: int) -> Flops:
+    """Text tokens read image tokens."""
+    width = config.gemma.width
+    total = _NONE.plus(_product(num_text, width, width), times=2)  # queries, out
+    total = total.plus(_product(num_images, width, width), times=2)  # keys, values
+    return total.plus(_attention_products(num_text * num_images, width))
+
+
+def _value_head(config: ValueModelConfig) -> Flops:
+    width, hidden = config.gemma.width, config.head_hidden
+    if config.fusion == "stitched":
+        return _product(1, width, config.num_bins)
+    return _product(1, width, hidden).plus(_product(1, hidden, config.num_bins))

@@ -59,6 +59,7 @@ class Journal:
         self._done = start
         self._pending: list[Metrics] = []
         self._note = "compiling"
+        self._validation = ""
         self._drawn_at = time.monotonic()
         bar.update(start, self._note)
 
@@ -80,18 +81,26 @@ class Journal:
             self._bar.update(self._done, self._note)
             self._drawn_at = now
 
-    def write(self) -> None:
-        """Check the pending steps, and append their means to ``metrics.jsonl``.
+    def write(self, measured: Mapping[str, float] | None = None) -> None:
+        """Check the pending steps, and append their means to ``metrics.jsonl``, if there are any.
+
+        Args:
+            measured: Further metrics, of the state after the last of them.
 
         Raises:
             TrainingError: If one of them is not finite.
         """
-        rows = self._finite_rows()
+        if not self._pending:
+            return
+        rows, measured = self._finite_rows(), measured or {}
         means = _means(rows)
         means["lr"] = float(rows[-1]["lr"].total)
         if self._log is not None:
-            self._log.write(self._done, means | self._throughput.metrics())
-        self._note = f"loss {means['loss']:.4g}  lr {means['lr']:.2e}"
+            self._log.write(self._done, means | self._throughput.metrics() | dict(measured))
+        if "val_loss" in measured:
+            best = measured.get("best_val_loss", measured["val_loss"])
+            self._validation = f"  val {measured['val_loss']:.4g} (best {best:.4g})"
+        self._note = f"loss {means['loss']:.4g}  lr {means['lr']:.2e}{self._validation}"
         self._bar.update(self._done, self._note)
         self._drawn_at = time.monotonic()
         self._pending.clear()

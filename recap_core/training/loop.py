@@ -19,6 +19,7 @@ from recap_core.errors import ConfigError, TrainingError
 from recap_core.models.parameters import Params
 from recap_core.progress import Bar, Progress, Silent
 from recap_core.sharding import Shardings, agree, device_mesh, fsdp_shardings, place_batch
+from recap_core.training.early_stopping import EarlyStopping
 from recap_core.training.journal import Journal
 from recap_core.training.optimizer import make_optimizer
 from recap_core.training.prefetch import Batches, Prefetch
@@ -64,10 +65,11 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     work: Path,
     trainable: Mask | None = None,
     flops_per_sample: int | None = None,
+    validation: EarlyStopping | None = None,
     progress: Progress | None = None,
     label: str = "train",
 ) -> TrainState:
-    """Train for ``config.num_steps`` steps, or for what is left of them.
+    """Train for ``config.num_steps`` steps, or for what is left of them, or until nothing improves.
 
     A run continues from the newest checkpoint in ``work``, bit for bit as if never interrupted.
     ``work`` also receives ``metrics.jsonl``: means over the steps since the last line. In the main
@@ -83,6 +85,8 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
         work: Directory for checkpoints and metrics.
         trainable: Which leaves are trained; None trains all.
         flops_per_sample: Floating-point operations of one sample, for the metric ``mfu``.
+        validation: Measures states at its own interval, keeps the best and may end the training
+            early; it changes no step. None: nothing is measured.
         progress: Who watches; they know the work as ``label``.
         label: Name of the work.
 
@@ -109,7 +113,11 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
         micro_batches=runtime.micro_batches,
         shardings=shardings,
     )
-    run = _Run(batches, config, runtime, work, mesh, flops_per_sample)
+    if validation is not None:
+        validation.resume(work, int(state.step))
+        if validation.should_stop:
+            return state
+    run = _Run(batches, config, runtime, work, mesh, flops_per_sample, validation)
     with (progress or Silent()).bar(label, config.num_steps, int(state.step)) as bar:
         return run.to_the_end(state, train_step, bar)
 
@@ -123,10 +131,11 @@ class _Run(NamedTuple):
     work: Path
     mesh: Mesh
     flops_per_sample: int | None
+    validation: EarlyStopping | None
 
     def to_the_end(self, state: TrainState, train_step: TrainStep, bar: Bar) -> TrainState:
         """Every step that is left, logged, checked and saved at its intervals."""
-        batches, config, runtime, work, mesh, flops = self
+        batches, config, runtime, work, mesh, flops, validation = self
         start = int(state.step)
         watch = Throughput(batch_size=config.batch_size, mesh=mesh, flops_per_sample=flops)
         journal = Journal(batches, config, work, start=start, bar=bar, throughput=watch)
@@ -139,15 +148,24 @@ class _Run(NamedTuple):
                 state, metrics = train_step(state, batch)
                 done = step + 1
                 journal.add(metrics, waited_s=prefetch.waited_s)
+                is_over = done == config.num_steps
+                if validation is not None and validation.is_due(done):
+                    journal.check()  # a state with NaN is not worth measuring
+                    with watch.paused():
+                        measured = validation(state, done)
+                    journal.write(measured)
+                    is_over |= validation.should_stop
                 is_logged = done % runtime.log_interval == 0
                 received = _received(stop, is_logged=is_logged)
-                is_end = done == config.num_steps or received is not None
+                is_end = is_over or received is not None
                 if is_end or is_logged:
                     journal.write()
                 if is_end or done % runtime.save_interval == 0:
                     journal.check()
                     save_train_state(work, state, step=done)
-                if received is not None and done < config.num_steps:
+                if is_over:
+                    break
+                if received is not None:
                     _stop(received, done, config)
         return state
 

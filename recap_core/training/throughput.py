@@ -3,7 +3,8 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -49,6 +50,14 @@ class Throughput:
             return
         self._num_steps += 1
         self._waited_s += waited_s
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Time that does not count: all steps that were counted are finished."""
+        began = self._clock()
+        yield
+        if self._since is not None:
+            self._since += self._clock() - began
 
     def metrics(self) -> dict[str, float]:
         """What happened since the last call; all steps that were counted are finished.

@@ -7,12 +7,13 @@ from jaxtyping import Int
 
 from recap_core.config.labels import TargetConfig
 from recap_core.config.stages import TrainValueConfig
-from recap_core.data.batches import frame_sampler
+from recap_core.data.batches import FrameOrder, frame_sampler
 from recap_core.data.frames import FrameTable
-from recap_core.data.image_feed import Images, ImageSource
+from recap_core.data.image_feed import ImageFeed, Images, ImageSource
 from recap_core.data.shards import Shard
+from recap_core.features.frozen import FrozenFeatures
 from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
-from recap_core.labels.two_hot import two_hot
+from recap_core.labels.two_hot import hard_bins, two_hot
 from recap_core.models.value_model import ValueInputs
 from recap_core.training.observations import FrameObservations
 from recap_core.training.value_loss import ValueBatch
@@ -50,8 +51,9 @@ class ValueBatches:
         config: TrainValueConfig,
         *,
         episodes: Int[np.ndarray, " e"] | None = None,
-        images: ImageSource | None = None,
+        images: ImageSource | FrozenFeatures | None = None,
         shard: Shard = Shard(),
+        order: FrameOrder | None = None,
     ) -> None:
         """Prepare batches.
 
@@ -60,23 +62,25 @@ class ValueBatches:
             transform: From the dataset's observations to the model's.
             config: Sampling and targets.
             episodes: Episodes to train on; None: all.
-            images: Camera images, for a model that sees any.
+            images: Camera images, or their frozen encoder's tokens, for a model that sees any.
             shard: The rows of every batch that this process makes.
+            order: Which frames are in which batch; None: as ``config.train.sampling`` says.
 
         Raises:
             ColumnError: If a column is missing.
             DataError: If no frame is left to train on.
         """
         model, train = config.value.model, config.train
-        self._transform = transform
+        self._features = images if isinstance(images, FrozenFeatures) else None
+        self._transform = transform.without_images() if self._features else transform
         self._num_bins = model.num_bins
         self._targets = value_targets(table, config.targets).targets
-        state = config.value.embodiment.state if model.state_input == "continuous" else ()
+        state = config.value.embodiment.state if model.reads_state else ()
         self._observations = FrameObservations(table, state)
         self._task_index = table.task_index
         self._places = table.places
-        self._rows = shard.rows(train.batch_size)
-        self._order = frame_sampler(
+        self._is_hard = config.target_bins == "hard"
+        self._order = order or frame_sampler(
             table,
             train.sampling,
             batch_size=train.batch_size,
@@ -84,7 +88,10 @@ class ValueBatches:
             episodes=episodes,
             paused_frames="autonomous" if config.targets.rule == "reference" else "skip",
         )
-        self._images = images.feed(self._order, self._rows) if images else None
+        self._rows = shard.rows(len(self._order.indices(0)))
+        self._images: ImageFeed | None = None
+        if images and not isinstance(images, FrozenFeatures):
+            self._images = images.feed(self._order, self._rows)
         self._precomputed: ValueInputs | None = None
         if not model.views:
             self._precomputed = self._inputs(np.arange(table.num_frames), {})
@@ -92,12 +99,18 @@ class ValueBatches:
     def __call__(self, step: int) -> ValueBatch:
         """The batch of ``step``."""
         frames = self.frames(step)
-        target_probs: Any = two_hot(self._targets[frames], self._num_bins)
+        targets = self._targets[frames]
+        bins_of = hard_bins if self._is_hard else two_hot
+        target_probs: Any = bins_of(targets, self._num_bins)
         if self._precomputed is None:
             images = self._images(step) if self._images else {}
             return ValueBatch(self._inputs(frames, images), target_probs)
-        _, _, state, tokens, mask = self._precomputed
-        inputs = ValueInputs({}, {}, state[frames], tokens[frames], mask[frames])
+        every = self._precomputed
+        inputs = every._replace(
+            state=every.state[frames],
+            tokens=every.tokens[frames],
+            token_mask=every.token_mask[frames],
+        )
         return ValueBatch(inputs, target_probs)
 
     def frames(self, step: int) -> Int[np.ndarray, " b"]:
@@ -110,4 +123,5 @@ class ValueBatches:
 
     def _inputs(self, frames: Int[np.ndarray, " b"], images: Images) -> ValueInputs:
         observations = self._observations.at(frames) | images
-        return self._transform.inputs(observations, self._observations.prompts(frames))
+        inputs = self._transform.inputs(observations, self._observations.prompts(frames))
+        return self._features.added_to(inputs, frames) if self._features else inputs

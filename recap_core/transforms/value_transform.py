@@ -31,10 +31,15 @@ class ValueTransform:
         self, config: ValueConfig, norm_stats: NormStats | None, tokenizer: PromptTokenizer
     ) -> None:
         model = config.model
-        if model.state_input == "continuous" and norm_stats is None:
+        if model.reads_state and norm_stats is None:
             raise ConfigError(
-                "the value model reads the state (model.state_input is 'continuous') and needs "
-                "norm stats. Pass those of its training dataset."
+                f"the value model reads the state (model.state_input is {model.state_input!r}) "
+                "and needs norm stats. Pass those of its training dataset."
+            )
+        if tokenizer.writes_state != (model.state_input == "tokens"):
+            raise ConfigError(
+                f"model.state_input is {model.state_input!r}, but the tokenizer was made for "
+                "another one. Make it from model.state_input."
             )
         if tokenizer.vocab_size > model.vocab_size:
             raise ConfigError(
@@ -64,23 +69,32 @@ class ValueTransform:
         Raises:
             DataError: If a feature is missing or misshapen.
         """
-        num_samples = len(prompts)
+        num_samples, model = len(prompts), self._config.model
         if self._config.embodiment.default_prompt is not None:
             prompts = [self._config.embodiment.default_prompt] * num_samples
         images, image_masks = self._reader.images(
             observations, batch_size=num_samples, as_uint8=as_uint8
         )
-        tokens, token_mask = self._tokenizer.encode_value(prompts)
         state = self._state(observations, num_samples)
+        tokens, token_mask = self._tokenizer.encode_value(prompts, state)
+        if state is None or model.state_input == "tokens":
+            state = np.zeros((num_samples, model.state_dim), np.float32)
+        state = pad_dims(state, model.state_dim)
         # Declared as JAX arrays; NumPy ones move to the device with the first jitted call.
         arrays: tuple[Any, ...] = (images, image_masks, state, tokens, token_mask)
         return ValueInputs(*arrays)
 
-    def _state(self, observations: Mapping[str, np.ndarray], num_samples: int) -> np.ndarray:
-        """Normalised, clipped, padded state; zeros where the model does not read it."""
+    def without_images(self) -> "ValueTransform":
+        """The same for a model without views: whoever has the images' tokens adds them."""
+        model = self._config.model.model_copy(update={"views": ()})
+        blind = self._config.model_copy(update={"model": model})
+        return ValueTransform(blind, self._norm_stats, self._tokenizer)
+
+    def _state(self, observations: Mapping[str, np.ndarray], num_samples: int) -> np.ndarray | None:
+        """Normalised, clipped, unpadded state; None where the model does not read it."""
         model, embodiment = self._config.model, self._config.embodiment
-        if model.state_input != "continuous" or self._norm_stats is None:
-            return np.zeros((num_samples, model.state_dim), np.float32)
+        if not model.reads_state or self._norm_stats is None:
+            return None
         # Trained on float32, whatever is stored; read the same way.
         state = self._reader.state(observations).astype(np.float32, copy=False)
         if len(state) != num_samples or state.shape[1] > model.state_dim:
@@ -99,4 +113,4 @@ class ValueTransform:
         normalized = normalizer.normalize(state_to_pi(state) if embodiment.adapt_to_pi else state)
         if embodiment.state_clip is not None:
             normalized = np.clip(normalized, -embodiment.state_clip, embodiment.state_clip)
-        return pad_dims(normalized, model.state_dim)
+        return normalized

@@ -54,7 +54,7 @@ class VideoObservations:
         self._transform = transform
         self._image_px = model.image_px
         self._cameras = [views[view] for view in model.views if view in views]
-        self._state = config.embodiment.state if model.state_input != "none" else ()
+        self._state = config.embodiment.state if model.reads_state else ()
 
     @property
     def num_cameras(self) -> int:

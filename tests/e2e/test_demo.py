@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_STAGES = 18
 FROM_OUTSIDE = {
+    "align_value",
     "import_policy",
+    "import_value",
     "annotate",
     "ingest",
     "import_dataset",

@@ -48,7 +48,14 @@ PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
 ]
 
 
-COMMAND_LINE_ONLY = {"annotate", "import_dataset", "import_policy", "load_norm_stats"}
+COMMAND_LINE_ONLY = {
+    "align_value",
+    "annotate",
+    "import_dataset",
+    "import_policy",
+    "import_value",
+    "load_norm_stats",
+}
 """A person's word, or a file outside the store: no flow makes these by itself."""
 
 

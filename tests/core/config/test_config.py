@@ -92,11 +92,23 @@ def test_warm_up_ends_before_the_decay() -> None:
         OptimizerConfig(warmup_steps=100, decay_steps=100)
 
 
-def test_a_value_model_reads_no_state_text() -> None:
-    """Its text is the task alone."""
-    tiny = presets.value_config("tiny").model
-    with pytest.raises(ValidationError, match="tokens"):
-        ValueModelConfig.model_validate(tiny.model_dump() | {"state_input": "tokens"})
+def test_only_a_cross_attention_can_read_masked_views() -> None:
+    """The reference's quirk belongs to the reference's fusion."""
+    tiny = presets.value_config("tiny").model.model_dump()
+    quirk = {"cross_attention_reads_masked_views": True}
+    assert ValueModelConfig.model_validate(tiny | quirk).fusion == "cross_attention"
+    with pytest.raises(ValidationError, match="no cross-attention"):
+        ValueModelConfig.model_validate(tiny | quirk | {"fusion": "stitched"})
+
+
+def test_cross_attention_heads_divide_the_width() -> None:
+    """Where there is a cross-attention; a blind or stitched model has no such heads."""
+    tiny = presets.value_config("tiny").model.model_dump() | {"cross_attention_heads": 7}
+    seeing = tiny | {"views": ["base_0_rgb"]}
+    ValueModelConfig.model_validate(tiny)
+    ValueModelConfig.model_validate(seeing | {"fusion": "stitched"})
+    with pytest.raises(ValidationError, match="64 is no multiple of cross_attention_heads 7"):
+        ValueModelConfig.model_validate(seeing)
 
 
 def test_published_sizes_are_the_published_ones() -> None:

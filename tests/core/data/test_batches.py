@@ -7,7 +7,13 @@ import pytest
 
 from recap_core.config.dataset import ConvertConfig
 from recap_core.config.training import SamplingConfig
-from recap_core.data.batches import FrameOrder, action_chunks, frame_sampler, split_episodes
+from recap_core.data.batches import (
+    FrameOrder,
+    FramesInOrder,
+    action_chunks,
+    frame_sampler,
+    split_episodes,
+)
 from recap_core.data.frames import FrameTable, read_frames
 from recap_core.data.merge import merge_datasets
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
@@ -122,6 +128,28 @@ def test_eight_to_one_to_one() -> None:
     assert sorted(np.concatenate(split).tolist()) == list(range(10))
     assert [part.tolist() for part in split_episodes(10)] == [part.tolist() for part in split]
     assert split_episodes(10, seed=7).test.tolist() != split.test.tolist()
+
+
+def test_the_split_is_the_reference_s() -> None:
+    """Sorted ids under RandomState(42).shuffle, cut at int(0.8 n) and int(0.1 n) (SPEC §15)."""
+    ids = list(range(37))
+    np.random.RandomState(42).shuffle(ids)
+
+    split = split_episodes(37)
+
+    assert [part.tolist() for part in split] == [
+        sorted(ids[:29]), sorted(ids[29:32]), sorted(ids[32:])
+    ]  # fmt: skip
+
+
+def test_frames_in_order_are_all_there_once() -> None:
+    """Seven frames in batches of three: the last one is filled up with its last frame."""
+    order = FramesInOrder(np.array([2, 3, 5, 7, 8, 9, 20]), batch_size=3)
+
+    assert order.num_batches == 3
+    assert [order.indices(step).tolist() for step in range(3)] == [
+        [2, 3, 5], [7, 8, 9], [20, 20, 20]
+    ]  # fmt: skip
 
 
 def test_few_episodes_may_leave_no_validation() -> None:

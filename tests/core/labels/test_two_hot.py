@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recap_core.labels.two_hot import expectation, support, two_hot
+from recap_core.labels.two_hot import expectation, hard_bins, support, two_hot
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,19 @@ def test_the_support_has_a_bin_every_half_percent() -> None:
     """201 bins from -1 to 0, 0.005 apart."""
     np.testing.assert_allclose(np.diff(support(201)), 0.005)
     assert support(201)[[0, 200]].tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(-2.0, 0), (-1.0, 0), (-0.9975, 0), (-0.503, 99), (-0.5, 100), (-0.0051, 198), (0.0, 200)],
+)
+def test_a_hard_target_is_the_bin_below(value: float, expected: int) -> None:
+    """clip(floor((v + 1) * 200), 0, 200), worked out by hand (SPEC §15)."""
+    (probabilities,) = hard_bins(np.array([value]))
+
+    assert probabilities.dtype == np.float32
+    assert np.flatnonzero(probabilities).tolist() == [expected]
+    assert probabilities[expected] == 1
 
 
 @given(st.floats(-1, 0), st.integers(2, 300))

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from transformers import Gemma3TextConfig, Gemma3TextModel
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Gemma3TextModel
 
+from recap_core.config.policy import LoraConfig
 from recap_core.config.sizes import GEMMA3_270M
 from recap_core.config.value import Gemma3Config
-from recap_core.models.gemma3 import Gemma3
+from recap_core.models.gemma3 import Gemma3, merge_adapters
 from recap_core.models.layers import LayerLoop
 from recap_core.models.parameters import Params, count_params
+from tests.core.models import peers
 
 CONFIG = Gemma3Config(
     width=24,
@@ -39,69 +41,20 @@ def strict_types() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def peer() -> Gemma3TextModel:
+def causal() -> Gemma3ForCausalLM:
     """A random model, with norm scales away from zero."""
-    torch.manual_seed(0)
-    make_config: Any = Gemma3TextConfig  # some of its settings are undeclared
-    config = make_config(
-        vocab_size=VOCAB,
-        hidden_size=CONFIG.width,
-        intermediate_size=CONFIG.mlp_dim,
-        num_hidden_layers=CONFIG.depth,
-        num_attention_heads=CONFIG.num_heads,
-        num_key_value_heads=CONFIG.num_kv_heads,
-        head_dim=CONFIG.head_dim,
-        query_pre_attn_scalar=CONFIG.head_dim,
-        sliding_window=CONFIG.sliding_window,
-        sliding_window_pattern=CONFIG.global_every,
-        attn_implementation="eager",
-    )
-    model = Gemma3TextModel(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
+    return peers.random_gemma3(CONFIG, vocab_size=VOCAB)
+
+
+@pytest.fixture(scope="module")
+def peer(causal: Gemma3ForCausalLM) -> Gemma3TextModel:
+    return causal.model
 
 
 @pytest.fixture(scope="module")
 def params(peer: Gemma3TextModel) -> Params:
     """The peer's weights under our names."""
-    state: dict[str, Any] = {name: value.numpy() for name, value in peer.state_dict().items()}
-
-    def stacked(name: str) -> np.ndarray:
-        return np.stack([state[f"layers.{i}.{name}.weight"] for i in range(CONFIG.depth)])
-
-    def heads(name: str) -> np.ndarray:
-        weight = stacked(f"self_attn.{name}_proj")
-        return weight.reshape(CONFIG.depth, -1, CONFIG.head_dim, CONFIG.width).swapaxes(2, 3)
-
-    out = stacked("self_attn.o_proj").swapaxes(1, 2)
-    tree = {
-        "embedder": {"input_embedding": state["embed_tokens.weight"]},
-        "layers": {
-            "pre_attention_norm": {"scale": stacked("input_layernorm")},
-            "attn": {
-                "q_einsum": {"w": heads("q")},
-                "kv_einsum": {"w": np.stack([heads("k"), heads("v")], axis=1)},
-                "attn_vec_einsum": {
-                    "w": out.reshape(CONFIG.depth, -1, CONFIG.head_dim, CONFIG.width)
-                },
-                "query_norm": {"scale": stacked("self_attn.q_norm")},
-                "key_norm": {"scale": stacked("self_attn.k_norm")},
-            },
-            "post_attention_norm": {"scale": stacked("post_attention_layernorm")},
-            "pre_ffw_norm": {"scale": stacked("pre_feedforward_layernorm")},
-            "mlp": {
-                "gating_einsum": np.stack(
-                    [stacked("mlp.gate_proj"), stacked("mlp.up_proj")], axis=1
-                ).swapaxes(2, 3),
-                "linear": stacked("mlp.down_proj").swapaxes(1, 2),
-            },
-            "post_ffw_norm": {"scale": stacked("post_feedforward_layernorm")},
-        },
-        "final_norm": {"scale": state["norm.weight"]},
-    }
-    return jax.tree.map(jnp.asarray, tree)
+    return peers.gemma3_params(peer, CONFIG)
 
 
 def encode(
@@ -111,16 +64,19 @@ def encode(
     return np.asarray(ENCODE(params, embedded, jnp.asarray(valid), mask=mask))
 
 
-def test_causal_outputs_equal_transformers(peer: Gemma3TextModel, params: Params) -> None:
-    """Under a causal mask every hidden state is transformers', windows included."""
+def test_causal_outputs_equal_transformers(causal: Gemma3ForCausalLM, params: Params) -> None:
+    """Under a causal mask, hidden states and next-token logits are transformers', windows too."""
     valid = np.ones(TOKENS.shape, bool)
-    causal = np.broadcast_to(np.tri(11, dtype=bool), (2, 11, 11))
+    mask = np.broadcast_to(np.tri(11, dtype=bool), (2, 11, 11))
 
-    ours = encode(params, TOKENS, valid, mask=jnp.asarray(causal))
+    ours = encode(params, TOKENS, valid, mask=jnp.asarray(mask))
+    logits = MODEL.token_logits(params, jnp.asarray(ours))
     with torch.no_grad():
-        theirs = peer(input_ids=torch.from_numpy(TOKENS)).last_hidden_state.numpy()
+        theirs = causal(input_ids=torch.from_numpy(TOKENS), output_hidden_states=True)
 
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert theirs.hidden_states is not None
+    np.testing.assert_allclose(ours, theirs.hidden_states[-1].numpy(), atol=1e-4)
+    np.testing.assert_allclose(logits, theirs.logits.numpy(), atol=1e-4)
 
 
 def test_bidirectional_outputs_equal_transformers(peer: Gemma3TextModel, params: Params) -> None:
@@ -141,6 +97,85 @@ def test_bidirectional_outputs_equal_transformers(peer: Gemma3TextModel, params:
         output = call(input_ids=torch.from_numpy(TOKENS), attention_mask=masks)
 
     np.testing.assert_allclose(ours[valid], output.last_hidden_state.numpy()[valid], atol=1e-4)
+
+
+def test_positions_can_skip_padding(params: Params) -> None:
+    """Tokens around a gap, with the positions of the tokens that are there, are those alone."""
+    valid = np.ones((2, 11), bool)
+    valid[:, 2:7] = False  # longer than the window: by index the two sides are far apart
+    positions = jnp.asarray(np.cumsum(valid, axis=1) - 1)
+    embedded = MODEL.embed(params, jnp.asarray(TOKENS))
+    kept = np.flatnonzero(valid[0])
+
+    gap = jax.jit(MODEL.encode)(params, embedded, jnp.asarray(valid), positions=positions)
+    alone = ENCODE(params, embedded[:, kept], jnp.ones((2, len(kept)), bool))
+
+    np.testing.assert_allclose(gap[:, kept], alone, atol=1e-5)
+
+
+def test_layers_alternate_as_published() -> None:
+    """Five local layers, then a global one: transformers' pattern for 18 layers."""
+    types = Gemma3TextConfig(num_hidden_layers=18).layer_types
+
+    assert types is not None
+    assert GEMMA3_270M.layer_is_global == tuple(kind == "full_attention" for kind in types)
+    assert GEMMA3_270M.sliding_window == 512
+
+
+def test_fresh_adapters_change_nothing(params: Params) -> None:
+    """Every weight gets an adapter; the outputs and the weights of the seed stay as they were."""
+    config = CONFIG.model_copy(update={"lora": LoraConfig(rank=3, alpha=6), "depth": 2})
+    plain = Gemma3(config.model_copy(update={"lora": None}), vocab_size=VOCAB)
+    adapted = Gemma3(config, vocab_size=VOCAB)
+    params, with_adapters = (jax.jit(model.init)(jax.random.key(0)) for model in (plain, adapted))
+    embedded, valid = plain.embed(params, jnp.asarray(TOKENS)), jnp.ones((2, 11), bool)
+
+    layers = with_adapters["layers"]
+    assert {n for n in layers["mlp"] if "lora" not in n} == set(params["layers"]["mlp"])
+    assert sum("lora_a" in jax.tree_util.keystr(p) for p, _ in flat(with_adapters)) == 5
+    assert layers["attn"]["kv_einsum"]["lora_a"].shape == (2, 2, 2, 24, 3)
+    assert layers["mlp"]["linear_lora_b"].shape == (2, 3, 24)
+    for path, leaf in flat(params):
+        np.testing.assert_array_equal(leaf, dict(flat(with_adapters))[path])
+    np.testing.assert_array_equal(
+        jax.jit(plain.encode)(params, embedded, valid),
+        jax.jit(adapted.encode)(with_adapters, embedded, valid),
+    )
+
+
+def test_merged_adapters_compute_the_same(params: Params) -> None:
+    """Random adapters on top of the peer's weights: outputs equal those of the merged weights."""
+    config = CONFIG.model_copy(update={"lora": LoraConfig(rank=3, alpha=6)})
+    adapted = Gemma3(config, vocab_size=VOCAB)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(adapted.init, jax.random.key(0))
+    mixed = jax.tree.map_with_path(
+        lambda path, leaf: (
+            jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32)
+            if "lora" in jax.tree_util.keystr(path)
+            else dict(flat(params))[path]
+        ),
+        shapes,
+    )
+    valid = np.ones(TOKENS.shape, bool)
+    embedded = MODEL.embed(params, jnp.asarray(TOKENS))
+
+    merged = merge_adapters(mixed, config)
+    ours = np.asarray(jax.jit(adapted.encode)(mixed, embedded, jnp.asarray(valid)))
+
+    assert jax.tree.structure(merged) == jax.tree.structure(params)
+    np.testing.assert_allclose(encode(merged, TOKENS, valid), ours, atol=1e-4)
+    assert np.abs(encode(params, TOKENS, valid) - ours).max() > 0.1
+    # One weight by hand, with the scale alpha / rank = 2.
+    weight = mixed["layers"]["attn"]["q_einsum"]
+    product = np.einsum("lnir,lnro->lnio", weight["lora_a"], weight["lora_b"])
+    np.testing.assert_allclose(
+        merged["layers"]["attn"]["q_einsum"]["w"], weight["w"] + 2 * product, atol=1e-5
+    )
+
+
+def flat(tree: Params) -> list[tuple[Any, jax.Array]]:
+    return list(jax.tree.leaves_with_path(tree))
 
 
 def test_padding_changes_nothing(params: Params) -> None:

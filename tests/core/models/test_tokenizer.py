@@ -155,6 +155,53 @@ def test_policy_and_value_prompts_do_not_mix() -> None:
     assert value_text("go \n") == "go\nValue:"
 
 
+def test_the_value_prompt_with_a_state() -> None:
+    """pi0.5's form; the bins of a clipped state are never below 0."""
+    text = value_text(" transfer_cube\n", np.array([-1.5, 0.0, 2.0]))
+
+    assert text == "Task: transfer cube, State: 0 128 255;\nValue:"
+
+
+def test_value_prompts_carry_each_samples_state() -> None:
+    """Same task, two states: two rows, each the ids of its own text."""
+    tokenizer, state = make(state_input="tokens"), np.array([[0.5, -0.5], [0.25, -0.5]])
+
+    ids, mask = tokenizer.encode_value(["go", "go"], state)
+
+    for row, row_mask, own in zip(ids, mask, state, strict=True):
+        assert tokenizer._processor.decode(row[row_mask].tolist()) == value_text("go", own)
+    assert (ids[0] != ids[1]).any()
+    plain, _ = make().encode_value(["go", "go"], state)  # ignored where the text has no state
+    np.testing.assert_array_equal(plain, make().encode_value(["go", "go"])[0])
+
+
+def test_the_state_of_a_value_prompt_survives_or_it_is_an_error() -> None:
+    """One token too few names both lengths and the setting; no state at all is said too."""
+    state = np.array([[0.5, -0.5]])
+    _, mask = make(state_input="tokens").encode_value(["go"], state)
+    length = int(mask.sum())
+
+    assert make(state_input="tokens", max_token_len=length).encode_value(["go"], state)[1].all()
+    with pytest.raises(ConfigError, match=rf"{length} tokens.*max_token_len = {length - 1}"):
+        make(state_input="tokens", max_token_len=length - 1).encode_value(["go"], state)
+    with pytest.raises(DataError, match="the sample has none"):
+        make(state_input="tokens").encode_value(["go"])
+
+
+def test_a_tokenizer_is_read_by_path(tmp_path: Path) -> None:
+    """Any sentencepiece model; another kind of file is named, with the one to take."""
+    own = tmp_path / "own.model"
+    own.write_bytes(TINY.read_bytes())
+    other = tmp_path / "tokenizer.json"
+    other.write_text("{}")
+
+    ids, _ = PromptTokenizer(PromptConfig(tokenizer=str(own)), 12, "none").encode_value(["go"])
+
+    np.testing.assert_array_equal(ids, make(max_token_len=12).encode_value(["go"])[0])
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is no sentencepiece model"):
+        PromptTokenizer(PromptConfig(tokenizer=str(other)), 12, "none")
+
+
 def test_the_tiny_model_is_what_its_script_makes() -> None:
     """The committed file equals a fresh build, byte for byte."""
     assert TINY.read_bytes() == model_bytes()

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 import torch
-from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from recap_core.config.policy import SiglipConfig
 from recap_core.config.sizes import TINY_VALUE, VALUE_670M
@@ -14,6 +13,7 @@ from recap_core.config.value import Gemma3Config, ValueModelConfig
 from recap_core.models.parameters import Params, count_params
 from recap_core.models.siglip import Siglip
 from recap_core.models.value_model import ValueInputs, ValueModel, masked_mean
+from tests.core.models import peers
 
 CONFIG = ValueModelConfig(
     gemma=Gemma3Config(
@@ -74,84 +74,21 @@ def make_inputs(seed: int = 0, *, wrist: bool = True) -> ValueInputs:
 
 
 def test_siglip_equals_transformers() -> None:
-    """The vision tower is transformers' SiglipVisionModel up to its last norm, in float32."""
-    config = SiglipConfig(width=24, depth=2, mlp_dim=40, num_heads=3, patch_px=7)
-    torch.manual_seed(0)
-    peer = SiglipVisionModel(
-        SiglipVisionConfig(
-            hidden_size=config.width,
-            intermediate_size=config.mlp_dim,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.num_heads,
-            image_size=28,
-            patch_size=config.patch_px,
-            vision_use_head=False,
-        )
-    ).eval()
-    with torch.no_grad():
-        for parameter in peer.parameters():
-            parameter.normal_(std=0.3)
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 28, 28, 3)).astype(np.float32)
+    """The vision tower is transformers' SiglipVisionModel up to its last norm, in float32.
 
-    ours = Siglip(config, image_px=28).tokens(siglip_params(peer, config), jnp.asarray(images))
+    Patches of 14 pixels on 58: the last two rows and columns are not read.
+    """
+    config = SiglipConfig(width=24, depth=2, mlp_dim=40, num_heads=3)
+    peer = peers.random_siglip(config, image_px=58)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 58, 58, 3)).astype(np.float32)
+
+    siglip = Siglip(config, image_px=58)
+    ours = siglip.tokens(peers.siglip_params(peer, config), jnp.asarray(images))
     with torch.no_grad():
         theirs = peer(torch.from_numpy(images).permute(0, 3, 1, 2)).last_hidden_state.numpy()
 
+    assert ours.shape == (2, 16, 24)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def siglip_params(peer: SiglipVisionModel, config: SiglipConfig) -> Params:
-    """The peer's weights under our names."""
-    state = {
-        name.removeprefix("vision_model."): value.numpy()
-        for name, value in peer.state_dict().items()
-    }
-
-    def stacked(name: str) -> np.ndarray:
-        return np.stack([state[f"encoder.layers.{i}.{name}"] for i in range(config.depth)])
-
-    def norm(name: str) -> Params:
-        return {"scale": stacked(f"{name}.weight"), "bias": stacked(f"{name}.bias")}
-
-    def linear(name: str) -> Params:
-        kernel = stacked(f"{name}.weight").swapaxes(1, 2)
-        return {"kernel": kernel, "bias": stacked(f"{name}.bias")}
-
-    def heads(name: str) -> Params:
-        flat = linear(f"self_attn.{name}")
-        shape = (config.depth, -1, config.num_heads, config.width // config.num_heads)
-        return {
-            "kernel": flat["kernel"].reshape(shape),
-            "bias": flat["bias"].reshape(config.depth, config.num_heads, -1),
-        }
-
-    out = linear("self_attn.out_proj")
-    out["kernel"] = out["kernel"].reshape(config.depth, config.num_heads, -1, config.width)
-    tree = {
-        "embedding": {
-            "kernel": state["embeddings.patch_embedding.weight"].transpose(2, 3, 1, 0),
-            "bias": state["embeddings.patch_embedding.bias"],
-        },
-        "pos_embedding": state["embeddings.position_embedding.weight"][None],
-        "Transformer": {
-            "encoderblock": {
-                "LayerNorm_0": norm("layer_norm1"),
-                "LayerNorm_1": norm("layer_norm2"),
-                "MultiHeadDotProductAttention_0": {
-                    "query": heads("q_proj"),
-                    "key": heads("k_proj"),
-                    "value": heads("v_proj"),
-                    "out": out,
-                },
-                "MlpBlock_0": {"Dense_0": linear("mlp.fc1"), "Dense_1": linear("mlp.fc2")},
-            },
-            "encoder_norm": {
-                "scale": state["post_layernorm.weight"],
-                "bias": state["post_layernorm.bias"],
-            },
-        },
-    }
-    return jax.tree.map(jnp.asarray, tree)
 
 
 def test_the_groups_of_the_full_model() -> None:
@@ -168,7 +105,29 @@ def test_the_groups_of_the_full_model() -> None:
     }
     # A norm of 640 dims, then 640 -> 320 and 320 -> 201 with biases.
     assert count_params(params["value_head"]) == 2 * 640 + 641 * 320 + 321 * 201
-    assert 665e6 < count_params(params) < 705e6
+    # SigLIP, Gemma 3, projection, four 640 x 640 projections with biases, two norms, head.
+    assert count_params(params) == 412_442_352 + 268_098_176 + 737_920 + 1_640_960 + 1280 + 270_921
+
+
+def test_the_leaves_of_the_reference() -> None:
+    """Its bundle has 241 arrays: ours with the image head, each of Gemma's 18 layers apart."""
+    config = VALUE_670M.model_copy(update={"image_head": True})
+    params = jax.eval_shape(ValueModel(config).init, jax.random.key(0))
+    per_layer = len(jax.tree.leaves(params["llm"]["layers"]))
+
+    # Its SigLIP is stacked over layers as ours is.
+    assert per_layer == 11
+    assert len(jax.tree.leaves(params)) - per_layer + 18 * per_layer == 241
+
+
+def test_the_groups_of_the_stitched_model() -> None:
+    """SPEC §15: a projector of 2.07 million parameters and a head of 129 thousand."""
+    config = VALUE_670M.model_copy(update={"fusion": "stitched"})
+    params = jax.eval_shape(ValueModel(config).init, jax.random.key(0))
+
+    assert set(params) == {"img", "img_projection", "llm", "value_head"}
+    assert count_params(params["img_projection"]) == 1153 * 1152 + 1153 * 640
+    assert count_params(params["value_head"]) == 641 * 201
 
 
 def test_without_views_there_are_no_image_parameters() -> None:

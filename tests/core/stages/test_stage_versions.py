@@ -29,6 +29,7 @@ MODULES = {
     "norm_stats": "norm_stats",
     "load_norm_stats": "norm_stats",
     "train_policy": "train_policy",
+    "align_value": "align_value",
     "train_value": "train_value",
     "infer_values": "infer_values",
     "label": "label",
@@ -39,6 +40,7 @@ MODULES = {
     "import_labels": "import_labels",
     "import_dataset": "import_dataset",
     "import_policy": "import_policy",
+    "import_value": "import_value",
 }
 
 NO_RESULTS = (

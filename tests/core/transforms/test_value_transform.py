@@ -48,6 +48,30 @@ def test_a_continuous_state_is_normalised_and_clipped() -> None:
     np.testing.assert_array_equal(inputs.state[:, 14:], 5)
 
 
+def test_a_state_in_the_text_is_the_normalised_one() -> None:
+    """Mean 1 and std 2 by hand, in 256 bins; no number goes in beside the text."""
+    model = DEMO.model.model_copy(update={"state_input": "tokens", "max_token_len": 200})
+    tokenizer = PromptTokenizer(DEMO.prompt, 200, "tokens")
+    normalized = np.clip((observations()["observation.state"] - 1) / 2, -1, 1)
+    state = np.concatenate([normalized, np.ones((2, 7))], axis=1)
+
+    inputs = make(DEMO.model_copy(update={"model": model})).inputs(observations(), ["go", "stop"])
+
+    ids, mask = tokenizer.encode_value(["go", "stop"], state)
+    np.testing.assert_array_equal(inputs.tokens, ids)
+    np.testing.assert_array_equal(inputs.token_mask, mask)
+    np.testing.assert_array_equal(inputs.state, np.zeros((2, 21)))
+
+
+def test_a_tokenizer_of_another_state_input_is_refused() -> None:
+    """Else a model trained on texts with a state would read texts without."""
+    model = DEMO.model.model_copy(update={"state_input": "tokens", "max_token_len": 200})
+    tokenizer = PromptTokenizer(DEMO.prompt, 200, "none")
+
+    with pytest.raises(ConfigError, match="state_input is 'tokens'"):
+        ValueTransform(DEMO.model_copy(update={"model": model}), STATS, tokenizer)
+
+
 def test_the_text_ends_in_value() -> None:
     """Same ids as the tokenizer's own value prompt."""
     tokenizer = PromptTokenizer(DEMO.prompt, DEMO.model.max_token_len, "continuous")

@@ -1,0 +1,75 @@
+"""``recap value align``: the image projection of a value model learns from questions about images.
+
+Whatever takes time to import is imported inside the command, so that help is instant.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.options import JsonOption, NameOption
+from deployments.cli.training_commands import RuntimeOption, SettingOption
+
+
+def align(  # noqa: PLR0913 - one parameter per option
+    start: Annotated[str, typer.Argument(help="Value model: id, name-id8, or ref.")],
+    *,
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="Questions: JSON lines, or an array.")
+    ],
+    images: Annotated[
+        Path, typer.Option("--images", metavar="DIR", help="Directory of their images.")
+    ],
+    lora: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also train adapters of this rank in the language model."),
+    ] = None,
+    epochs: Annotated[
+        float, typer.Option(min=0.001, help="Times that every question is asked.")
+    ] = 2.0,
+    settings: SettingOption = None,
+    runtime: RuntimeOption = None,
+    ref: Annotated[
+        str | None, typer.Option(help="Point <project>/<robot>/<ref> to the aligned value model.")
+    ] = None,
+    name: NameOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train the image projection on questions about images, before values are learned.
+
+    FILE holds LLaVA's conversations, or objects with image, question and answer. Only the
+    projection changes, and adapters if asked for. A killed run goes on where it was.
+    """
+    from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
+    from deployments.cli.configuration import load_settings
+    from recap_core.config.policy import LoraConfig
+    from recap_core.config.training import TrainRuntime
+    from recap_core.config.vqa import AlignValueConfig
+    from recap_core.lineage.artifacts import ValueCheckpoint
+    from recap_core.progress import Terminal
+    from recap_core.stages.align_value import align_value_model, describe_questions
+
+    store = open_store()
+    begin = artifact_of_kind(store, start, ValueCheckpoint, wanted="a value model")
+    source = describe_questions(data, images, store=store, progress=Terminal())
+    defaults = AlignValueConfig(digest=source.digest)
+    if lora is not None:
+        defaults = defaults.model_copy(update={"lora": LoraConfig(rank=lora, alpha=2 * lora)})
+    overrides = settings or []
+    batch_size = load_settings(defaults, file=None, overrides=overrides).train.batch_size
+    num_steps = max(round(epochs * source.num_questions / batch_size), 1)
+    config = load_settings(defaults.of_length(num_steps), file=None, overrides=overrides)
+    aligned = align_value_model(
+        begin,
+        source,
+        config,
+        name=name or "aligned",
+        store=store,
+        runtime=load_settings(TrainRuntime(), file=None, overrides=runtime or []),
+        progress=Terminal(),
+    )
+    if ref is not None:
+        store.set_ref(ref, aligned)
+    lines = [f"from {source.num_questions} questions, {aligned.num_steps} steps"]
+    tell(aligned, store, json=json, lines=lines)

@@ -1,0 +1,1 @@
+"""Frozen-encoder passes and their cache, shared by value training and value inference."""
