@@ -49,9 +49,9 @@ bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
 	    -o addopts="--import-mode=importlib"
 
-stress: $(READY) ## kill drills: every writer of datasets, every stage of the demo (long)
+stress: $(READY) ## kill drills: every writer of datasets, values, labels, every stage of the demo
 	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py tests/core/data/test_export_kills.py
-	$(PYTEST) tests/stress --timeout=7200
+	RECAP_KILLS=50 $(PYTEST) -s tests/stress --timeout=7200
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes \

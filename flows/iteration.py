@@ -11,7 +11,8 @@ from flows.references import ProjectRefs, pretrained_value_model
 from flows.results import Experience, IterationResult, Judgement, Learning, Relabeling, RoundInputs
 from flows.stage3 import stage3
 from flows.timeline import record_round, warn_of_unhealthy_value_model
-from recap_core.config.flows import IterationConfig, ProjectConfig
+from flows.values import values_of
+from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import tiny_project
 from recap_core.config.stages import ReportConfig
 from recap_core.errors import UnhealthyValueModelError
@@ -19,7 +20,7 @@ from recap_core.lineage.artifacts import Dataset, PolicyCheckpoint, Report, Valu
 from tasks.collection import collect
 from tasks.datasets import annotations_of, convert, copy, merge
 from tasks.evaluation import evaluate
-from tasks.labelling import infer_values, label, relabel
+from tasks.labelling import label, relabel
 from tasks.reporting import report
 from tasks.store import open_store
 from tasks.summaries import health_reasons
@@ -104,7 +105,7 @@ def _learn(config: ProjectConfig, inputs: RoundInputs, experience: Experience, k
     if not value_model.healthy:
         policy = _fall_back(config, inputs, experience, value_model)
         return Learning(value_model=value_model, relabeling=None, policy=policy)
-    relabeling = _relabel(merged, value_model, settings, name=name)
+    relabeling = _relabel(merged, value_model, config, name=name)
     ProjectRefs(open_store(), config).set(f"{name}-relabeled", relabeling.dataset)
     policy = train_policy(
         relabeling.dataset, stats, inputs.start, settings.finetune, training, name=name
@@ -151,10 +152,12 @@ def _report(experience: Experience, learning: Learning, judgement: Judgement, k:
 
 
 def _relabel(
-    merged: Dataset, value_model: ValueCheckpoint, settings: IterationConfig, *, name: str
+    merged: Dataset, value_model: ValueCheckpoint, config: ProjectConfig, *, name: str
 ) -> Relabeling:
     """Stage 5: the source stays as it is, a copy of it gets the labels."""
-    values = infer_values(merged, value_model, settings.infer, name=name)
+    settings, inference = config.iteration, config.runtime.infer
+    needed = settings.infer.for_labels(settings.label)
+    values = values_of(merged, value_model, needed, inference, name=name)
     labels = label(merged, values, settings.label, name=name)
     copied = copy(merged, name=f"{name}-copy")
     dataset = relabel(copied, labels, name=f"{name}-relabeled")

@@ -6,7 +6,9 @@ All are safe to retry: an artifact appears by one rename, so a failed attempt le
 from pathlib import Path
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
+from recap_core.config.inference import InferRuntime
 from recap_core.config.interchange import ImportLabelsConfig
 from recap_core.config.labels import LabelConfig
 from recap_core.config.stages import InferValuesConfig
@@ -18,6 +20,7 @@ from recap_core.lineage.artifacts import (
     ValueCheckpoint,
     Values,
 )
+from recap_core.progress import Silent
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
 from tasks.stage_key import StageKey
@@ -35,15 +38,60 @@ from tasks.summaries import summarized
     result_serializer="json",
 )
 def infer_values(
-    dataset: AnyDataset, value_model: ValueCheckpoint, config: InferValuesConfig, *, name: str
+    dataset: AnyDataset,
+    value_model: ValueCheckpoint,
+    config: InferValuesConfig,
+    runtime: InferRuntime | None = None,
+    *,
+    name: str,
 ) -> Values:
-    """V(o_t) of every frame of ``dataset``."""
+    """V(o_t) of the frames of ``dataset`` that the labels need."""
     from recap_core.stages.infer_values import infer_values as infer
 
     values = infer(
-        dataset, value_model, config, name=name, store=open_store(), progress=TaskProgress()
+        dataset,
+        value_model,
+        config,
+        runtime,
+        name=name,
+        store=open_store(),
+        progress=TaskProgress(),
     )
     return summarized(values)
+
+
+@task(
+    name="infer-value-shards",
+    task_run_name="infer-value-shards-{worker}",
+    tags=["gpu"],
+    retries=1,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def infer_value_shards(
+    dataset: AnyDataset,
+    value_model: ValueCheckpoint,
+    config: InferValuesConfig,
+    runtime: InferRuntime,
+    *,
+    worker: int,
+) -> dict[str, float]:
+    """One worker's share of ``infer-values``: shards that no other worker has.
+
+    Safe to retry: finished shards are kept, and nothing is done twice.
+    """
+    from recap_core.stages.infer_values import infer_value_shards as infer
+
+    return infer(
+        dataset,
+        value_model,
+        config,
+        runtime,
+        worker=worker,
+        store=open_store(),
+        progress=TaskProgress(terminal=Silent()),  # workers side by side have one terminal
+    )
 
 
 @task(

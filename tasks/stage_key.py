@@ -1,5 +1,6 @@
 """Prefect's cache, kept in step with the store, which alone decides what exists."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -9,6 +10,7 @@ from prefect.context import TaskRunContext
 from prefect.results import get_result_store
 from prefect.types import DateTime
 
+from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.keys import stage_key
 from recap_core.stages.registry import STAGES, stage_call
 from tasks.store import open_store
@@ -54,3 +56,13 @@ class StageKey(CachePolicy):
         elif records.exists(key):
             records.write(None, key=key, expiration=_LONG_AGO)
         return key
+
+
+def find_made(stage: str, arguments: Mapping[str, Any]) -> Artifact | None:
+    """What a stage made of these arguments, verified; None if it has not run with them.
+
+    Args:
+        stage: Id in :data:`recap_core.stages.registry.STAGES`.
+        arguments: By the names of the stage function's parameters.
+    """
+    return open_store().find(*stage_call(STAGES[stage], arguments))

@@ -9,6 +9,7 @@ from deployments.cli.value_align import align
 from deployments.cli.value_evaluate import audit, evaluate
 from deployments.cli.value_export import export_value
 from deployments.cli.value_import import import_value
+from deployments.cli.value_infer import infer
 from deployments.cli.value_train import train
 from deployments.cli.value_video import video
 
@@ -32,6 +33,7 @@ def add_value_commands(app: typer.Typer) -> None:
     add("align", align, f"{BASE} --data ./llava.json --images ./coco")
     add("train", train, "demo/sim-aloha/round-1-relabeled --preset tiny")
     add("evaluate", evaluate, f"{MODEL} --html value.html")
+    add("infer", infer, f"{MODEL} demo/sim-aloha/round-1-dataset -r batch_size=128")
     add("audit", audit, MODEL)
     add("video", video, f"{MODEL} {MERGED} 17.mp4 -e 17")
     add("export", export_value, f"{MODEL} ./value_ckpt")

@@ -8,6 +8,7 @@ from recap_core.config.base import Config
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
 from recap_core.config.evaluation import EvaluationConfig
+from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LabelConfig
 from recap_core.config.stages import InferValuesConfig, TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
@@ -18,6 +19,7 @@ class Runtime(Config):
 
     collect: CollectRuntime = CollectRuntime()
     train: TrainRuntime = TrainRuntime()
+    infer: InferRuntime = InferRuntime()
 
 
 class BootstrapConfig(Config):

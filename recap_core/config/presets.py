@@ -11,7 +11,12 @@ from recap_core.config.labels import LABEL_PRESETS, LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
 from recap_core.config.robot import SimRobotConfig
 from recap_core.config.sizes import PI05, PI05_LORA, TINY_POLICY, TINY_VALUE, VALUE_670M
-from recap_core.config.stages import HealthConfig, TrainPolicyConfig, TrainValueConfig
+from recap_core.config.stages import (
+    HealthConfig,
+    InferValuesConfig,
+    TrainPolicyConfig,
+    TrainValueConfig,
+)
 from recap_core.config.training import (
     AugmentConfig,
     OptimizerConfig,
@@ -195,6 +200,7 @@ def full_size_project(preset: FullSizePreset, seed: int = 0) -> ProjectConfig:
                 }
             ),
             value_start=PRETRAINED_VALUE,
+            infer=InferValuesConfig(frames="rollouts"),
             label=sim_demo_labels(collect.max_episode_frames),
             finetune=finetune,
             stage3=finetune,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from recap_core.config.base import Config
-from recap_core.config.labels import TargetConfig
+from recap_core.config.labels import LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig
 from recap_core.config.training import TrainConfig, ValidationConfig
 from recap_core.config.value import ValueConfig
@@ -69,6 +69,13 @@ class InferValuesConfig(Config):
     """Stage 5a: V(o_t) of every frame, under the EMA parameters."""
 
     use_ema: bool = True
+    frames: Literal["all", "rollouts"] = "all"
+    """``rollouts`` leaves out demonstrations, whose labels no rule changes; they are needed only
+    by a rule whose pool is ``all``."""
+
+    def for_labels(self, label: LabelConfig) -> "InferValuesConfig":
+        """These settings, but with values of all frames where the label rule needs them."""
+        return self.model_copy(update={"frames": "all"}) if label.pool == "all" else self
 
 
 class ReportConfig(Config):

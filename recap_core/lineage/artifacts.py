@@ -146,11 +146,18 @@ class ValueCheckpoint(Artifact):
 
 
 class Values(Artifact):
-    """V(o_t) of every frame of a dataset: float32 in [-1, 0], in global index order."""
+    """V(o_t) of a dataset's frames: float32 in [-1, 0], in global index order.
+
+    NaN on frames that were not asked for, and on no others.
+    """
 
     directory = "values"
     kind: Literal["values"] = "values"
     num_frames: int = Field(ge=1)
+    frames: Literal["all", "rollouts"] = "all"
+    """``rollouts``: demonstrations have no value."""
+    num_missing: int = Field(default=0, ge=0)
+    """Frames without a value."""
 
 
 class Labels(Artifact):

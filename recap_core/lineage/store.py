@@ -187,13 +187,8 @@ class Store:
         Raises:
             ArtifactNotFoundError: If the producer did not publish in time.
         """
-        found = self.find(stage, config, inputs)
-        if found is not None:
-            return found
+        self.contribute(stage, config, inputs, work=work)
         key = stage_key(stage, config, inputs)
-        directory = self._layout.work(key)
-        directory.mkdir(parents=True, exist_ok=True)
-        work(directory)
         deadline = time.monotonic() + publish_timeout_s
         while (found := self.find(stage, config, inputs)) is None:
             if time.monotonic() > deadline:
@@ -203,6 +198,34 @@ class Store:
                 )
             time.sleep(0.5)
         return found
+
+    def contribute(
+        self,
+        stage: Stage[Any],
+        config: Config,
+        inputs: Inputs,
+        *,
+        work: Callable[[Path], object],
+    ) -> None:
+        """Do part of the work on an artifact; whoever produces it finds and publishes it.
+
+        Args:
+            stage: As the producer's.
+            config: As the producer's.
+            inputs: As the producer's.
+            work: Is given the producer's directory of partial work, which others may be writing
+                into now; not called if the artifact exists.
+        """
+        if self.find(stage, config, inputs) is not None:
+            return
+        directory = self._layout.work(stage_key(stage, config, inputs))
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            work(directory)
+        except FileNotFoundError:
+            # Published meanwhile, without this part; its directory is gone.
+            if self.find(stage, config, inputs) is None:
+                raise
 
     def get(self, reference: str) -> Artifact:
         """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.

@@ -1,11 +1,36 @@
 """What the transformers share: masks, positions, rotary embedding, softmax attention."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 MASKED_LOGIT = -2.3819763e38
 """Logit of a key that a query must not see; finite, so a row without any key stays finite."""
+
+type AttentionKernel = Literal["einsum", "fused_unmasked", "fused"]
+"""``einsum``: products and softmax, as XLA compiles them; ``fused``: cuDNN's flash attention on an
+NVIDIA GPU; ``fused_unmasked``: that where nothing is masked. A fused kernel holds no logits in
+memory, and rounds in another order."""
+
+DEFAULT_KERNEL: AttentionKernel = "einsum"
+
+_kernel: ContextVar[AttentionKernel] = ContextVar("attention_kernel", default=DEFAULT_KERNEL)
+_MAX_FUSED_HEAD_DIM = 256
+
+
+@contextmanager
+def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
+    """Compile what is traced inside with ``kernel``, where the device and the sizes allow it."""
+    token = _kernel.set(kernel)
+    try:
+        yield
+    finally:
+        _kernel.reset(token)
 
 
 def block_causal_mask(
@@ -51,6 +76,8 @@ def attend(
 
     ``q`` arrives scaled. Logits and softmax are float32, the weights are cast to ``v``'s type.
     """
+    if _is_fused(q, masked=mask is not None):
+        return attend_fused(q, k, v, mask)
     b, t, num_heads, head_dim = q.shape
     num_kv_heads = k.shape[2]
     grouped = q.reshape(b, t, num_kv_heads, num_heads // num_kv_heads, head_dim)
@@ -59,3 +86,44 @@ def attend(
         logits = jnp.where(mask[:, None, None, :, :], logits, MASKED_LOGIT)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(b, t, num_heads, head_dim)
+
+
+def _is_fused(q: Float[Array, "b t n d"], *, masked: bool) -> bool:
+    kernel, head_dim = _kernel.get(), q.shape[-1]
+    return (
+        (kernel == "fused" or (kernel == "fused_unmasked" and not masked))
+        and jax.default_backend() == "gpu"
+        and q.dtype in (jnp.bfloat16, jnp.float16)
+        and head_dim % 8 == 0
+        and head_dim <= _MAX_FUSED_HEAD_DIM
+    )
+
+
+def attend_fused(
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s k d"],
+    v: Float[Array, "b s k d"],
+    mask: Bool[Array, "b t s"] | None,
+    *,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+) -> Float[Array, "b t n d"]:
+    """:func:`attend` by cuDNN, or by JAX's formula for it.
+
+    cuDNN wants masked lengths even; multiples of eight are its faster path.
+    """
+    length = q.shape[1]
+    if mask is not None:
+        q = _padded(q, 1)
+        k, v = _padded(k, 1), _padded(v, 1)
+        mask = _padded(_padded(mask, 1), 2)[:, None]
+    mixed = jax.nn.dot_product_attention(
+        q, k, v, mask=mask, scale=1.0, implementation=implementation
+    )
+    return mixed[:, :length]
+
+
+def _padded(x: Array, axis: int) -> Array:
+    """``x`` with zeros up to a multiple of eight."""
+    extra = -x.shape[axis] % 8
+    widths = [(0, extra if i == axis else 0) for i in range(x.ndim)]
+    return jnp.pad(x, widths) if extra else x

@@ -56,11 +56,17 @@ def export_labels(
 
 
 def _stored_values(labels: Labels, store: Store) -> "np.ndarray | None":
-    """V of the labels' frames: imported with them, or what they were made from."""
+    """V of the labels' frames: imported with them, or what they were made from.
+
+    None also where demonstrations have none: tools keep V of all frames, or of no frame.
+    """
+    import numpy as np
+
     from recap_core.valuation.values import read_values
 
     source = values_behind(labels, store)
     if source is None:
         return None  # the tool that they were imported from keeps none
     store.verify(source)
-    return read_values(store.path(source))
+    values = read_values(store.path(source))
+    return None if np.isnan(values).any() else values

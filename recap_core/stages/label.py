@@ -17,12 +17,18 @@ def label_dataset(
     """Label every frame of ``dataset`` by the N-step advantage of ``values``.
 
     Raises:
-        IncompatibleError: If the values belong to another dataset.
+        IncompatibleError: If the values belong to another dataset, or lack frames of the pool.
     """
     if values.parents[0] != dataset.id:
         raise IncompatibleError(
             f"values {values.name}-{values.id[:8]} belong to dataset {values.parents[0][:8]}, not "
             f"to {dataset.name}-{dataset.id[:8]}: infer the values of this dataset first"
+        )
+    if config.pool == "all" and values.frames != "all":
+        raise IncompatibleError(
+            f"values {values.name}-{values.id[:8]} leave out demonstrations ({values.num_missing} "
+            f"of {values.num_frames} frames), which pool 'all' needs: infer them with: recap value "
+            f"infer VALUE_MODEL {dataset.name}-{dataset.id[:8]} --frames all"
         )
 
     def build(area: Build) -> Built:

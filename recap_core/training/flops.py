@@ -97,8 +97,8 @@ def value_flops(
     Args:
         config: Its sizes.
         train: Forward and backward pass; False: forward only.
-        freeze: Which encoders are not trained. Gradients still pass through a frozen language
-            model, to what is trained below it.
+        freeze: Which encoders are not trained, adapters aside. Gradients still pass through a
+            frozen language model, to what is trained below it.
         cached_features: SigLIP's tokens are read, not computed.
     """
     frozen_llm = freeze == "all_backbones"
@@ -107,15 +107,17 @@ def value_flops(
     total = _NONE
     if config.views:
         total = total.plus(_value_images(config, freeze == "none", cached_features))
+    if config.views and config.fusion == "cross_attention":
         total = total.plus(_cross_attention(config, num_text, num_images))
     if config.state_input == "continuous":
         total = total.plus(_first_product(1, config.state_dim, config.gemma.width))
-    gemma = GemmaConfig(**config.gemma.model_dump(include=set(GemmaConfig.model_fields) - {"lora"}))
+    gemma = GemmaConfig(**config.gemma.model_dump(include=set(GemmaConfig.model_fields)))
     layer = _keys_and_values(gemma, num_tokens, frozen=frozen_llm)
     layer = layer.plus(_update(gemma, num_tokens, num_tokens, frozen=frozen_llm))
     encoded = _NONE.plus(layer, times=config.gemma.depth)
-    encoded = encoded.plus(_product(1, num_tokens, config.gemma.width, frozen=True))  # the mean
-    if frozen_llm and total == _NONE:
+    if config.fusion == "cross_attention":  # the mean over tokens
+        encoded = encoded.plus(_product(1, num_tokens, config.gemma.width, frozen=True))
+    if frozen_llm and gemma.lora is None and total == _NONE:
         encoded = Flops(encoded.forward, 0)  # nothing below is trained
     total = total.plus(encoded).plus(_value_head(config))
     return total.train if train else total.forward
@@ -250,12 +252,16 @@ def _num_value_tokens(config: ValueModelConfig) -> tuple[int, int]:
 def _value_images(config: ValueModelConfig, trained: bool, cached: bool) -> Flops:  # noqa: FBT001
     """All views, encoded and projected to the language model's width."""
     patches = _num_patches(config.siglip, config.image_px)
-    encoder = _siglip_encoder(config.siglip, patches)
+    width, is_stitched = config.siglip.width, config.fusion == "stitched"
+    view = _siglip_encoder(config.siglip, patches)
+    first_dim = width if is_stitched else config.gemma.width
     if trained and not cached:
-        view = encoder.plus(_product(patches, config.siglip.width, config.gemma.width))
+        view = view.plus(_product(patches, width, first_dim))
     else:
-        view = _first_product(patches, config.siglip.width, config.gemma.width)
-        view = view.plus(Flops(0 if cached else encoder.forward, 0))
+        view = Flops(0 if cached else view.forward, 0)
+        view = view.plus(_first_product(patches, width, first_dim))
+    if is_stitched:
+        view = view.plus(_product(patches, width, config.gemma.width))
     return _NONE.plus(view, times=len(config.views))
 
 
@@ -268,6 +274,7 @@ def _cross_attention(config: ValueModelConfig, num_text: int, num_images: int) -
 
 
 def _value_head(config: ValueModelConfig) -> Flops:
-    hidden = config.head_hidden
-    total = _product(1, config.gemma.width, hidden)
-    return total.plus(_product(1, hidden, config.num_bins))
+    width, hidden = config.gemma.width, config.head_hidden
+    if config.fusion == "stitched":
+        return _product(1, width, config.num_bins)
+    return _product(1, width, hidden).plus(_product(1, hidden, config.num_bins))

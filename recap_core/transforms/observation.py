@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from recap_core.config.embodiment import EmbodimentConfig, View
 from recap_core.errors import ConfigError, DataError
@@ -57,11 +57,12 @@ class ObservationReader:
         return np.concatenate([self._column(observations, f) for f in self._state_features], axis=1)
 
     def images(
-        self, observations: Mapping[str, np.ndarray], *, batch_size: int
-    ) -> tuple[dict[str, Float[np.ndarray, "b h w 3"]], dict[str, Bool[np.ndarray, " b"]]]:
+        self, observations: Mapping[str, np.ndarray], *, batch_size: int, as_uint8: bool = False
+    ) -> tuple[dict[str, Shaped[np.ndarray, "b h w 3"]], dict[str, Bool[np.ndarray, " b"]]]:
         """Images in [-1, 1] of every view of the model, and which of them are real.
 
-        A wrist view whose camera the robot or the observation lacks is black and masked.
+        A wrist view whose camera the robot or the observation lacks is black and masked. With
+        ``as_uint8``, images stay 0-255: a quarter of the bytes, for whoever scales them later.
 
         Raises:
             DataError: If the base camera is missing, or a wrist camera is while the observation
@@ -72,14 +73,15 @@ class ObservationReader:
             if feature is None or feature not in observations:
                 self._check_may_be_missing(view, feature, observations)
                 shape = (batch_size, self._image_px, self._image_px, 3)
-                images[view] = np.full(shape, BLACK, np.float32)
+                black = (0, np.uint8) if as_uint8 else (BLACK, np.float32)
+                images[view] = np.full(shape, *black)
                 masks[view] = np.zeros(batch_size, bool)
                 continue
             frames = to_uint8_hwc(observations[feature], feature=feature)
             if len(frames) != batch_size:
                 raise DataError(f"{feature} has {len(frames)} images for {batch_size} samples.")
             resized = resize_with_pad(frames, self._image_px, self._image_px)
-            images[view] = to_model_range(resized)
+            images[view] = resized if as_uint8 else to_model_range(resized)
             masks[view] = np.ones(batch_size, bool)
         return images, masks
 

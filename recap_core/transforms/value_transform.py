@@ -51,13 +51,20 @@ class ValueTransform:
         self._tokenizer = tokenizer
         self._reader = ObservationReader(config.embodiment, model.views, image_px=model.image_px)
 
-    def inputs(self, observations: Mapping[str, np.ndarray], prompts: Sequence[str]) -> ValueInputs:
+    def inputs(
+        self,
+        observations: Mapping[str, np.ndarray],
+        prompts: Sequence[str],
+        *,
+        as_uint8: bool = False,
+    ) -> ValueInputs:
         """Value model inputs of a batch, as NumPy arrays.
 
         Args:
             observations: Feature name to array, batch first. Images are uint8 or float (0-1),
                 channels first or last, of any size. Only features that the model sees are read.
             prompts: Task text of every sample; ``embodiment.default_prompt`` replaces them.
+            as_uint8: Leave images 0-255; the device scales them.
 
         Raises:
             DataError: If a feature is missing or misshapen.
@@ -65,7 +72,9 @@ class ValueTransform:
         num_samples, model = len(prompts), self._config.model
         if self._config.embodiment.default_prompt is not None:
             prompts = [self._config.embodiment.default_prompt] * num_samples
-        images, image_masks = self._reader.images(observations, batch_size=num_samples)
+        images, image_masks = self._reader.images(
+            observations, batch_size=num_samples, as_uint8=as_uint8
+        )
         state = self._state(observations, num_samples)
         tokens, token_mask = self._tokenizer.encode_value(prompts, state)
         if state is None or model.state_input == "tokens":

@@ -1,6 +1,7 @@
 """Operations counted from the architecture are those of the program that is run."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,6 +61,10 @@ VALUE_MODELS = {
     "state token": VALUE.model_copy(update={"state_input": "continuous"}),
     "state alone": VALUE.model_copy(update={"state_input": "continuous", "views": ()}),
     "text alone": VALUE.model_copy(update={"views": ()}),
+    "stitched": VALUE.model_copy(update={"fusion": "stitched"}),
+    "adapters": VALUE.model_copy(
+        update={"gemma": VALUE.gemma.model_copy(update={"lora": LORA})},
+    ),
 }
 FROZEN = {"none": (), "siglip_only": ("img",), "all_backbones": ("img", "llm")}
 
@@ -131,12 +136,13 @@ def test_the_value_model_takes_the_operations_of_its_loss(name: str, freeze: Any
     config = VALUE_MODELS[name]
     model = ValueModel(config)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    frozen = {group: params.pop(group) for group in FROZEN[freeze] if group in params}
+    mask = jax.tree_util.tree_map_with_path(partial(_trains, config, FROZEN[freeze]), params)
 
-    def loss(trained: Any, frozen: Any, inputs: ValueInputs, target: jax.Array) -> jax.Array:  # noqa: ANN401 - trees
-        return model.loss(trained | frozen, inputs, target)[0]
+    def loss(trained: Any, params: Any, inputs: ValueInputs, target: jax.Array) -> jax.Array:  # noqa: ANN401 - trees
+        return model.loss(filled(trained, params), inputs, target)[0]
 
-    arguments = (params, frozen, _value_inputs(config), jnp.ones((1, config.num_bins)))
+    trained, target = trainable_part(params, mask), jnp.ones((1, config.num_bins))
+    arguments = (trained, params, _value_inputs(config), target)
     forward = jax.make_jaxpr(loss)(*arguments)
     both = jax.make_jaxpr(jax.value_and_grad(loss))(*arguments)
 
@@ -164,6 +170,15 @@ def test_the_value_model_at_full_size_in_round_numbers() -> None:
     found = value_flops(VALUE_670M, train=False)
 
     assert found == pytest.approx(1.07 * 2 * (0.41e9 * 512 + 0.1e9 * 560), rel=0.03)
+
+
+def _trains(config: ValueModelConfig, frozen: tuple[str, ...], path: Any, leaf: Any) -> bool:  # noqa: ANN401 - JAX's own
+    """Adapters train always, and instead of the language model that has them."""
+    del leaf
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    group = name.partition("/")[0]
+    is_adapted = config.gemma.lora is not None and group == "llm"
+    return "lora" in name or not (group in frozen or is_adapted)
 
 
 def _value_inputs(config: ValueModelConfig) -> ValueInputs:

@@ -1,6 +1,5 @@
-"""Predicting and storing values of a dataset with a real, tiny model."""
+"""Predictions for frames of a dataset with a real, tiny model, and files of values."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -8,19 +7,18 @@ import numpy as np
 import pytest
 
 from recap_core.data.frames import FrameTable
+from recap_core.data.video import decode_frames
 from recap_core.errors import DataError
 from recap_core.labels.two_hot import expectation, two_hot
 from recap_core.models.parameters import Params
 from recap_core.models.value_model import ValueModel
 from recap_core.training.value_batches import value_targets
 from recap_core.valuation.health import predict_held_out
-from recap_core.valuation.inference import infer_values
-from recap_core.valuation.prediction import Predictions, ValuePredictor
+from recap_core.valuation.prediction import ValuePredictor
 from recap_core.valuation.values import read_values, write_values
 from tests.core.training import robot
 
 CONFIG = robot.train_value_config()
-NUM_FRAMES = 46
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +51,6 @@ def reference(table: FrameTable, params: Params) -> np.ndarray:
     return np.asarray(jax.jit(ValueModel(CONFIG.value.model).value)(params, inputs))
 
 
-class _Counting(ValuePredictor):
-    """Remembers which episodes were predicted."""
-
-    asked: list[int]
-
-    def predictions(self, table: FrameTable, episodes: Sequence[int]) -> Iterator[Predictions]:
-        self.asked.extend(episodes)
-        return super().predictions(table, episodes)
-
-
-def test_values_are_those_of_the_model(
-    table: FrameTable, predictor: ValuePredictor, reference: np.ndarray, tmp_path: Path
-) -> None:
-    """Batched, padded and sharded, every frame gets the value of a single pass."""
-    values = infer_values(table, predictor, work=tmp_path, shard_frames=10)
-
-    assert values.shape == (NUM_FRAMES,)
-    np.testing.assert_allclose(values, reference, atol=1e-6)
-    assert np.ptp(values) > 0.01
-
-
 def test_predictions_come_in_the_order_of_the_episodes(
     table: FrameTable, predictor: ValuePredictor
 ) -> None:
@@ -87,26 +64,30 @@ def test_predictions_come_in_the_order_of_the_episodes(
         np.testing.assert_allclose(batch.probs.sum(axis=1), 1, atol=1e-5)
 
 
-def test_inference_continues_after_finished_shards(
-    table: FrameTable, params: Params, tmp_path: Path
-) -> None:
-    """With one of three shards lost, only its episodes are predicted again."""
-    predictor = _Counting(CONFIG.value, params, robot.value_transform(CONFIG.value), batch_size=7)
-    predictor.asked = []
-    whole = infer_values(table, predictor, work=tmp_path, shard_frames=12)
-    assert predictor.asked == [0, 1, 2, 3]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "values_000000000_000000012.npy",
-        "values_000000012_000000027.npy",
-        "values_000000027_000000046.npy",
-    ]
+def test_images_go_to_the_device_as_they_are_stored(tmp_path: Path) -> None:
+    """8-bit pixels give the distributions of the transform's own floats, up to rounding."""
+    cameras = ("head_camera",)
+    config = robot.train_value_config(views=("base_0_rgb",), image_px=28, state_input="none").value
+    feature = "observation.images.head_camera"
+    embodiment = config.embodiment.model_copy(update={"views": {"base_0_rgb": feature}})
+    config = config.model_copy(update={"embodiment": embodiment})
+    table = robot.dataset(tmp_path / "dataset", cameras=cameras)
+    shapes = jax.eval_shape(ValueModel(config.model).init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: 0.5 * rng.standard_normal(leaf.shape, np.float32), shapes)
+    transform = robot.value_transform(config)
+    predictor = ValuePredictor(config, params, transform, batch_size=4)
 
-    (tmp_path / "values_000000012_000000027.npy").unlink()
-    predictor.asked = []
-    again = infer_values(table, predictor, work=tmp_path, shard_frames=12)
+    found = np.concatenate([batch.probs for batch in predictor.predictions(table, [3])])
 
-    assert predictor.asked == [1]
-    np.testing.assert_array_equal(again, whole)
+    frames = np.arange(37, 46)
+    images = decode_frames(table.meta, [feature], frames, image_px=28)
+    prompts = [table.tasks[task] for task in table.task_index[frames]]
+    floats = transform.inputs(images, prompts)
+    assert floats.images["base_0_rgb"].dtype == np.float32
+    logits = jax.jit(ValueModel(config.model).logits)(params, floats)
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-6)
+    assert np.ptp(found, axis=0).max() > 1e-3, "the model looks at the images"
 
 
 def test_held_out_predictions_by_hand(
@@ -169,6 +150,19 @@ def test_impossible_values_are_not_stored(tmp_path: Path, bad: float) -> None:
     """A value outside [-1, 0], or none at all, is named."""
     with pytest.raises(DataError, match=r"V of frame 1 is .*outside \[-1, 0\] \(1 of 2 frames"):
         write_values(tmp_path, np.array([-0.5, bad], np.float32))
+
+
+def test_frames_that_were_not_asked_for_have_no_value(tmp_path: Path) -> None:
+    """NaN there, and nowhere else."""
+    is_wanted = np.array([False, True, True])
+
+    write_values(tmp_path, np.array([np.nan, -0.5, 0], np.float32), is_wanted=is_wanted)
+
+    np.testing.assert_array_equal(read_values(tmp_path), [np.nan, -0.5, 0])
+    with pytest.raises(DataError, match=r"V of frame 0 is -0\.1, but was not asked for"):
+        write_values(tmp_path, np.array([-0.1, -0.5, 0], np.float32), is_wanted=is_wanted)
+    with pytest.raises(DataError, match="V of frame 1 is nan, outside"):
+        write_values(tmp_path, np.array([np.nan, np.nan, 0], np.float32), is_wanted=is_wanted)
 
 
 def test_missing_values_are_an_error(tmp_path: Path) -> None:
