@@ -192,7 +192,7 @@ def torch_train_step(
     )  # has no gradient in ours either
     for group in frozen:
         for parameter in getattr(model, group).parameters():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
             if autocast:
                 parameter.data = parameter.data.to(torch.bfloat16)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
