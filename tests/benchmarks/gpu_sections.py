@@ -279,7 +279,7 @@ def torch_peak_gib() -> float:
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
 
 
-TRAINED = {
+TRAINED: dict[str, tuple[Any, Any, bool]] = {
     "none": ("none", "none", False),
     "none, recomputed": ("none", "full", False),
     "all_backbones": ("all_backbones", "auto", False),
@@ -295,7 +295,7 @@ def train_ours() -> None:
 
     config, traced = side.value_config(SIZE), {}
     params, inputs = side.random_params(config), side.random_inputs(config, TRAIN_BATCH)
-    cases = {
+    cases: dict[str, tuple[Any, ...]] = {
         f"{name}, {kernel}": (kernel, *case)
         for kernel in ("fused", "einsum", "fused_unmasked")
         for name, case in TRAINED.items()

@@ -187,9 +187,7 @@ def torch_train_step(
         autocast: Multiply in bfloat16.
     """
     model.train()
-    model.llm.embed_tokens.weight.requires_grad_(
-        requires_grad=False
-    )  # has no gradient in ours either
+    model.llm.embed_tokens.weight.requires_grad = False  # has no gradient in ours either
     for group in frozen:
         for parameter in getattr(model, group).parameters():
             parameter.requires_grad = False
