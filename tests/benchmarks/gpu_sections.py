@@ -307,7 +307,12 @@ def train_ours() -> None:
             traced[name] = side.train_step(
                 config, params, x, freeze=freeze, remat=remat, kernel=kernel
             )
-    for name, ready in compiled_together(traced, {}).items():
+    for name in ("none", "all_backbones"):
+        same = f"{name}, fused"
+        if same in traced and on_gpu():
+            traced[f"{same}, no triton"], cases[f"{same}, no triton"] = traced[same], cases[same]
+    options = {name: NO_TRITON for name in traced if "triton" in name}
+    for name, ready in compiled_together(traced, options).items():
         _, freeze, _, features = cases[name]
         flops = value_flops(config, train=True, freeze=freeze, cached_features=features)
         with noted(name):
