@@ -24,7 +24,28 @@ LIMITS_S = {
     "value_torch_compiled": 110,
     "train_ours": 170,
     "train_torch": 75,
+    "policy_lora_24gb": 90,
+    "policy_lora": 150,
+    "openpi_lora": 120,
+    "policy_full": 130,
+    "openpi_full": 120,
+    "policy_sampler": 150,
+    "checkpoint": 90,
 }
+SMALL_CARD_GIB = 22.3
+"""What a process can have of a 24 GB card."""
+
+
+def memory_fraction(name: str) -> str:
+    """Share of the card that JAX takes in a section."""
+    if "24gb" not in name:
+        return "0.94"
+    try:
+        query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        total = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout  # noqa: S603
+        return f"{SMALL_CARD_GIB * 1024 / float(total.split()[0]):.4f}"
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return "0.94"
 
 
 def run_section(name: str, out: Path, size: str, limit_s: float) -> str:
@@ -33,7 +54,7 @@ def run_section(name: str, out: Path, size: str, limit_s: float) -> str:
         "RECAP_BENCH_SIZE": size,
         "RECAP_GPU_REPORT": str(out / "report.jsonl"),
         "JAX_COMPILATION_CACHE_DIR": "/tmp/recap-xla",  # noqa: S108 - lives as long as the machine
-        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.94",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": memory_fraction(name),
         "TF_CPP_MIN_LOG_LEVEL": "1",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
