@@ -27,7 +27,7 @@ from tests.benchmarks.gpu_report_rows import (
 )
 
 BATCH = 64 if IS_FULL else 4
-TRAIN_BATCH = 32 if IS_FULL else 4
+TRAIN_BATCH = 16 if IS_FULL else 4
 VALUES = Path(tempfile.gettempdir()) / f"recap-bench-values-{SIZE}.npz"
 
 
