@@ -71,13 +71,18 @@ def attend(
     k: Float[Array, "b s k d"],
     v: Float[Array, "b s k d"],
     mask: Bool[Array, "b t s"] | None = None,
+    *,
+    scale: float = 1.0,
 ) -> Float[Array, "b t n d"]:
     """Softmax attention; each of the ``k`` key heads serves ``n / k`` query heads.
 
-    ``q`` arrives scaled. Logits and softmax are float32, the weights are cast to ``v``'s type.
+    Logits and softmax are float32, the weights are cast to ``v``'s type. ``scale`` multiplies
+    ``q`` in its own type; a fused kernel multiplies the logits with it.
     """
     if _is_fused(q, masked=mask is not None):
-        return attend_fused(q, k, v, mask)
+        return attend_fused(q, k, v, mask, scale=scale)
+    if scale != 1:
+        q = q * scale
     b, t, num_heads, head_dim = q.shape
     num_kv_heads = k.shape[2]
     grouped = q.reshape(b, t, num_kv_heads, num_heads // num_kv_heads, head_dim)
@@ -99,12 +104,13 @@ def _is_fused(q: Float[Array, "b t n d"], *, masked: bool) -> bool:
     )
 
 
-def attend_fused(
+def attend_fused(  # noqa: PLR0913 - what attention takes
     q: Float[Array, "b t n d"],
     k: Float[Array, "b s k d"],
     v: Float[Array, "b s k d"],
     mask: Bool[Array, "b t s"] | None,
     *,
+    scale: float = 1.0,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> Float[Array, "b t n d"]:
     """:func:`attend` by cuDNN, or by JAX's formula for it.
@@ -117,7 +123,7 @@ def attend_fused(
         k, v = _padded(k, 1), _padded(v, 1)
         mask = _padded(_padded(mask, 1), 2)[:, None]
     mixed = jax.nn.dot_product_attention(
-        q, k, v, mask=mask, scale=1.0, implementation=implementation
+        q, k, v, mask=mask, scale=scale, implementation=implementation
     )
     return mixed[:, :length]
 

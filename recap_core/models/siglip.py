@@ -178,7 +178,8 @@ def self_attention(params: Params, x: Float[Array, "b p d"]) -> Float[Array, "b 
         }
         return dense(flat, x, x.dtype).reshape(b, p, heads, head_dim)
 
-    mixed = attend(project("query") * head_dim**-0.5, project("key"), project("value"))
+    q, k, v = project("query"), project("key"), project("value")
+    mixed = attend(q, k, v, scale=head_dim**-0.5)
     out = {"kernel": params["out"]["kernel"].reshape(width, width), "bias": params["out"]["bias"]}
     return dense(out, mixed.reshape(b, p, width), x.dtype)
 

@@ -187,12 +187,10 @@ def torch_train_step(
         autocast: Multiply in bfloat16.
     """
     model.train()
-    model.llm.embed_tokens.weight.requires_grad_(
-        requires_grad=False
-    )  # has no gradient in ours either
+    model.llm.embed_tokens.weight.requires_grad = False  # has no gradient in ours either
     for group in frozen:
         for parameter in getattr(model, group).parameters():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
             if autocast:
                 parameter.data = parameter.data.to(torch.bfloat16)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

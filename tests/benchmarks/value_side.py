@@ -145,8 +145,14 @@ class Program(NamedTuple):
     compile_s: float
 
 
-type Traced = tuple[Any, tuple[Any, ...], bool]
-"""What ``lower`` returned, the arguments, whether the first is a state that the call replaces."""
+class Traced(NamedTuple):
+    """A program before it is compiled."""
+
+    lowered: Any
+    arguments: Callable[[], tuple[Any, ...]]
+    """Makes its arguments, on the device."""
+    carries_state: bool
+    """Whether the first is a state that every call replaces."""
 
 
 def inference(
@@ -158,12 +164,19 @@ def inference(
     cast: bool,
 ) -> Traced:
     """V of a batch; ``cast``: weights held in the compute dtype."""
-    if cast:
-        params = jax.jit(with_weights_in, static_argnums=1)(params, config.compute_dtype)
     model = ValueModel(config)
+
+    def arguments() -> tuple[Any, ...]:
+        held = jax.tree.map(jnp.asarray, params)
+        if inputs.image_features:
+            held = {name: group for name, group in held.items() if name != "img"}
+        if cast:
+            held = with_weights_in(held, config.compute_dtype)
+        return held, jax.tree.map(jnp.asarray, inputs)
+
     with attention_kernel(kernel):
-        lowered = jax.jit(model.value).lower(params, inputs)
-    return lowered, (params, inputs), False
+        lowered = jax.jit(model.value).lower(*jax.eval_shape(arguments))
+    return Traced(lowered, arguments, carries_state=False)
 
 
 def train_step(
@@ -184,35 +197,39 @@ def train_step(
         name: jax.tree.map(lambda _, name=name: name not in frozen, group)
         for name, group in params.items()
     }
-    state = initial_state(
-        with_frozen_in_bfloat16(jax.tree.map(jnp.array, params), mask),
-        make_optimizer(train.optimizer),
-        mask,
-        with_ema=False,
-    )
-    targets = jnp.asarray(random_targets(config, len(inputs.tokens)))
-    batch = ValueBatch(jax.tree.map(jnp.asarray, inputs), targets)
+
+    def arguments() -> tuple[Any, ...]:
+        held = with_frozen_in_bfloat16(jax.tree.map(jnp.array, params), mask)
+        state = initial_state(held, make_optimizer(train.optimizer), mask, with_ema=False)
+        targets = jnp.asarray(random_targets(config, len(inputs.tokens)))
+        return state, ValueBatch(jax.tree.map(jnp.asarray, inputs), targets)
+
     step: Any = make_train_step(value_loss(model), train, trainable=mask)
     with attention_kernel(kernel):
-        lowered = step.lower(state, batch)
-    return lowered, (state, batch), True
+        lowered = step.lower(*jax.eval_shape(arguments))
+    return Traced(lowered, arguments, carries_state=True)
 
 
-def compiled(traced: Traced, options: Mapping[str, str | bool] = OPTIMISED) -> Program:
-    """Compile a program and make a call of it."""
-    lowered, arguments, carries_state = traced
+def compiled(
+    traced: Traced, options: Mapping[str, str | bool] = OPTIMISED
+) -> Callable[[], Program]:
+    """Compile a program; the result makes its arguments and a call of it."""
     began = time.perf_counter()
-    program = lowered.compile(compiler_options=dict(options))
+    program = traced.lowered.compile(compiler_options=dict(options))
     compile_s = time.perf_counter() - began
-    held = list(arguments)
 
-    def call() -> Any:  # noqa: ANN401 - values, or metrics
-        result = program(*held)
-        if carries_state:
-            held[0], result = result
-        return result
+    def ready() -> Program:
+        held = list(traced.arguments())
 
-    return Program(call, _gib(program), compile_s)
+        def call() -> Any:  # noqa: ANN401 - values, or metrics
+            result = program(*held)
+            if traced.carries_state:
+                held[0], result = result
+            return result
+
+        return Program(call, _gib(program), compile_s)
+
+    return ready
 
 
 def _gib(program: Any) -> float:  # noqa: ANN401 - a compiled program

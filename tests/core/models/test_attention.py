@@ -37,8 +37,8 @@ def test_what_the_fused_kernel_is_given_gives_the_same_attention() -> None:
     mask = jnp.broadcast_to(mask, (2, 5, 11))
 
     for given in (mask, None):
-        fused = attend_fused(q, k, v, given, implementation="xla")
-        np.testing.assert_allclose(fused, attend(q, k, v, given), atol=1e-6)
+        fused = attend_fused(q, k, v, given, scale=0.3, implementation="xla")
+        np.testing.assert_allclose(fused, attend(q, k, v, given, scale=0.3), atol=1e-6)
 
 
 def test_a_fused_kernel_needs_a_gpu() -> None:

@@ -132,7 +132,7 @@ def test_an_episode_that_was_merged_twice_is_judged_once(
 def test_nothing_to_judge_by_is_an_error(table: FrameTable, predictor: ValuePredictor) -> None:
     """Held-out episodes whose every frame was paused."""
     with pytest.raises(DataError, match="none of the 1 held-out episodes"):
-        predict_held_out(table, predictor, np.full(NUM_FRAMES, np.nan), [2])
+        predict_held_out(table, predictor, np.full(table.num_frames, np.nan), [2])
 
 
 def test_stored_values_are_read_back(tmp_path: Path) -> None:
