@@ -17,10 +17,10 @@ type AttentionKernel = Literal["einsum", "fused_unmasked", "fused"]
 NVIDIA GPU; ``fused_unmasked``: that where nothing is masked. A fused kernel holds no logits in
 memory, and rounds in another order."""
 
-DEFAULT_KERNEL: AttentionKernel = "einsum"
+DEFAULT_KERNEL: AttentionKernel = "fused"
+"""Measured on an H200: 1.2 x ``einsum`` in inference of the value model, 1.26 x in its training."""
 
 _kernel: ContextVar[AttentionKernel] = ContextVar("attention_kernel", default=DEFAULT_KERNEL)
-_MAX_FUSED_HEAD_DIM = 256
 
 
 @contextmanager
@@ -97,11 +97,20 @@ def _is_fused(q: Float[Array, "b t n d"], *, masked: bool) -> bool:
     kernel, head_dim = _kernel.get(), q.shape[-1]
     return (
         (kernel == "fused" or (kernel == "fused_unmasked" and not masked))
-        and jax.default_backend() == "gpu"
         and q.dtype in (jnp.bfloat16, jnp.float16)
         and head_dim % 8 == 0
-        and head_dim <= _MAX_FUSED_HEAD_DIM
+        and head_dim <= _max_fused_head_dim()
     )
+
+
+def _max_fused_head_dim() -> int:
+    """What cuDNN's kernel takes on this machine's device, backwards too; 0: it cannot run."""
+    if jax.default_backend() != "gpu":
+        return 0
+    major = str(getattr(jax.devices()[0], "compute_capability", "")).partition(".")[0]
+    if not major.isdecimal() or int(major) < 8:  # an older one, or another maker's
+        return 0
+    return 256 if int(major) == 9 else 128
 
 
 def attend_fused(  # noqa: PLR0913 - what attention takes
