@@ -10,8 +10,9 @@ from recap_core.config.base import RuntimeConfig
 class InferRuntime(RuntimeConfig):
     """How value inference runs.
 
-    Shards, workers and the number of devices change no bit of the result; another batch size, or
-    another kind of device, changes float rounding only (docs/value-model.md).
+    Shards, workers and the number of devices change no bit of the result; another batch size,
+    another kind of device, or tokens that were kept, change float rounding only
+    (docs/value-model.md).
     """
 
     batch_size: int | None = Field(default=None, ge=1)
@@ -25,6 +26,9 @@ class InferRuntime(RuntimeConfig):
     """Batches that wait for the device, decoded."""
     shard_frames: int = Field(default=16_384, ge=1)
     """Frames whose values are written together, a power of two: what a killed run loses at most."""
+    features: Literal["auto", "recompute"] = "auto"
+    """``auto`` reads the tokens of a frozen vision encoder where a training with the same one kept
+    them of all videos, and opens no video; ``recompute`` never does."""
     num_workers: int = Field(default=1, ge=1)
     """Workers that share the shards; 1: the process of the flow itself."""
     task_runner: Literal["threads", "dask", "ray"] = "threads"

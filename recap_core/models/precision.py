@@ -1,6 +1,7 @@
 """Weights held in the type that they are multiplied in."""
 
 import re
+from typing import Any
 
 import jax
 from jax.typing import DTypeLike
@@ -22,7 +23,7 @@ def with_weights_in(params: Params, dtype: DTypeLike) -> Params:
         dtype: Its compute dtype.
     """
 
-    def cast(path: tuple[object, ...], leaf: jax.Array) -> jax.Array:
+    def cast(path: tuple[object, ...], leaf: Any) -> Any:  # noqa: ANN401 - NumPy or JAX
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return leaf if _USED_IN_FLOAT32.search(name) else leaf.astype(dtype)
 

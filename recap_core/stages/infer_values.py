@@ -173,8 +173,10 @@ def _open_source(
 
     from recap_core.checkpoints.params import load_params
     from recap_core.checkpoints.value_checkpoint import read_value_model
+    from recap_core.features.observations import FrozenObservations
     from recap_core.models.value_model import ValueModel
     from recap_core.stages.train_value import value_transform
+    from recap_core.stages.value_features import inference_features
     from recap_core.training.compilation_cache import enable_compilation_cache
     from recap_core.valuation.inference import Source
     from recap_core.valuation.prediction import ValuePredictor
@@ -185,15 +187,22 @@ def _open_source(
     value = files.settings.config
     like = jax.eval_shape(ValueModel(value.model).init, jax.random.key(0))
     path = files.ema_params if config.use_ema and files.ema_params else files.params
+    params, transform = load_params(path, like), value_transform(value, files.settings.norm_stats)
+    tokens = None
+    if runtime.features == "auto":
+        tokens = inference_features(table, value, params, store=store)
     predictor = ValuePredictor(
         value,
-        load_params(path, like),
-        value_transform(value, files.settings.norm_stats),
+        params,
+        transform,
         batch_size=runtime.batch_size,
         most=min(runtime.shard_frames, 512),
         devices=devices,
     )
-    return Source(predictor, predictor.observations(table))
+    if tokens is None:
+        return Source(predictor, predictor.observations(table))
+    _log.info("images are read as the tokens that a training kept")
+    return Source(predictor, FrozenObservations(table, value, transform, tokens))
 
 
 def _tell(metrics: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from recap_core.errors import DataError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint
 from recap_core.lineage.store import Store
 from recap_core.progress import Progress
+from recap_core.stages.infer_values import check_has_weights
 from recap_core.stages.value_audit import audit_table
 from recap_core.stages.value_roles import (
     episode_roles,
@@ -147,7 +148,11 @@ def evaluate_value_model(
 def open_predictor(
     store: Store, value_model: ValueCheckpoint
 ) -> "tuple[ValuePredictor, TargetConfig]":
-    """A value model with its averaged parameters where it has them, and its target rule."""
+    """A value model with its averaged parameters where it has them, and its target rule.
+
+    Raises:
+        CheckpointError: If it is an import with leaves that have yet to be trained.
+    """
     import jax
 
     from recap_core.checkpoints.params import load_params
@@ -157,6 +162,7 @@ def open_predictor(
     from recap_core.training.compilation_cache import enable_compilation_cache
     from recap_core.valuation.prediction import ValuePredictor
 
+    check_has_weights(value_model)
     enable_compilation_cache(store.home / "cache" / "xla")
     files = read_value_model(store.path(value_model))
     value = files.settings.config

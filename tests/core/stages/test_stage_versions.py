@@ -78,27 +78,34 @@ STRICTER = "bounded memory, more checks, shared code: the same results from soun
 
 ROBOTS = "widths, adapt_to_pi and wire names are new options; without them the same results"
 PROMPT = "a policy reads the task text, also where it has a default prompt"
+KERNEL = "cuDNN's attention where there is an NVIDIA GPU; on a CPU the same bits"
+JUDGED = "an episode merged twice is judged once, in one order"
+VALUES = "images are scaled on the device, and frozen tokens are read where they are kept"
+RULES = "rules as data: pools by source, quantiles, discounts"
+SIDECAR = "values and advantages lie beside the labels"
 ROUNDING = "products in another order, bfloat16 where weights are frozen: other last digits"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(2, "5a7c503f3b60f5e5", PROMPT),
-    "annotate": Recorded(1, "5e5ea0e816185dfa", FIRST),
-    "ingest": Recorded(1, "131edd36863fa544", FIRST),
-    "convert": Recorded(2, "e8194aa240533b0e", ROBOTS),
-    "merge": Recorded(2, "8ea6a8b23d2ff1ae", ROBOTS),
-    "norm_stats": Recorded(1, "f471ea0e3a29244e", ROBOTS),
-    "load_norm_stats": Recorded(1, "f471ea0e3a29244e", ROBOTS),
-    "train_policy": Recorded(2, "f506051bcc8c6fe7", ROUNDING),
-    "train_value": Recorded(2, "34a5780f86c99c29", ROUNDING),
-    "infer_values": Recorded(2, "9ffc8d3f6ad466df", ROUNDING),
-    "label": Recorded(1, "16046dd71b77376c", STRICTER),
+    "collect": Recorded(2, "405b8f7cd17d7b08", KERNEL),
+    "annotate": Recorded(1, "d2c31ea9bb15c8ea", STRICTER),
+    "ingest": Recorded(1, "b76cf99f9ce17c6d", STRICTER),
+    "convert": Recorded(2, "3f3578537b1bde34", STRICTER),
+    "merge": Recorded(2, "1b9d99d8c3203381", STRICTER),
+    "norm_stats": Recorded(1, "8f48e9da4ae93e5d", STRICTER),
+    "load_norm_stats": Recorded(1, "8f48e9da4ae93e5d", STRICTER),
+    "train_policy": Recorded(2, "205ef6faeb2874a3", KERNEL),
+    "align_value": Recorded(1, "2b8d9b5bb47ac5d5", FIRST),
+    "train_value": Recorded(3, "db62d084a000a621", JUDGED),
+    "infer_values": Recorded(3, "cd8b36850e7138f2", VALUES),
+    "label": Recorded(2, "aa66f73642bde2b6", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
-    "relabel": Recorded(2, "1c84d9a1fc26642e", "no dictionaries for measured numbers"),
-    "evaluate": Recorded(2, "7a67fef33f75ca48", PROMPT),
-    "report": Recorded(1, "4c9398fc2e96fcec", STRICTER),
-    "import_labels": Recorded(1, "0064da2a56ff6f07", FIRST),
-    "import_dataset": Recorded(1, "7925ce4fe8150305", FIRST),
-    "import_policy": Recorded(1, "3a508f9051a99096", FIRST),
+    "relabel": Recorded(3, "03e8472c211440ce", SIDECAR),
+    "evaluate": Recorded(2, "261d1aade2fe0e46", KERNEL),
+    "report": Recorded(2, "8a93b6c4ee590f8e", "sections on the value model, rules in words"),
+    "import_labels": Recorded(1, "dbf5e5a9c5a55d32", STRICTER),
+    "import_dataset": Recorded(1, "4ff44e18881db2b9", STRICTER),
+    "import_policy": Recorded(1, "1a8759196c06e3a3", STRICTER),
+    "import_value": Recorded(1, "59eba4d1349694f0", FIRST),
 }
 
 

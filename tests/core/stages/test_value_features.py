@@ -5,7 +5,8 @@ import pytest
 
 from recap_core.checkpoints.trees import unflatten
 from recap_core.config.dataset import NormStatsConfig
-from recap_core.config.stages import TrainValueConfig
+from recap_core.config.inference import InferRuntime
+from recap_core.config.stages import InferValuesConfig, TrainValueConfig
 from recap_core.config.training import AugmentConfig, TrainRuntime
 from recap_core.config.vqa import VqaConfig
 from recap_core.data.frames import read_frames
@@ -15,11 +16,13 @@ from recap_core.features.observations import FrozenObservations
 from recap_core.lineage.artifacts import Dataset, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import read_metrics
+from recap_core.stages.infer_values import infer_values
 from recap_core.stages.norm_stats import compute_norm_stats
 from recap_core.stages.registry import CONVERT, NoSettings
 from recap_core.stages.train_value import train_value_model
 from recap_core.stages.value_features import inference_features
 from recap_core.stages.value_questions import VqaSource, describe_questions
+from recap_core.valuation.values import read_values
 from tests.core.data.colours import COLOURS, conversation, write_images, write_lines
 from tests.core.features import filmed
 from tests.core.stages.test_align_value import params, start
@@ -85,12 +88,13 @@ def trained(
 
 
 def test_a_frozen_model_trains_on_tokens_beside_questions(
-    store: Store, dataset: Dataset, source: VqaSource
+    store: Store, dataset: Dataset, source: VqaSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Tokens are kept in place of decoded videos, and both losses are logged.
 
     Of 20 videos, ten are those of five episodes before, byte for byte, and share their files.
     """
+    caplog.set_level("INFO", logger="recap_core.stages.infer_values")
     settings = config(source)
     value_model = trained(store, dataset, settings, source, features="cache")
 
@@ -117,6 +121,26 @@ def test_a_frozen_model_trains_on_tokens_beside_questions(
     np.testing.assert_allclose(np.asarray(inputs.state)[:, :4], state, rtol=1e-5)
     loaded["img"]["pos_embedding"] = loaded["img"]["pos_embedding"] + 1
     assert inference_features(table, settings.value, loaded, store=store) is None
+
+    kept_tokens = inferred(store, dataset, value_model, "auto")
+    assert "read as the tokens" in caplog.text
+    caplog.clear()
+    decoded = inferred(store, dataset, value_model, "recompute")
+    assert "read as the tokens" not in caplog.text
+    np.testing.assert_allclose(kept_tokens, decoded, atol=2e-6)
+
+
+def inferred(
+    store: Store, dataset: Dataset, value_model: ValueCheckpoint, features: str
+) -> np.ndarray:
+    """Values, made anew."""
+    runtime = InferRuntime.model_validate({"batch_size": 32, "features": features})
+    values = infer_values(
+        dataset, value_model, InferValuesConfig(), runtime, name="values", store=store
+    )
+    found = read_values(store.path(values))
+    store.remove(values)
+    return found
 
 
 KEPT: dict[str, object] = {"features": "cache"}
