@@ -76,14 +76,11 @@ class Recorded(NamedTuple):
 FIRST = "first version"
 STRICTER = "bounded memory, more checks, shared code: the same results from sound data"
 
-ROBOTS = "widths, adapt_to_pi and wire names are new options; without them the same results"
-PROMPT = "a policy reads the task text, also where it has a default prompt"
 KERNEL = "cuDNN's attention where there is an NVIDIA GPU; on a CPU the same bits"
 JUDGED = "an episode merged twice is judged once, in one order"
 VALUES = "images are scaled on the device, and frozen tokens are read where they are kept"
 RULES = "rules as data: pools by source, quantiles, discounts"
 SIDECAR = "values and advantages lie beside the labels"
-ROUNDING = "products in another order, bfloat16 where weights are frozen: other last digits"
 
 RECORDED: dict[str, Recorded] = {
     "collect": Recorded(2, "405b8f7cd17d7b08", KERNEL),
