@@ -41,6 +41,22 @@ FileOption = Annotated[
 ]
 
 
+StatsOption = Annotated[
+    str | None,
+    typer.Option(help="Norm stats artifact; by default the start's own, else computed."),
+]
+VqaOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions about images, to be co-trained with."),
+]
+VqaImagesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Directory of the images of --vqa.")
+]
+RefOption = Annotated[
+    str | None, typer.Option(help="Point <project>/<robot>/<ref> to the new value model.")
+]
+
+
 def train(  # noqa: PLR0913 - one parameter per option
     dataset: DatasetArgument,
     *,
@@ -49,20 +65,10 @@ def train(  # noqa: PLR0913 - one parameter per option
     preset: ValueSizeOption = None,
     settings: SettingOption = None,
     runtime: RuntimeOption = None,
-    stats: Annotated[
-        str | None,
-        typer.Option(help="Norm stats artifact; by default the start's own, else computed."),
-    ] = None,
-    vqa: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Questions about images, to be co-trained with."),
-    ] = None,
-    vqa_images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of the images of --vqa.")
-    ] = None,
-    ref: Annotated[
-        str | None, typer.Option(help="Point <project>/<robot>/<ref> to the new value model.")
-    ] = None,
+    stats: StatsOption = None,
+    vqa: VqaOption = None,
+    vqa_images: VqaImagesOption = None,
+    ref: RefOption = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -81,10 +87,13 @@ def train(  # noqa: PLR0913 - one parameter per option
     )
     from recap_core.config.training import TrainRuntime
     from recap_core.errors import ConfigError
-    from recap_core.lineage.artifacts import AnyDataset, NormStats
+    from recap_core.lineage.artifacts import AnyDataset
+    from recap_core.lineage.refs import check_ref
     from recap_core.progress import Terminal
     from recap_core.stages.train_value import train_value_model
 
+    if ref is not None:
+        check_ref(ref)
     store = open_store()
     if (vqa is None) != (vqa_images is None):
         raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
@@ -92,14 +101,12 @@ def train(  # noqa: PLR0913 - one parameter per option
         asked = questions(vqa, vqa_images, store)
         settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
     data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
-    size = None if preset is None else preset.value
     begin = named_value_start(start, store=store)
-    chosen = value_settings(config, size, settings or [], store=store, start=begin)
+    chosen = value_settings(
+        config, preset and preset.value, settings or [], store=store, start=begin
+    )
     begin = begin or needed_value_start(chosen, store=store)
-    if stats is None:
-        norm_stats = _norm_stats(store, data, begin, chosen)
-    else:
-        norm_stats = artifact_of_kind(store, stats, NormStats, wanted="norm stats")
+    norm_stats = _norm_stats(store, data, begin, chosen, named=stats)
     value_model = train_value_model(
         data,
         norm_stats,
@@ -120,12 +127,17 @@ def _norm_stats(
     dataset: "AnyDataset",
     start: "ValueCheckpoint | None",
     config: "TrainValueConfig",
+    *,
+    named: str | None,
 ) -> "NormStats":
-    """Those that the start was trained with, if the state is read; else the dataset's."""
+    """Those that are named; else the start's, if the state is read; else the dataset's."""
+    from deployments.cli.artifact_arguments import artifact_of_kind
     from recap_core.config.dataset import NormStatsConfig
     from recap_core.lineage.artifacts import NormStats
     from recap_core.stages.norm_stats import compute_norm_stats
 
+    if named is not None:
+        return artifact_of_kind(store, named, NormStats, wanted="norm stats")
     if start is not None and config.value.model.state_input != "none":
         for parent in start.parents:
             artifact = store.get(parent)
