@@ -43,9 +43,7 @@ def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None
     from recap_core.valuation.values import read_values
 
     named = dataset or _dataset_of(store, values)
-    value_model = store.get(values.parents[1])
-    if not isinstance(value_model, ValueCheckpoint):
-        raise DataError(f"values {values.name}-{values.id[:8]} come from no value model")
+    value_model = value_model_of(store, values)
     table = read_frames(store.path(named))
     stored = read_values(store.path(values))
     if len(stored) != table.num_frames:
@@ -125,6 +123,19 @@ def targets_of(store: Store, value_model: ValueCheckpoint) -> "TargetConfig":
     from recap_core.checkpoints.value_checkpoint import read_value_model
 
     return read_value_model(store.path(value_model)).settings.targets
+
+
+def value_model_of(store: Store, values: Values) -> ValueCheckpoint:
+    """What values come from.
+
+    Raises:
+        ArtifactNotFoundError: If it was removed.
+        DataError: If they come from no value model.
+    """
+    value_model = store.get(values.parents[1])
+    if not isinstance(value_model, ValueCheckpoint):
+        raise DataError(f"values {values.name}-{values.id[:8]} come from no value model")
+    return value_model
 
 
 def _dataset_of(store: Store, values: Values) -> AnyDataset:
