@@ -1,0 +1,66 @@
+"""Labels of values that are not everyday ones: of rollouts alone, or of an imported model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
+from recap_core.config.labels import TargetConfig
+from recap_core.config.stages import ReportConfig
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import IMPORT_VALUE, INFER_VALUES
+from recap_core.stages.report_episodes import label_parts
+from recap_core.valuation.values import write_values
+from tests.core.stages.label_shelf import EPISODES, NUM_FRAMES, keyed, made_dataset, made_labels
+from tests.core.training import robot
+
+
+def test_a_pool_of_all_frames_needs_no_values_of_demonstrations_that_are_not_there(
+    tmp_path: Path,
+) -> None:
+    """Values of rollouts are values of all frames, where there are only rollouts."""
+    store = Store(tmp_path)
+    dataset = made_dataset(store, "rollouts", EPISODES[1:])
+
+    def build(area: Build) -> Built:
+        write_values(area.output, np.linspace(-1, 0, 30, dtype=np.float32))
+        return Built({"num_frames": 30, "frames": "rollouts", "num_missing": 0})
+
+    inputs = {"dataset": dataset}
+    values = store.produce(INFER_VALUES, keyed("rollouts"), inputs, name="values", build=build)
+
+    labels = made_labels(store, dataset, values, "paper_pretrain", "labels")
+
+    assert labels.num_none == 1, "the pause"
+
+
+def test_a_report_of_values_from_an_imported_model(tmp_path: Path) -> None:
+    """Its settings are no training's: what it counts is in the checkpoint."""
+    store, config = Store(tmp_path), robot.train_value_config()
+    dataset = made_dataset(store, "monday", EPISODES)
+    targets = TargetConfig(rule="fixed_limit", limit_frames=60)
+
+    def build_model(area: Build) -> Built:
+        params = {"w": np.zeros(1, np.float32)}
+        settings = ValueSettings(config.value, targets, None)
+        write_value_model(area.output, params, None, settings)
+        return Built({"num_steps": 0, "num_params": 1, "healthy": False})
+
+    def build_values(area: Build) -> Built:
+        write_values(area.output, np.linspace(-1, 0, NUM_FRAMES, dtype=np.float32))
+        return Built({"num_frames": NUM_FRAMES})
+
+    model = store.produce(IMPORT_VALUE, keyed("import"), {}, name="published", build=build_model)
+    inputs = {"dataset": dataset, "value_model": model}
+    values = store.produce(
+        INFER_VALUES, keyed("imported"), inputs, name="values", build=build_values
+    )
+    labels = made_labels(store, dataset, values, "sim_demo", "of-imported")
+
+    parts = label_parts(store, dataset, values, labels, ReportConfig())
+
+    failure = next(curve for curve in parts.curves if curve.outcome == "failure")
+    np.testing.assert_array_equal(failure.targets, -1)
+    success = next(curve for curve in parts.curves if curve.title.endswith("without help"))
+    assert success.targets[0] == pytest.approx(-7 / 60)
