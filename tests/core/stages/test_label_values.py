@@ -6,13 +6,25 @@ import numpy as np
 import pytest
 
 from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
+from recap_core.config.dataset import MergeConfig
 from recap_core.config.labels import TargetConfig
 from recap_core.config.stages import ReportConfig
+from recap_core.errors import IncompatibleError
 from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.label_diff import diff_labels
+from recap_core.stages.label_references import Labelled
+from recap_core.stages.merge import merge_datasets
 from recap_core.stages.registry import IMPORT_VALUE, INFER_VALUES
 from recap_core.stages.report_episodes import label_parts
 from recap_core.valuation.values import write_values
-from tests.core.stages.label_shelf import EPISODES, NUM_FRAMES, keyed, made_dataset, made_labels
+from tests.core.stages.label_shelf import (
+    EPISODES,
+    NUM_FRAMES,
+    keyed,
+    made_dataset,
+    made_labels,
+    made_values,
+)
 from tests.core.training import robot
 
 
@@ -64,3 +76,19 @@ def test_a_report_of_values_from_an_imported_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(failure.targets, -1)
     success = next(curve for curve in parts.curves if curve.title.endswith("without help"))
     assert success.targets[0] == pytest.approx(-7 / 60)
+
+
+def test_a_diff_does_not_mistake_episodes_without_a_name(tmp_path: Path) -> None:
+    """Datasets that do not say where episodes come from share none, but with what they became."""
+    store = Store(tmp_path)
+    one, other = (made_dataset(store, name, EPISODES[1:], source="") for name in ("one", "other"))
+    merged = merge_datasets([one, other], MergeConfig(), name="merged", store=store)
+    sides = [
+        Labelled(dataset, made_labels(store, dataset, values, "reference", dataset.name))
+        for dataset in (one, other, merged)
+        for values in [made_values(store, dataset)]
+    ]
+
+    with pytest.raises(IncompatibleError, match="share no episode"):
+        diff_labels(sides[0], sides[1], store=store)
+    assert diff_labels(sides[1], sides[2], store=store).matched.after.tolist() == [3, 4, 5]
