@@ -7,12 +7,13 @@ import pytest
 
 from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
 from recap_core.config.dataset import MergeConfig
-from recap_core.config.labels import TargetConfig
+from recap_core.config.labels import LABEL_PRESETS, TargetConfig
 from recap_core.config.stages import ReportConfig
 from recap_core.errors import IncompatibleError
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.label_diff import diff_labels
 from recap_core.stages.label_references import Labelled
+from recap_core.stages.label_sweep import sweep_labels, sweep_page
 from recap_core.stages.merge import merge_datasets
 from recap_core.stages.registry import IMPORT_VALUE, INFER_VALUES
 from recap_core.stages.report_episodes import label_parts
@@ -92,3 +93,31 @@ def test_a_diff_does_not_mistake_episodes_without_a_name(tmp_path: Path) -> None
     with pytest.raises(IncompatibleError, match="share no episode"):
         diff_labels(sides[0], sides[1], store=store)
     assert diff_labels(sides[1], sides[2], store=store).matched.after.tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("paper_finetune", "demonstrations and paused frames are not counted here: their labels"),
+        ("reference", "Corrections and demonstrations are not counted here: their labels do not"),
+        ("rlinf", "are not counted here, although this rule judges corrections too"),
+    ],
+)
+def test_a_sweep_says_what_it_leaves_out(tmp_path: Path, preset: str, words: str) -> None:
+    """Paused frames count where time passes on them; corrections may be judged as well."""
+    store = Store(tmp_path)
+    dataset = made_dataset(store, "monday", EPISODES)
+    rule = LABEL_PRESETS[preset]
+
+    result = sweep_labels(
+        dataset,
+        made_values(store, dataset),
+        rule,
+        lookaheads=[4],
+        shares=[0.3],
+        base=None,
+        store=store,
+    )
+
+    assert words in sweep_page(result).notes[0].text
+    assert result.num_frames == (26 if rule.paused_frames == "skip" else 27)
