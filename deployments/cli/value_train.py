@@ -98,9 +98,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     size = None if preset is None else preset.value
     data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
     begin = named_value_start(start, store=store)
-    chosen = value_settings(
-        config, preset and preset.value, settings or [], store=store, start=begin
-    )
+    chosen = value_settings(config, size, settings, store=store, start=begin)
     begin = begin or needed_value_start(chosen, store=store)
     norm_stats = _norm_stats(store, data, begin, chosen, named=stats)
     value_model = train_value_model(
