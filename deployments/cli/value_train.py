@@ -79,14 +79,12 @@ def train(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
     from deployments.cli.resolution import with_tokenizer_digest
-    from deployments.cli.value_align import questions
     from deployments.cli.value_settings import (
         named_value_start,
         needed_value_start,
         value_settings,
     )
     from recap_core.config.training import TrainRuntime
-    from recap_core.errors import ConfigError
     from recap_core.lineage.artifacts import AnyDataset
     from recap_core.lineage.refs import check_ref
     from recap_core.progress import Terminal
@@ -95,16 +93,12 @@ def train(  # noqa: PLR0913 - one parameter per option
     if ref is not None:
         check_ref(ref)
     store = open_store()
-    if (vqa is None) != (vqa_images is None):
-        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
-    if vqa is not None and vqa_images is not None:
-        asked = questions(vqa, vqa_images, store)
-        settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
+    asked = _questions(vqa, vqa_images, store)
+    settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
+    size = None if preset is None else preset.value
     data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
     begin = named_value_start(start, store=store)
-    chosen = value_settings(
-        config, preset and preset.value, settings or [], store=store, start=begin
-    )
+    chosen = value_settings(config, size, settings, store=store, start=begin)
     begin = begin or needed_value_start(chosen, store=store)
     norm_stats = _norm_stats(store, data, begin, chosen, named=stats)
     value_model = train_value_model(
@@ -114,12 +108,26 @@ def train(  # noqa: PLR0913 - one parameter per option
         start=begin,
         name=name or "value",
         store=store,
-        runtime=load_settings(TrainRuntime(), file=None, overrides=runtime or []),
+        runtime=load_settings(TrainRuntime(), file=None, overrides=runtime),
         progress=Terminal(),
     )
     if ref is not None:
         store.set_ref(ref, value_model)
     tell(value_model, store, json=json, lines=_verdict(value_model, store))
+
+
+def _questions(
+    file: Path | None, images: Path | None, store: "Store"
+) -> tuple[list[str], list[str]]:
+    """Settings and runtime settings of questions to be co-trained with; empty without any."""
+    from deployments.cli.value_align import questions
+    from recap_core.errors import ConfigError
+
+    if file is None and images is None:
+        return [], []
+    if file is None or images is None:
+        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
+    return questions(file, images, store)
 
 
 def _norm_stats(
