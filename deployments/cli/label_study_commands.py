@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.label_commands import PresetOption
-from deployments.cli.options import JsonOption, SetOption
+from deployments.cli.label_commands import PresetOption, RuleOption
+from deployments.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from recap_core.lineage.artifacts import Labels
@@ -39,7 +39,7 @@ def sweep(  # noqa: PLR0913 - one parameter per option
     ] = "10,25,50",
     share: Annotated[str, typer.Option(help="Positive shares of the pool.")] = "0.1,0.2,0.3,0.4",
     preset: PresetOption = "paper_finetune",
-    settings: SetOption = None,
+    settings: RuleOption = None,
     base: Annotated[
         str | None,
         typer.Option(help="Labels to count flips against; default: the newest of these values."),

@@ -53,7 +53,7 @@ def valued(store: Store, artifact: Artifact) -> Valued:
         raise ArtifactNotFoundError(
             f"there are no values of dataset {dataset.name}-{dataset.id[:8]} (a round's are of the "
             f"merged dataset; the newest values are {there_are}). Name values, or infer them with: "
-            f"recap value infer {dataset.id[:8]} <value model>"
+            f"recap value infer <value model> {dataset.id[:8]}"
         )
     found = store.get(mine[-1])
     if not isinstance(found, Values):

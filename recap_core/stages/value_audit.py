@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from recap_core.reports.content import AuditRow, Role
     from recap_core.valuation.audit import Contradiction
 
-MAX_ROWS = 50
-
 
 class Audit(NamedTuple):
     """The audit of one dataset."""
@@ -90,7 +88,7 @@ def audit_rows(
     *,
     shown: Sequence[int] = (),
 ) -> "tuple[AuditRow, ...]":
-    """Contradicted episodes as a report lists them, at most :data:`MAX_ROWS`.
+    """Contradicted episodes as a report lists them.
 
     Args:
         audit: By falling score.
@@ -116,7 +114,7 @@ def audit_rows(
             ),
             has_panel=row.episode in shown,
         )
-        for row in contradicted(audit)[:MAX_ROWS]
+        for row in contradicted(audit)
     )
 
 

@@ -13,7 +13,7 @@ from recap_core.config.labels import LABEL_PRESETS
 from recap_core.config.presets import tiny_project
 from recap_core.lineage.artifacts import Labels, RelabeledDataset
 from recap_core.lineage.store import Store
-from tests.core.stages.label_shelf import Shelf, make_shelf
+from tests.core.stages.label_shelf import EPISODES, Shelf, made_dataset, make_shelf
 
 
 class Answer(NamedTuple):
@@ -160,6 +160,18 @@ def test_a_mistake_is_one_line(
     assert (answer.code, answer.out) == (code, "")
     assert message in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_hints_are_commands_that_work(recap: Recap, shelf: Shelf) -> None:
+    """Infer takes the value model first; the rule's settings have no prefix."""
+    lacking = made_dataset(shelf.store, "wednesday", EPISODES[:2])
+
+    answer = recap("apply", lacking.id)
+
+    assert answer.code == 1
+    assert f"recap value infer <value model> {lacking.id[:8]}" in answer.err
+    for command in ("apply", "sweep"):
+        assert "iteration.label" not in recap(command, "--help").out
 
 
 def test_a_project_names_its_rule(tmp_path: Path) -> None:
