@@ -54,7 +54,7 @@ def apply(  # noqa: PLR0913 - one parameter per option
 
     config = label_config(preset, settings or [])
     store = open_store()
-    dataset, values = valued(store, store.get(source))
+    dataset, values = valued(store, store.get(source), all_frames=config.pool == "all")
     stem = name or f"{dataset.name}-labels"
     labels = label_dataset(dataset, values, config, name=stem, store=store)
     rule = read_rule(store.path(labels)) or {}

@@ -57,7 +57,7 @@ def sweep(  # noqa: PLR0913 - one parameter per option
 
     config = label_config(preset, settings or [])
     store = open_store()
-    found = valued(store, store.get(source))
+    found = valued(store, store.get(source), all_frames=config.pool == "all")
     labels = None
     if base is not None:
         labels = artifact_of_kind(store, base, Labels, wanted="labels")
@@ -65,8 +65,8 @@ def sweep(  # noqa: PLR0913 - one parameter per option
         found.dataset,
         found.values,
         config,
-        lookaheads=[_lookahead(text) for text in _parts(lookahead)],
-        shares=[_number("--share", text) for text in _parts(share)],
+        lookaheads=[_lookahead(text) for text in _parts("--lookahead", lookahead)],
+        shares=[_number("--share", text) for text in _parts("--share", share)],
         base=labels or _newest_labels(store, found),
         store=store,
     )
@@ -129,8 +129,13 @@ def explain(
     _print(_explained(found))
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _parts(option: str, text: str) -> list[str]:
+    from recap_core.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ConfigError(f"{option} is empty: give one value at least, or leave it out")
+    return parts
 
 
 def _lookahead(text: str) -> int | None:

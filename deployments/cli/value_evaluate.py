@@ -119,10 +119,16 @@ def audit_lines(rows: "Sequence[AuditRow]", num_audited: int, limit: int) -> lis
 def _episodes(subject: "Subject", split: str) -> tuple[tuple[int, ...], str]:
     """Episodes of a split or a list, and what they are called."""
     from deployments.cli.episode_ranges import episode_numbers
+    from recap_core.errors import ConfigError
     from recap_core.stages.value_evaluation import SPLITS, episodes_of_split
 
     if split in SPLITS:
         return episodes_of_split(subject, split), split.replace("_", "-")
+    if not any(letter.isdecimal() for letter in split):
+        raise ConfigError(
+            f"--split {split!r} is no split: choose {', '.join(SPLITS)}, or episodes such as "
+            "0-19,31."
+        )
     return tuple(episode_numbers([split], len(subject.roles), option="--split")), "chosen"
 
 
@@ -148,7 +154,7 @@ def _lines(found: "Evaluated", what: str, html: Path | None) -> list[str]:
     fullest = f"{health.max_bin_share:.0%} of the mass, at most {config.max_bin_share:.0%}"
     lines = [
         f"value model {model.name}-{model.id[:8]} on {dataset.name}-{dataset.id[:8]}",
-        f"  {len(found.episodes)} {what} episodes: {counts}, {health.num_frames:,} frames",
+        f"  {_counted(len(found.episodes), what)}: {counts}, {health.num_frames:,} frames",
         f"  rank correlation   {_interval(health.spearman)}, {bars[0]}",
         f"  separation         {_interval(health.separation)}, {bars[1]}",
         f"  fullest bin        {fullest}",
@@ -169,6 +175,12 @@ def _lines(found: "Evaluated", what: str, html: Path | None) -> list[str]:
     lines += ["  healthy"] if health.healthy else ["  NOT healthy"]
     lines += [f"    {reason}" for reason in health.reasons]
     return [*lines, *([f"  {html}"] if html else [])]
+
+
+def _counted(num_episodes: int, what: str) -> str:
+    if what == "all":
+        return f"all {num_episodes} episodes"
+    return f"{num_episodes} {what} episodes"
 
 
 def _interval(measured: "Interval") -> str:
