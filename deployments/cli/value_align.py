@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from recap_core.lineage.store import Store
 
 
+DataOption = Annotated[
+    Path, typer.Option("--data", metavar="FILE", help="Questions: JSON lines, or an array.")
+]
+ImagesOption = Annotated[
+    Path, typer.Option("--images", metavar="DIR", help="Directory of their images.")
+]
+LoraOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Also train adapters of this rank in the language model."),
+]
+
+
 def questions(file: Path, images: Path, store: "Store") -> tuple[list[str], list[str]]:
     """Settings, and runtime settings, of a value training that is co-trained with questions."""
     from recap_core.progress import Terminal
@@ -33,16 +45,9 @@ def questions(file: Path, images: Path, store: "Store") -> tuple[list[str], list
 def align(  # noqa: PLR0913 - one parameter per option
     start: Annotated[str, typer.Argument(help="Value model: id, name-id8, or ref.")],
     *,
-    data: Annotated[
-        Path, typer.Option("--data", metavar="FILE", help="Questions: JSON lines, or an array.")
-    ],
-    images: Annotated[
-        Path, typer.Option("--images", metavar="DIR", help="Directory of their images.")
-    ],
-    lora: Annotated[
-        int | None,
-        typer.Option(min=1, help="Also train adapters of this rank in the language model."),
-    ] = None,
+    data: DataOption,
+    images: ImagesOption,
+    lora: LoraOption = None,
     epochs: Annotated[
         float, typer.Option(min=0.001, help="Times that every question is asked.")
     ] = 2.0,
@@ -65,10 +70,13 @@ def align(  # noqa: PLR0913 - one parameter per option
     from recap_core.config.training import TrainRuntime
     from recap_core.config.vqa import AlignValueConfig
     from recap_core.lineage.artifacts import ValueCheckpoint
+    from recap_core.lineage.refs import check_ref
     from recap_core.progress import Terminal
     from recap_core.stages.align_value import align_value_model
     from recap_core.stages.value_questions import describe_questions
 
+    if ref is not None:
+        check_ref(ref)
     store = open_store()
     begin = artifact_of_kind(store, start, ValueCheckpoint, wanted="a value model")
     source = describe_questions(data, images, store=store, progress=Terminal())

@@ -60,31 +60,36 @@ SetOption = Annotated[
 ]
 
 
+TakeOption = Annotated[
+    Take, typer.Option(help="Of a value model or bundle: every part, or SigLIP and Gemma alone.")
+]
+LayoutOption = Annotated[
+    Layout | None, typer.Option(help="Whose files PATH holds. Default: as they look.")
+]
+EmaOption = Annotated[
+    bool, typer.Option("--use-ema", help="Of a value model: the averaged parameters.")
+]
+MatchOption = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Share of the leaves of their parts to find.")
+]
+RefOption = Annotated[
+    str | None, typer.Option(help="Point this reference to it: pretrained/value/base.")
+]
+
+
 def import_value(  # noqa: PLR0913 - one parameter per option
     paths: PathsArgument = None,
     *,
-    take: Annotated[
-        Take,
-        typer.Option(help="Of a value model or bundle: every part, or SigLIP and Gemma alone."),
-    ] = Take.all,
-    layout: Annotated[
-        Layout | None, typer.Option(help="Whose files PATH holds. Default: as they look.")
-    ] = None,
-    use_ema: Annotated[
-        bool, typer.Option("--use-ema", help="Of a value model: the averaged parameters.")
-    ] = False,
+    take: TakeOption = Take.all,
+    layout: LayoutOption = None,
+    use_ema: EmaOption = False,
     preset: SizeOption = Preset.paper,
     config: ConfigOption = None,
     settings: SetOption = None,
-    min_match: Annotated[
-        float,
-        typer.Option(min=0.01, max=1, help="Share of the leaves of their parts to find."),
-    ] = 1.0,
+    min_match: MatchOption = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of leaves that no PATH holds.")] = 0,
     name: NameOption = None,
-    ref: Annotated[
-        str | None, typer.Option(help="Point this reference to it: pretrained/value/base.")
-    ] = None,
+    ref: RefOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compare names and shapes, and import nothing.")
     ] = False,

@@ -18,19 +18,23 @@ class Frames(StrEnum):
     rollouts = "rollouts"
 
 
+FramesOption = Annotated[
+    Frames,
+    typer.Option(help="all, or rollouts: demonstrations keep their labels and need no value."),
+]
+EmaOption = Annotated[
+    bool, typer.Option("--ema/--no-ema", help="Use averaged parameters, where there are any.")
+]
+
+
 def infer(  # noqa: PLR0913 - one parameter per option
     value_model: Annotated[
         str, typer.Argument(metavar="VALUE", help="Value model: id, name-id8, or ref.")
     ],
     dataset: Annotated[str, typer.Argument(help="Dataset: id, name-id8, or ref.")],
     *,
-    frames: Annotated[
-        Frames,
-        typer.Option(help="all, or rollouts: demonstrations keep their labels and need no value."),
-    ] = Frames.rollouts,
-    ema: Annotated[
-        bool, typer.Option("--ema/--no-ema", help="Use averaged parameters, where there are any.")
-    ] = True,
+    frames: FramesOption = Frames.rollouts,
+    ema: EmaOption = True,
     runtime: Annotated[
         list[str] | None,
         typer.Option(

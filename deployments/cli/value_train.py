@@ -41,6 +41,22 @@ FileOption = Annotated[
 ]
 
 
+StatsOption = Annotated[
+    str | None,
+    typer.Option(help="Norm stats artifact; by default the start's own, else computed."),
+]
+VqaOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions about images, to be co-trained with."),
+]
+VqaImagesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Directory of the images of --vqa.")
+]
+RefOption = Annotated[
+    str | None, typer.Option(help="Point <project>/<robot>/<ref> to the new value model.")
+]
+
+
 def train(  # noqa: PLR0913 - one parameter per option
     dataset: DatasetArgument,
     *,
@@ -49,20 +65,10 @@ def train(  # noqa: PLR0913 - one parameter per option
     preset: ValueSizeOption = None,
     settings: SettingOption = None,
     runtime: RuntimeOption = None,
-    stats: Annotated[
-        str | None,
-        typer.Option(help="Norm stats artifact; by default the start's own, else computed."),
-    ] = None,
-    vqa: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Questions about images, to be co-trained with."),
-    ] = None,
-    vqa_images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of the images of --vqa.")
-    ] = None,
-    ref: Annotated[
-        str | None, typer.Option(help="Point <project>/<robot>/<ref> to the new value model.")
-    ] = None,
+    stats: StatsOption = None,
+    vqa: VqaOption = None,
+    vqa_images: VqaImagesOption = None,
+    ref: RefOption = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -73,33 +79,28 @@ def train(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
     from deployments.cli.resolution import with_tokenizer_digest
-    from deployments.cli.value_align import questions
     from deployments.cli.value_settings import (
         named_value_start,
         needed_value_start,
         value_settings,
     )
     from recap_core.config.training import TrainRuntime
-    from recap_core.errors import ConfigError
-    from recap_core.lineage.artifacts import AnyDataset, NormStats
+    from recap_core.lineage.artifacts import AnyDataset
+    from recap_core.lineage.refs import check_ref
     from recap_core.progress import Terminal
     from recap_core.stages.train_value import train_value_model
 
+    if ref is not None:
+        check_ref(ref)
     store = open_store()
-    if (vqa is None) != (vqa_images is None):
-        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
-    if vqa is not None and vqa_images is not None:
-        asked = questions(vqa, vqa_images, store)
-        settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
-    data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
+    asked = _questions(vqa, vqa_images, store)
+    settings, runtime = [*asked[0], *(settings or [])], [*asked[1], *(runtime or [])]
     size = None if preset is None else preset.value
+    data = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
     begin = named_value_start(start, store=store)
-    chosen = value_settings(config, size, settings or [], store=store, start=begin)
+    chosen = value_settings(config, size, settings, store=store, start=begin)
     begin = begin or needed_value_start(chosen, store=store)
-    if stats is None:
-        norm_stats = _norm_stats(store, data, begin, chosen)
-    else:
-        norm_stats = artifact_of_kind(store, stats, NormStats, wanted="norm stats")
+    norm_stats = _norm_stats(store, data, begin, chosen, named=stats)
     value_model = train_value_model(
         data,
         norm_stats,
@@ -107,7 +108,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         start=begin,
         name=name or "value",
         store=store,
-        runtime=load_settings(TrainRuntime(), file=None, overrides=runtime or []),
+        runtime=load_settings(TrainRuntime(), file=None, overrides=runtime),
         progress=Terminal(),
     )
     if ref is not None:
@@ -115,17 +116,36 @@ def train(  # noqa: PLR0913 - one parameter per option
     tell(value_model, store, json=json, lines=_verdict(value_model, store))
 
 
+def _questions(
+    file: Path | None, images: Path | None, store: "Store"
+) -> tuple[list[str], list[str]]:
+    """Settings and runtime settings of questions to be co-trained with; empty without any."""
+    from deployments.cli.value_align import questions
+    from recap_core.errors import ConfigError
+
+    if file is None and images is None:
+        return [], []
+    if file is None or images is None:
+        raise ConfigError("--vqa and --vqa-images go together: give both, or neither.")
+    return questions(file, images, store)
+
+
 def _norm_stats(
     store: "Store",
     dataset: "AnyDataset",
     start: "ValueCheckpoint | None",
     config: "TrainValueConfig",
+    *,
+    named: str | None,
 ) -> "NormStats":
-    """Those that the start was trained with, if the state is read; else the dataset's."""
+    """Those that are named; else the start's, if the state is read; else the dataset's."""
+    from deployments.cli.artifact_arguments import artifact_of_kind
     from recap_core.config.dataset import NormStatsConfig
     from recap_core.lineage.artifacts import NormStats
     from recap_core.stages.norm_stats import compute_norm_stats
 
+    if named is not None:
+        return artifact_of_kind(store, named, NormStats, wanted="norm stats")
     if start is not None and config.value.model.state_input != "none":
         for parent in start.parents:
             artifact = store.get(parent)

@@ -138,11 +138,7 @@ def frame_targets(  # noqa: PLR0913 - options are keyword-only
     if discount != 1.0 and rule not in DISCOUNTABLE:
         raise ValueError(f"{rule} has no discount, got {discount}; use {' or '.join(DISCOUNTABLE)}")
     if rule == "per_task":
-        longest = _spans(episodes, clock.lengths)
-        end_cost = np.where(episodes.success, 0.0, fail_cost * longest)
-        made = _returns(clock, end_cost, discount=discount)
-        scale = np.repeat(1.0 / np.maximum(longest * (1 + fail_cost), 1), episodes.lengths)
-        result = FrameTargets(made.rewards * scale, made.targets * scale)
+        result = _per_task(clock, episodes, fail_cost=fail_cost, discount=discount)
     elif rule == "return_range":
         if fail_frames is None or fail_frames < 0:
             raise ValueError(f"return_range needs fail_frames of at least 0, got {fail_frames}")
@@ -152,11 +148,7 @@ def frame_targets(  # noqa: PLR0913 - options are keyword-only
         if rule == "fixed_limit" and (limit_frames is None or limit_frames < 1):
             raise ValueError(f"fixed_limit needs limit_frames of at least 1, got {limit_frames}")
         span = clock.lengths if rule == "reference" else np.full_like(clock.lengths, limit_frames)
-        made = _returns(clock, np.zeros(len(span)), discount=1.0)
-        scale = np.repeat(1.0 / np.maximum(span, 1), episodes.lengths)
-        targets = np.maximum(made.targets * scale, -1.0)
-        targets[np.repeat(~episodes.success, episodes.lengths)] = -1.0
-        result = FrameTargets(made.rewards * scale, targets)
+        result = _over_a_span(clock, episodes, span)
     result.rewards[is_skipped] = 0.0
     result.targets[is_skipped] = np.nan
     return FrameTargets(result.rewards + 0.0, result.targets + 0.0, result.window_offset)
@@ -203,3 +195,23 @@ def _over_their_range(raw: FrameTargets, active: Bool[np.ndarray, " n"]) -> Fram
         # RLinf's own answer where all returns are equal: every sum of rewards becomes -0.5.
         return FrameTargets(np.zeros_like(raw.rewards), targets, -0.5)
     return FrameTargets(raw.rewards / span, targets, -highest / span + 0.0)
+
+
+def _per_task(
+    clock: _Clock, episodes: Episodes, *, fail_cost: float, discount: float
+) -> FrameTargets:
+    """Over the longest episode of the task and the cost of a failure."""
+    longest = _spans(episodes, clock.lengths)
+    end_cost = np.where(episodes.success, 0.0, fail_cost * longest)
+    made = _returns(clock, end_cost, discount=discount)
+    scale = np.repeat(1.0 / np.maximum(longest * (1 + fail_cost), 1), episodes.lengths)
+    return FrameTargets(made.rewards * scale, made.targets * scale)
+
+
+def _over_a_span(clock: _Clock, episodes: Episodes, span: Int[np.ndarray, " e"]) -> FrameTargets:
+    """Time to go over ``span`` frames; -1 throughout a failure."""
+    made = _returns(clock, np.zeros(len(span)), discount=1.0)
+    scale = np.repeat(1.0 / np.maximum(span, 1), episodes.lengths)
+    targets = np.maximum(made.targets * scale, -1.0)
+    targets[np.repeat(~episodes.success, episodes.lengths)] = -1.0
+    return FrameTargets(made.rewards * scale, targets)

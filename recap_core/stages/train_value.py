@@ -85,36 +85,42 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
     job = _Job(dataset, norm_stats, start, config, runtime or TrainRuntime(), store)
 
     def build(area: Build) -> Built:
-        from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
-        from recap_core.data.frames import read_frames
-        from recap_core.models.parameters import count_params
-
-        table = read_frames(store.path(dataset))
-        statistics = read_statistics(store.path(norm_stats) / NORM_STATS_FILE)
-        split = _split(table, config)
-        data = _Data(table, value_transform(config.value, statistics), split)
-        work = area.work / "training"
-        trained = _trained(job, data, work, (progress, f"train value {name}"))
-        settings = ValueSettings(config.value, config.targets, statistics)
-        write_value_model(area.output, trained.params, trained.ema_params, settings)
-        shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
-        final = trained.params if trained.ema_params is None else trained.ema_params
-        health = _assess(table, data.transform, final, config, episodes=split.unseen)
-        _write_health(area.output / HEALTH_FILE, health)
-        details = {
-            "num_steps": trained.num_steps,
-            "num_params": count_params(final),
-            "healthy": health.healthy,
-            "best_step": trained.best_step,
-            "stopped_step": trained.stopped_step,
-        }
-        metrics = _metrics_at(work / METRICS_FILE, trained.num_steps) | trained.metrics
-        if (warning := overfitting(trained.best_step, metrics)) is not None:
-            _log.warning("%s", warning)
-        return Built(details, metrics | health.metrics())
+        return _build(job, area, (progress, f"train value {name}"))
 
     inputs = {"dataset": dataset, "norm_stats": norm_stats, "start": start}
     return store.produce(TRAIN_VALUE, config, inputs, name=name, build=build)
+
+
+def _build(job: "_Job", area: Build, watched: "tuple[Progress | None, str]") -> Built:
+    """Train, judge and describe."""
+    from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
+    from recap_core.data.frames import read_frames
+    from recap_core.models.parameters import count_params
+
+    config, store = job.config, job.store
+    table = read_frames(store.path(job.dataset))
+    statistics = read_statistics(store.path(job.norm_stats) / NORM_STATS_FILE)
+    split = _split(table, config)
+    data = _Data(table, value_transform(config.value, statistics), split)
+    work = area.work / "training"
+    trained = _trained(job, data, work, watched)
+    settings = ValueSettings(config.value, config.targets, statistics)
+    write_value_model(area.output, trained.params, trained.ema_params, settings)
+    shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
+    final = trained.params if trained.ema_params is None else trained.ema_params
+    health = _assess(table, data.transform, final, config, episodes=split.unseen)
+    _write_health(area.output / HEALTH_FILE, health)
+    details = {
+        "num_steps": trained.num_steps,
+        "num_params": count_params(final),
+        "healthy": health.healthy,
+        "best_step": trained.best_step,
+        "stopped_step": trained.stopped_step,
+    }
+    metrics = _metrics_at(work / METRICS_FILE, trained.num_steps) | trained.metrics
+    if (warning := overfitting(trained.best_step, metrics)) is not None:
+        _log.warning("%s", warning)
+    return Built(details, metrics | health.metrics())
 
 
 class _Job(NamedTuple):

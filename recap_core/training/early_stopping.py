@@ -95,6 +95,11 @@ class EarlyStopping:
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         self._history = [Measured(row.pop("step"), row) for row in rows if row["step"] <= step]
 
+    def is_over(self, work: Path, step: int) -> bool:
+        """Continue in ``work`` after ``step`` finished steps; whether there is nothing to do."""
+        self.resume(work, step)
+        return self.should_stop
+
     def is_due(self, step: int) -> bool:
         """Whether a state after ``step`` finished steps is to be measured."""
         return step % self._config.interval == 0 or step == self._num_steps

@@ -106,17 +106,12 @@ def train(  # noqa: PLR0913 - the loop's four parts, and who watches
     mesh = training_mesh(runtime)
     _check_batch(config, runtime, mesh)
     shardings, state = _first_state(source, trainable, config, (mesh, runtime), work)
+    parts = runtime.micro_batches
     train_step = make_train_step(
-        loss_fn,
-        config,
-        trainable=trainable,
-        micro_batches=runtime.micro_batches,
-        shardings=shardings,
+        loss_fn, config, trainable=trainable, micro_batches=parts, shardings=shardings
     )
-    if validation is not None:
-        validation.resume(work, int(state.step))
-        if validation.should_stop:
-            return state
+    if validation is not None and validation.is_over(work, int(state.step)):
+        return state
     run = _Run(batches, config, runtime, work, mesh, flops_per_sample, validation)
     with (progress or Silent()).bar(label, config.num_steps, int(state.step)) as bar:
         return run.to_the_end(state, train_step, bar)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from recap_core.config.training import TrainConfig
 from recap_core.errors import ConfigError
+from recap_core.models.compiler_options import compiler_options
 from recap_core.models.parameters import Params
 from recap_core.sharding import Shardings, batch_sharding, replicated
 from recap_core.training.optimizer import learning_rate, make_optimizer
@@ -95,7 +96,7 @@ def make_train_step(
         else _GradientsInParts(loss_fn, targets, micro_batches)
     )
 
-    @partial(jax.jit, donate_argnums=0, out_shardings=out)
+    @partial(jax.jit, donate_argnums=0, out_shardings=out, compiler_options=compiler_options())
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         trained = trainable_part(state.params, trainable)

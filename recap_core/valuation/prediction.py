@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Float32, Int64
 
 from recap_core.config.value import ValueConfig
 from recap_core.data.frames import FrameTable
+from recap_core.models.compiler_options import compiler_options
 from recap_core.models.parameters import Params
 from recap_core.models.precision import with_weights_in
 from recap_core.models.value_model import ValueInputs, ValueModel
@@ -29,9 +30,6 @@ from recap_core.valuation.observations import (
     VideoObservations,
     inputs_ahead,
 )
-
-NO_TRITON_PRODUCTS = {"xla_gpu_enable_triton_gemm": False}
-"""cuBLAS multiplies this model's matrices 1.09 times as fast on an H200 (docs/performance.md)."""
 
 type Predict = Callable[[Params, ValueInputs], Float[Array, "b bins"]]
 
@@ -86,8 +84,8 @@ class ValuePredictor:
         # Each device runs the program of a single one, on its own batch.
         rows = batch_sharding(self._mesh).spec
         specs = {"in_specs": (PartitionSpec(), rows), "out_specs": rows}
-        options = NO_TRITON_PRODUCTS if jax.default_backend() == "gpu" else None
-        return jax.jit(jax.shard_map(predict, mesh=self._mesh, **specs), compiler_options=options)
+        spread = jax.shard_map(predict, mesh=self._mesh, **specs)
+        return jax.jit(spread, compiler_options=compiler_options())
 
     @property
     def num_devices(self) -> int:
