@@ -113,6 +113,7 @@ def audit_lines(rows: "Sequence[AuditRow]", num_audited: int, limit: int) -> lis
         lines.append(f"          {row.command}")
     if len(rows) > limit:
         lines.append(f"    and {len(rows) - limit} more: --html shows them")
+    lines.append("    add --project PROJECT/ROBOT, and its next run makes anew what depends on it")
     return lines
 
 

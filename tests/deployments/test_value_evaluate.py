@@ -105,6 +105,8 @@ def test_stored_values_are_audited(simulated: SimulatedValues, here: Path) -> No
     assert all(row["score"] >= 0.5 for row in told["episodes"])
     assert by_model.exit_code == 0
     assert f"of {30} episodes" in by_model.stdout
+    # Without it, a correction would count in no round.
+    assert ("add --project PROJECT/ROBOT" in by_model.stdout) == bool(told["episodes"])
 
 
 @pytest.mark.parametrize("by_model", [True, False])

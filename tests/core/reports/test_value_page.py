@@ -115,6 +115,7 @@ def test_a_long_audit_counts_all_and_shows_the_first() -> None:
     assert "At the end of 1,100 of" in page
     assert page.count(first.command) == 50
     assert "And 1,050 more" in page
+    assert "--project PROJECT/ROBOT" in page  # without it, a correction counts in no round
 
 
 def test_a_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
