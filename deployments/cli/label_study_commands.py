@@ -274,7 +274,8 @@ def _arithmetic(found: "Explanation") -> list[str]:
     if window is not None:
         lines += [
             (
-                f"  reward sum          {window.reward_sum:+.4f}  over {window.num_frames} frames, "
+                f"  reward sum          {window.reward_sum:+.4f}  over {window.num_frames} "
+                f"frame{'s' if window.num_frames != 1 else ''}, "
                 f"to {window.ends_at}"
             ),
             f"  value at the end    {window.end_value:+.4f}  {window.end_value_is}",

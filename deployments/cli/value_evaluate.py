@@ -88,22 +88,29 @@ def audit(
     if json:
         facts = {
             "dataset": found.dataset.id,
+            "healthy": found.is_healthy,
             "num_audited": found.num_audited,
             "episodes": [asdict(row) for row in found.rows],
         }
         _print(json_format.dumps(facts, indent=2))
         return
     name = f"{found.dataset.name}-{found.dataset.id[:8]}"
-    _print("\n".join([name, *audit_lines(found.rows, found.num_audited, len(found.rows))]))
+    num_rows = len(found.rows)
+    lines = audit_lines(found.rows, found.num_audited, num_rows, healthy=found.is_healthy)
+    _print("\n".join([name, *lines]))
 
 
-def audit_lines(rows: "Sequence[AuditRow]", num_audited: int, limit: int) -> list[str]:
+def audit_lines(
+    rows: "Sequence[AuditRow]", num_audited: int, limit: int, *, healthy: bool
+) -> list[str]:
     """The audit for people: one line per episode, and what corrects it."""
     from recap_core.reports.content import ROLE_WORDS
 
     if not rows:
         return [f"  V contradicts the mark of none of {num_audited} episodes"]
     lines = [f"  V contradicts the mark of {len(rows)} of {num_audited} episodes:"]
+    if not healthy:
+        lines.append("    (the value model is not healthy, so this says little about the marks)")
     for row in rows[:limit]:
         lines.append(
             f"    {row.score:.2f}  episode {row.episode_index}, a {row.outcome}, ends at "
@@ -172,7 +179,9 @@ def _lines(found: "Evaluated", what: str, html: Path | None) -> list[str]:
         ]
     lines += [f"  note: {text}" for text in warnings(found)]
     rows = audit_rows(found.audit, dataset, subject.roles)
-    lines += audit_lines(rows, len(found.audit), NUM_AUDIT_LINES)
+    lines += audit_lines(
+        rows, len(found.audit), NUM_AUDIT_LINES, healthy=health.healthy or model.healthy
+    )
     lines += ["  healthy"] if health.healthy else ["  NOT healthy"]
     lines += [f"    {reason}" for reason in health.reasons]
     return [*lines, *([f"  {html}"] if html else [])]

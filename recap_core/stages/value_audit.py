@@ -24,6 +24,8 @@ class Audit(NamedTuple):
     rows: "tuple[AuditRow, ...]"
     """Contradicted episodes by falling score."""
     num_audited: int
+    is_healthy: bool
+    """Whether the value model passed its gate; V of one that did not says little about marks."""
 
 
 def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None) -> Audit:
@@ -53,7 +55,8 @@ def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None
         )
     audit = audit_table(table, stored, targets_of(store, value_model))
     roles = episode_roles(store, value_model, named, table)
-    return Audit(named, audit_rows(audit, named, roles), len(audit))
+    rows = audit_rows(audit, named, roles)
+    return Audit(named, rows, len(audit), is_healthy=value_model.healthy)
 
 
 def audit_table(

@@ -103,6 +103,7 @@ def test_stored_values_are_audited(simulated: SimulatedValues, here: Path) -> No
     told = json.loads(by_values.stdout)
     assert told["num_audited"] == 30
     assert all(row["score"] >= 0.5 for row in told["episodes"])
+    assert told["healthy"] == model.healthy
     assert by_model.exit_code == 0
     assert f"of {30} episodes" in by_model.stdout
     # Without it, a correction would count in no round.

@@ -116,6 +116,9 @@ def test_a_long_audit_counts_all_and_shows_the_first() -> None:
     assert page.count(first.command) == 50
     assert "And 1,050 more" in page
     assert "--project PROJECT/ROBOT" in page  # without it, a correction counts in no round
+    doubtful = render_value_report(value_page_content(health=health(healthy=False)))
+    assert "says little about the marks" in doubtful
+    assert "says little about the marks" not in page
 
 
 def test_a_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
