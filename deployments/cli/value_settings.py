@@ -26,27 +26,27 @@ def value_settings(
         preset: Size of the model, and how it trains.
         overrides: Single settings, ``KEY=VALUE``.
         store: Where ``start`` is.
-        start: Value model to start from; without a preset its model is trained, as ``single_gpu``
-            trains.
+        start: Value model to start from; its targets are kept. Without a preset its model is
+            trained, as ``single_gpu`` trains.
 
     Raises:
         ConfigError: If nothing names a model, or a setting is wrong.
     """
-    if preset is not None:
-        base = train_value_config(preset)
-    elif start is not None:
-        from recap_core.checkpoints.value_checkpoint import read_value_model
-
-        settings = read_value_model(store.path(start)).settings
-        base = train_value_config("single_gpu").model_copy(update={"value": settings.config})
-        # A head that has yet to be trained counts nothing so far.
-        if not any(leaf.startswith("value_head/") for leaf in start.fresh_leaves):
-            base = base.model_copy(update={"targets": settings.targets})
-    else:
+    if preset is None and start is None:
         raise ConfigError(
             "nothing says which value model to train: name its size with --preset, or start from "
             "one with --start"
         )
+    base = train_value_config(preset or "single_gpu")
+    if start is not None:
+        from recap_core.checkpoints.value_checkpoint import read_value_model
+
+        settings = read_value_model(store.path(start)).settings
+        if preset is None:
+            base = base.model_copy(update={"value": settings.config})
+        # A head that has yet to be trained counts nothing so far; another goes on counting so.
+        if not any(leaf.startswith("value_head/") for leaf in start.fresh_leaves):
+            base = base.model_copy(update={"targets": settings.targets})
     return load_settings(base, file=None if file is None else Path(file), overrides=overrides)
 
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
+from deployments.cli.value_settings import value_settings
 from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.labels import TargetConfig
@@ -71,6 +72,18 @@ def recap(*arguments: str) -> Result:
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done
+
+
+def test_a_start_goes_on_counting_as_it_did(recap_home: Path, dataset: Dataset) -> None:
+    """Also where a preset names the rest; one setting changes it."""
+    store, (begin, _) = Store(recap_home), start(recap_home, dataset)
+
+    kept = value_settings(None, "tiny", [], store=store, start=begin)
+    changed = value_settings(None, "tiny", ["targets.limit_frames=9"], store=store, start=begin)
+
+    assert kept.targets == TARGETS
+    assert kept.value == value_config("tiny")
+    assert changed.targets.limit_frames == 9
 
 
 def test_a_start_alone_trains_as_the_reference_does(recap_home: Path, dataset: Dataset) -> None:
