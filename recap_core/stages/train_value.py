@@ -24,7 +24,7 @@ from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, training_images
 from recap_core.stages.value_features import training_features
-from recap_core.stages.value_questions import check_questions, with_questions
+from recap_core.stages.value_questions import check_questions, check_unchanged, with_questions
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -218,6 +218,7 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
         progress=watched[0],
         label=watched[1],
     )
+    check_unchanged(config, runtime, store=job.store)
     return _published(state, validation, config)
 
 

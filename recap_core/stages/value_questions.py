@@ -109,6 +109,14 @@ def check_questions(config: TrainValueConfig, runtime: TrainRuntime) -> None:
         )
 
 
+def check_unchanged(config: TrainValueConfig, runtime: TrainRuntime, *, store: Store) -> None:
+    """Raise DataError if a training's questions changed while it ran: the key would be wrong."""
+    if config.vqa is None or runtime.vqa_file is None or runtime.vqa_images is None:
+        return
+    source = describe_questions(runtime.vqa_file, runtime.vqa_images, store=store)
+    check_digest(source, config.vqa.digest)
+
+
 def with_questions(
     loss: "ValueLoss",
     batches: "ValueBatches",
