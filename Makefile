@@ -22,7 +22,7 @@ demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minu
 
 test: $(READY) ## unit tests; those of tasks start a local Prefect server
 	$(PYTEST) -n 2 --dist loadfile tests/core
-	$(PYTEST) tests/tasks tests/deployments
+	$(PYTEST) -n 2 --dist loadfile tests/tasks tests/deployments
 
 test-flows: $(READY) ## flow tests against a real Prefect server
 	$(PYTEST) tests/flows

@@ -99,8 +99,8 @@ def _parse(override: str) -> dict[str, Any]:
     names = key.strip().split(".")
     if not equals or not all(names):
         raise ConfigError(
-            f"{override!r} is no setting: write KEY=VALUE, "
-            "for instance iteration.label.positive_share=0.3"
+            f"{override!r} is no setting: write KEY=VALUE, such as "
+            f"{key.strip().strip('.') or 'name'}=3"
         )
     try:
         value: Any = yaml.safe_load(text)

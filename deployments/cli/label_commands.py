@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.options import JsonOption, NameOption, SetOption
+from deployments.cli.options import JsonOption, NameOption
 
 if TYPE_CHECKING:
     from recap_core.config.labels import LabelConfig
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 PresetOption = Annotated[
     str, typer.Option("--preset", help="Rule by name; recap label presets lists them.")
+]
+RuleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting of the rule, for instance positive_share=0.3; may be repeated.",
+    ),
 ]
 
 
@@ -28,7 +37,7 @@ def apply(  # noqa: PLR0913 - one parameter per option
     ],
     *,
     preset: PresetOption = "paper_finetune",
-    settings: SetOption = None,
+    settings: RuleOption = None,
     relabel: Annotated[
         bool, typer.Option("--relabel", help="Also write the labels into a copy of the dataset.")
     ] = False,
@@ -45,7 +54,7 @@ def apply(  # noqa: PLR0913 - one parameter per option
 
     config = label_config(preset, settings or [])
     store = open_store()
-    dataset, values = valued(store, store.get(source))
+    dataset, values = valued(store, store.get(source), all_frames=config.pool == "all")
     stem = name or f"{dataset.name}-labels"
     labels = label_dataset(dataset, values, config, name=stem, store=store)
     rule = read_rule(store.path(labels)) or {}

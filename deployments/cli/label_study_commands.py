@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.label_commands import PresetOption
-from deployments.cli.options import JsonOption, SetOption
+from deployments.cli.label_commands import PresetOption, RuleOption
+from deployments.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from recap_core.lineage.artifacts import Labels
@@ -39,7 +39,7 @@ def sweep(  # noqa: PLR0913 - one parameter per option
     ] = "10,25,50",
     share: Annotated[str, typer.Option(help="Positive shares of the pool.")] = "0.1,0.2,0.3,0.4",
     preset: PresetOption = "paper_finetune",
-    settings: SetOption = None,
+    settings: RuleOption = None,
     base: Annotated[
         str | None,
         typer.Option(help="Labels to count flips against; default: the newest of these values."),
@@ -57,7 +57,7 @@ def sweep(  # noqa: PLR0913 - one parameter per option
 
     config = label_config(preset, settings or [])
     store = open_store()
-    found = valued(store, store.get(source))
+    found = valued(store, store.get(source), all_frames=config.pool == "all")
     labels = None
     if base is not None:
         labels = artifact_of_kind(store, base, Labels, wanted="labels")
@@ -65,8 +65,8 @@ def sweep(  # noqa: PLR0913 - one parameter per option
         found.dataset,
         found.values,
         config,
-        lookaheads=[_lookahead(text) for text in _parts(lookahead)],
-        shares=[_number("--share", text) for text in _parts(share)],
+        lookaheads=[_lookahead(text) for text in _parts("--lookahead", lookahead)],
+        shares=[_number("--share", text) for text in _parts("--share", share)],
         base=labels or _newest_labels(store, found),
         store=store,
     )
@@ -129,8 +129,13 @@ def explain(
     _print(_explained(found))
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _parts(option: str, text: str) -> list[str]:
+    from recap_core.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ConfigError(f"{option} is empty: give one value at least, or leave it out")
+    return parts
 
 
 def _lookahead(text: str) -> int | None:
@@ -269,7 +274,8 @@ def _arithmetic(found: "Explanation") -> list[str]:
     if window is not None:
         lines += [
             (
-                f"  reward sum          {window.reward_sum:+.4f}  over {window.num_frames} frames, "
+                f"  reward sum          {window.reward_sum:+.4f}  over {window.num_frames} "
+                f"frame{'s' if window.num_frames != 1 else ''}, "
                 f"to {window.ends_at}"
             ),
             f"  value at the end    {window.end_value:+.4f}  {window.end_value_is}",

@@ -88,22 +88,29 @@ def audit(
     if json:
         facts = {
             "dataset": found.dataset.id,
+            "healthy": found.is_healthy,
             "num_audited": found.num_audited,
             "episodes": [asdict(row) for row in found.rows],
         }
         _print(json_format.dumps(facts, indent=2))
         return
     name = f"{found.dataset.name}-{found.dataset.id[:8]}"
-    _print("\n".join([name, *audit_lines(found.rows, found.num_audited, len(found.rows))]))
+    num_rows = len(found.rows)
+    lines = audit_lines(found.rows, found.num_audited, num_rows, healthy=found.is_healthy)
+    _print("\n".join([name, *lines]))
 
 
-def audit_lines(rows: "Sequence[AuditRow]", num_audited: int, limit: int) -> list[str]:
+def audit_lines(
+    rows: "Sequence[AuditRow]", num_audited: int, limit: int, *, healthy: bool
+) -> list[str]:
     """The audit for people: one line per episode, and what corrects it."""
     from recap_core.reports.content import ROLE_WORDS
 
     if not rows:
         return [f"  V contradicts the mark of none of {num_audited} episodes"]
     lines = [f"  V contradicts the mark of {len(rows)} of {num_audited} episodes:"]
+    if not healthy:
+        lines.append("    (the value model is not healthy, so this says little about the marks)")
     for row in rows[:limit]:
         lines.append(
             f"    {row.score:.2f}  episode {row.episode_index}, a {row.outcome}, ends at "
@@ -113,16 +120,23 @@ def audit_lines(rows: "Sequence[AuditRow]", num_audited: int, limit: int) -> lis
         lines.append(f"          {row.command}")
     if len(rows) > limit:
         lines.append(f"    and {len(rows) - limit} more: --html shows them")
+    lines.append("    add --project PROJECT/ROBOT, and its next run makes anew what depends on it")
     return lines
 
 
 def _episodes(subject: "Subject", split: str) -> tuple[tuple[int, ...], str]:
     """Episodes of a split or a list, and what they are called."""
     from deployments.cli.episode_ranges import episode_numbers
+    from recap_core.errors import ConfigError
     from recap_core.stages.value_evaluation import SPLITS, episodes_of_split
 
     if split in SPLITS:
         return episodes_of_split(subject, split), split.replace("_", "-")
+    if not any(letter.isdecimal() for letter in split):
+        raise ConfigError(
+            f"--split {split!r} is no split: choose {', '.join(SPLITS)}, or episodes such as "
+            "0-19,31."
+        )
     return tuple(episode_numbers([split], len(subject.roles), option="--split")), "chosen"
 
 
@@ -148,7 +162,7 @@ def _lines(found: "Evaluated", what: str, html: Path | None) -> list[str]:
     fullest = f"{health.max_bin_share:.0%} of the mass, at most {config.max_bin_share:.0%}"
     lines = [
         f"value model {model.name}-{model.id[:8]} on {dataset.name}-{dataset.id[:8]}",
-        f"  {len(found.episodes)} {what} episodes: {counts}, {health.num_frames:,} frames",
+        f"  {_counted(len(found.episodes), what)}: {counts}, {health.num_frames:,} frames",
         f"  rank correlation   {_interval(health.spearman)}, {bars[0]}",
         f"  separation         {_interval(health.separation)}, {bars[1]}",
         f"  fullest bin        {fullest}",
@@ -165,10 +179,18 @@ def _lines(found: "Evaluated", what: str, html: Path | None) -> list[str]:
         ]
     lines += [f"  note: {text}" for text in warnings(found)]
     rows = audit_rows(found.audit, dataset, subject.roles)
-    lines += audit_lines(rows, len(found.audit), NUM_AUDIT_LINES)
+    lines += audit_lines(
+        rows, len(found.audit), NUM_AUDIT_LINES, healthy=health.healthy or model.healthy
+    )
     lines += ["  healthy"] if health.healthy else ["  NOT healthy"]
     lines += [f"    {reason}" for reason in health.reasons]
     return [*lines, *([f"  {html}"] if html else [])]
+
+
+def _counted(num_episodes: int, what: str) -> str:
+    if what == "all":
+        return f"all {num_episodes} episodes"
+    return f"{num_episodes} {what} episodes"
 
 
 def _interval(measured: "Interval") -> str:

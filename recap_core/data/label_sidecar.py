@@ -2,9 +2,9 @@
 
 ``meta/recap_labels.parquet`` has one row per frame, in global index order: ``index``,
 ``episode_index``, ``frame_index`` (int64), ``value`` and ``advantage`` (float32, null where there
-is none), ``adv_ind``, ``rank`` (int64, -1 outside the pool) and ``threshold`` (float32, null where
-the frame is not judged by one). ``meta/recap_labels.json`` says which artifacts and which rule
-they are of. LeRobot reads neither.
+is none), ``adv_ind``, ``rank`` (int64, -1 outside the pool) and ``threshold`` (float32, that of the
+frame's group, also for frames that it does not decide about; null without one).
+``meta/recap_labels.json`` says which artifacts and which rule they are of. LeRobot reads neither.
 """
 
 import json
@@ -43,7 +43,7 @@ def write_sidecar(  # noqa: PLR0913 - options are keyword-only
         labels: Label, advantage and rank of every frame.
         facts: What ``recap_labels.json`` says: plain JSON values.
         values: V of every frame, if it is stored.
-        thresholds: Smallest positive advantage for every frame; NaN where it is not judged.
+        thresholds: Smallest positive advantage for every frame; NaN where there is none.
     """
     num_frames = len(labels.adv_ind)
     index = np.arange(num_frames)

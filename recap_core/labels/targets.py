@@ -154,6 +154,44 @@ def frame_targets(  # noqa: PLR0913 - options are keyword-only
     return FrameTargets(result.rewards + 0.0, result.targets + 0.0, result.window_offset)
 
 
+def range_targets_if(
+    episodes: Episodes,
+    success: Bool[np.ndarray, " e"],
+    *,
+    is_skipped: Bool[np.ndarray, " n"],
+    fail_frames: float,
+    discount: float = 1.0,
+) -> Float[np.ndarray, " n"]:
+    """Targets of ``return_range`` had episodes ended otherwise, in units of how they did end.
+
+    A model's values count returns over the range of the episodes that it has seen, so what another
+    outcome would be worth must be counted over the same range.
+
+    Args:
+        episodes: As they ended.
+        success: How they are imagined to have ended.
+        is_skipped: As for :func:`frame_targets`, as all of the following.
+        fail_frames: Cost of a failure in frames.
+        discount: In (0, 1].
+
+    Returns:
+        Targets in [-1, 0], clipped there; NaN on skipped frames.
+
+    Raises:
+        ColumnError: If the arrays do not fit together.
+    """
+    check_episodes(episodes, len(is_skipped))
+    clock = _clock(episodes, is_skipped)
+    seen, imagined = (
+        _returns(clock, np.where(ended, 0.0, fail_frames), discount=discount).targets
+        for ended in (episodes.success, success)
+    )
+    lowest = float(seen[~is_skipped].min(initial=0.0))
+    targets = np.clip(imagined / (abs(lowest) or 1.0), -1.0, 0.0)
+    targets[is_skipped] = np.nan
+    return targets + 0.0
+
+
 class _Clock(NamedTuple):
     """Time that passes on frames that are not skipped."""
 

@@ -90,7 +90,8 @@ def quantile_threshold(advantages: Float[np.ndarray, " n"], share: float) -> flo
         ValueError: If the pool is empty or the share is outside (0, 1].
     """
     num_positive(len(advantages), share)  # the same rules for its arguments
-    return float(np.quantile(advantages, 1.0 - share))
+    # float64: in float32 the position in a large pool is off by up to a frame.
+    return float(np.quantile(advantages.astype(np.float64), 1.0 - share))
 
 
 def reaches(

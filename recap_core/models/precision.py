@@ -15,8 +15,9 @@ _USED_IN_FLOAT32 = re.compile(r"norm|^img/embedding/|pos_embedding|^value_head/"
 def with_weights_in(params: Params, dtype: DTypeLike) -> Params:
     """A value model's parameters, each weight that is multiplied in ``dtype`` cast to it once.
 
-    The model casts the same weights anew at every call, so values stay equal to the last bit, and
-    take half the memory. Norms, patches and the head are used in float32 and stay so.
+    The model casts the same weights anew at every call, so a CPU computes the same bits (tested),
+    from half the memory; on a GPU XLA may fuse otherwise, which moves rounding. Norms, patches and
+    the head are used in float32 and stay so.
 
     Args:
         params: Tree of a :class:`ValueModel`.

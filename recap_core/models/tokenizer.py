@@ -91,7 +91,7 @@ def tokenizer_path(name: str, *, weights_dir: Path | None = None) -> Path:
         raise ConfigError(
             f"tokenizer {name!r} is not part of this package and no weights directory is set. "
             f"Get {source.origin}, save it as {source.files[0]} in a directory, and name that "
-            "directory as the weights directory."
+            "directory in RECAP_WEIGHTS."
         )
     for file in source.files:
         if (weights_dir / file).is_file():

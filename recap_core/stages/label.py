@@ -24,7 +24,7 @@ def label_dataset(
             f"values {values.name}-{values.id[:8]} belong to dataset {values.parents[0][:8]}, not "
             f"to {dataset.name}-{dataset.id[:8]}: infer the values of this dataset first"
         )
-    if config.pool == "all" and values.frames != "all":
+    if config.pool == "all" and values.num_missing:
         raise IncompatibleError(
             f"values {values.name}-{values.id[:8]} leave out demonstrations ({values.num_missing} "
             f"of {values.num_frames} frames), which pool 'all' needs: infer them with: recap value "

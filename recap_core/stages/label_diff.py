@@ -33,6 +33,7 @@ from recap_core.reports.thumbnails import jpeg_uri
 from recap_core.stages.label_origin import read_rule
 from recap_core.stages.label_references import Labelled
 from recap_core.stages.label_words import rule_in_words
+from recap_core.stages.value_roles import episode_keys
 
 MAX_PICTURES = 6
 """Of an episode, one from the middle of each of its longest stretches of changed labels."""
@@ -127,8 +128,10 @@ def diff_labels(before: Labelled, after: Labelled, *, store: Store) -> LabelDiff
     first, second = _side(before, store), _side(after, store)
     lengths = first.table.episode_lengths, second.table.episode_lengths
     same = before.labels.parents[0] == after.labels.parents[0]
-    keys = (_numbers(first.table), _numbers(second.table)) if same else None
-    names = keys or (_names(first.table), _names(second.table))
+    names = [
+        _numbers(side.table) if same else episode_keys(store, named.dataset, side.table)
+        for named, side in ((before, first), (after, second))
+    ]
     matched = match_episodes(
         names[0], names[1], lengths_before=lengths[0], lengths_after=lengths[1]
     )
@@ -185,17 +188,6 @@ def _side(side: Labelled, store: Store) -> _Side:
 
 def _numbers(table: FrameTable) -> list[Hashable]:
     return list(range(len(table.episode_lengths)))
-
-
-def _names(table: FrameTable) -> list[Hashable]:
-    """What identifies every episode across datasets: source and raw episode."""
-    if "raw_episode" not in table.meta.episodes.column_names:
-        return [(source, "", i) for i, source in enumerate(table.sources)]
-    raw = table.meta.episodes.column("raw_episode").to_pylist()
-    return [
-        (source, name) if name else (source, "", i)
-        for i, (source, name) in enumerate(zip(table.sources, raw, strict=True))
-    ]
 
 
 def _task_change(task: str, counts: Int[np.ndarray, "3 3"]) -> TaskChange:

@@ -325,7 +325,7 @@ def _driver(table: FrameTable, index: int) -> str:
         return "demonstrator"
     if table.is_intervention[index]:
         return "operator"
-    return "nobody, the robot is paused" if table.is_paused[index] else "policy"
+    return "nobody (paused)" if table.is_paused[index] else "policy"
 
 
 def _number(value: float | np.floating) -> float | None:

@@ -31,8 +31,13 @@ class Labelled(NamedTuple):
     labels: Labels
 
 
-def valued(store: Store, artifact: Artifact) -> Valued:
+def valued(store: Store, artifact: Artifact, *, all_frames: bool = False) -> Valued:
     """The values that are named, or the newest ones of the dataset that is.
+
+    Args:
+        store: Where both are.
+        artifact: Values, or a dataset.
+        all_frames: Prefer values that leave out no demonstrations, where the dataset has such.
 
     Raises:
         IncompatibleError: If the artifact is neither.
@@ -53,12 +58,11 @@ def valued(store: Store, artifact: Artifact) -> Valued:
         raise ArtifactNotFoundError(
             f"there are no values of dataset {dataset.name}-{dataset.id[:8]} (a round's are of the "
             f"merged dataset; the newest values are {there_are}). Name values, or infer them with: "
-            f"recap value infer {dataset.id[:8]} <value model>"
+            f"recap value infer <value model> {dataset.id[:8]}"
         )
-    found = store.get(mine[-1])
-    if not isinstance(found, Values):
-        raise ArtifactError(f"{mine[-1]} is {found.kind}, not values")
-    return Valued(dataset, found)
+    found = [_values(store, each) for each in mine]
+    whole = [values for values in found if values.frames == "all"]
+    return Valued(dataset, (whole if all_frames and whole else found)[-1])
 
 
 def labelled(store: Store, artifact: Artifact) -> Labelled:
@@ -114,6 +118,13 @@ def _original(store: Store, dataset: AnyDataset) -> AnyDataset:
     while isinstance(dataset, RelabeledDataset | DatasetCopy):
         dataset = _dataset(store, dataset.parents[0])
     return dataset
+
+
+def _values(store: Store, artifact_id: str) -> Values:
+    found = store.get(artifact_id)
+    if not isinstance(found, Values):
+        raise ArtifactError(f"{artifact_id} is {found.kind}, not values")
+    return found
 
 
 def _dataset(store: Store, artifact_id: str) -> AnyDataset:

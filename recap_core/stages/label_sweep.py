@@ -216,13 +216,28 @@ def _facts(result: LabelSweep) -> tuple[Fact, ...]:
     )
 
 
-def _notes(result: LabelSweep) -> tuple[Note, ...]:
-    notes = [
-        Note(
-            text="Corrections, demonstrations and paused frames are not counted here: their labels "
-            "do not depend on the threshold."
+def _not_counted(config: LabelConfig) -> str:
+    """Which frames a sweep leaves out, and whether their labels change with it all the same."""
+    who = "Corrections, demonstrations and paused frames"
+    if config.paused_frames == "autonomous":
+        who = "Corrections and demonstrations"
+    judged = [
+        name
+        for name, is_judged in (
+            ("corrections", config.interventions == "by_advantage"),
+            ("demonstrations", config.demonstrations == "by_advantage"),
         )
+        if is_judged
     ]
+    if judged:
+        return f"{who} are not counted here, although this rule judges {' and '.join(judged)} too."
+    if config.frozen_arms is not None and config.frozen_arms.label == "by_advantage":
+        return f"{who} are not counted here; of them, those with a frozen arm are judged too."
+    return f"{who} are not counted here: their labels do not depend on the threshold."
+
+
+def _notes(result: LabelSweep) -> tuple[Note, ...]:
+    notes = [Note(text=_not_counted(result.config))]
     outcomes = result.grid.total.sum((0, 2))
     if not outcomes.all():
         missing = "successful" if outcomes[0] else "failed"

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from recap_core.config.labels import LabelConfig
-from recap_core.config.stages import ReportConfig, TrainValueConfig
+from recap_core.config.stages import ReportConfig
 from recap_core.data.frames import FrameTable, read_frames
 from recap_core.data.label_table import LABELS_FILE, LabelTable, read_label_table
 from recap_core.data.video import decode_frames
@@ -17,6 +17,7 @@ from recap_core.reports.content import LabelShare, Note, Thumbnail, ValueCurve
 from recap_core.stages.label_counts import label_shares
 from recap_core.stages.label_origin import read_rule
 from recap_core.stages.label_words import rule_in_words
+from recap_core.stages.value_audit import targets_of, value_model_of
 from recap_core.training.value_batches import value_targets
 from recap_core.valuation.values import read_values
 
@@ -70,12 +71,10 @@ def label_parts(  # noqa: PLR0913 - options are keyword-only
     else:
         words = rule_in_words(LabelConfig.model_validate(rule["rule"]))
     table = read_frames(store.path(dataset))
-    value_model = store.get(values.parents[1])
-    trained = TrainValueConfig.model_validate(store.manifest(value_model).config)
     labelled = _Labelled(
         table,
         read_values(store.path(values)),
-        value_targets(table, trained.targets).targets,
+        value_targets(table, targets_of(store, value_model_of(store, values))).targets,
         read_label_table(store.path(labels) / LABELS_FILE),
         rule["thresholds"] if rule else {},
     )

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from recap_core.reports.content import AuditRow, Role
     from recap_core.valuation.audit import Contradiction
 
-MAX_ROWS = 50
-
 
 class Audit(NamedTuple):
     """The audit of one dataset."""
@@ -26,6 +24,8 @@ class Audit(NamedTuple):
     rows: "tuple[AuditRow, ...]"
     """Contradicted episodes by falling score."""
     num_audited: int
+    is_healthy: bool
+    """Whether the value model passed its gate; V of one that did not says little about marks."""
 
 
 def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None) -> Audit:
@@ -43,9 +43,7 @@ def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None
     from recap_core.valuation.values import read_values
 
     named = dataset or _dataset_of(store, values)
-    value_model = store.get(values.parents[1])
-    if not isinstance(value_model, ValueCheckpoint):
-        raise DataError(f"values {values.name}-{values.id[:8]} come from no value model")
+    value_model = value_model_of(store, values)
     table = read_frames(store.path(named))
     stored = read_values(store.path(values))
     if len(stored) != table.num_frames:
@@ -55,7 +53,8 @@ def audit_values(store: Store, values: Values, dataset: AnyDataset | None = None
         )
     audit = audit_table(table, stored, targets_of(store, value_model))
     roles = episode_roles(store, value_model, named, table)
-    return Audit(named, audit_rows(audit, named, roles), len(audit))
+    rows = audit_rows(audit, named, roles)
+    return Audit(named, rows, len(audit), is_healthy=value_model.healthy)
 
 
 def audit_table(
@@ -90,7 +89,7 @@ def audit_rows(
     *,
     shown: Sequence[int] = (),
 ) -> "tuple[AuditRow, ...]":
-    """Contradicted episodes as a report lists them, at most :data:`MAX_ROWS`.
+    """Contradicted episodes as a report lists them.
 
     Args:
         audit: By falling score.
@@ -116,7 +115,7 @@ def audit_rows(
             ),
             has_panel=row.episode in shown,
         )
-        for row in contradicted(audit)[:MAX_ROWS]
+        for row in contradicted(audit)
     )
 
 
@@ -125,6 +124,19 @@ def targets_of(store: Store, value_model: ValueCheckpoint) -> "TargetConfig":
     from recap_core.checkpoints.value_checkpoint import read_value_model
 
     return read_value_model(store.path(value_model)).settings.targets
+
+
+def value_model_of(store: Store, values: Values) -> ValueCheckpoint:
+    """What values come from.
+
+    Raises:
+        ArtifactNotFoundError: If it was removed.
+        DataError: If they come from no value model.
+    """
+    value_model = store.get(values.parents[1])
+    if not isinstance(value_model, ValueCheckpoint):
+        raise DataError(f"values {values.name}-{values.id[:8]} come from no value model")
+    return value_model
 
 
 def _dataset_of(store: Store, values: Values) -> AnyDataset:

@@ -64,7 +64,7 @@ def episode_roles(
         table: Its frames.
     """
     known = _known_roles(store, value_model)
-    return tuple(known.get(key, "unseen") for key in _keys(store, dataset, table))
+    return tuple(known.get(key, "unseen") for key in episode_keys(store, dataset, table))
 
 
 def _known_roles(store: Store, value_model: ValueCheckpoint) -> "dict[EpisodeKey, Role]":
@@ -83,7 +83,7 @@ def _known_roles(store: Store, value_model: ValueCheckpoint) -> "dict[EpisodeKey
             ratios=(1 - 2 * share, share, share),
             originals=table.originals,
         )
-        keys = _keys(store, dataset, table)
+        keys = episode_keys(store, dataset, table)
         parts: dict[Role, Iterable[int]] = {
             "train": split.train, "validation": split.validation, "test": split.test
         }  # fmt: skip
@@ -95,10 +95,11 @@ def _known_roles(store: Store, value_model: ValueCheckpoint) -> "dict[EpisodeKey
     return known
 
 
-def _keys(store: Store, dataset: AnyDataset, table: "FrameTable") -> "list[EpisodeKey]":
+def episode_keys(store: Store, dataset: AnyDataset, table: "FrameTable") -> "list[EpisodeKey]":
+    """What identifies every episode of ``dataset``, also after merging and relabelling."""
     from recap_core.data.annotations import EpisodeKey, numbered
 
-    origin = _origin(store, dataset)
+    origin = "" if all(table.sources) else _origin(store, dataset)
     rows = table.meta.episodes
     names = rows.column("raw_episode").to_pylist() if "raw_episode" in rows.column_names else []
     names = names or [None] * len(table.episode_lengths)

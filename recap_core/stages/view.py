@@ -181,8 +181,8 @@ def _check_same_dataset(store: Store, source: _Source, judge: _Source | None) ->
     if judge.artifact.parents[0] not in _known_as(store, dataset):
         raise IncompatibleError(
             f"{judge.artifact.kind} {judge.name} belong to dataset "
-            f"{judge.artifact.parents[0][:8]}, not to {source.name}. Leave the option out to use "
-            "what the store has for this dataset."
+            f"{judge.artifact.parents[0][:8]}, not to {source.name}. Name what was "
+            "made of this dataset, or leave it out for what the store has."
         )
 
 

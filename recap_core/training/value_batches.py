@@ -12,7 +12,7 @@ from recap_core.data.frames import FrameTable
 from recap_core.data.image_feed import ImageFeed, Images, ImageSource
 from recap_core.data.shards import Shard
 from recap_core.features.frozen import FrozenFeatures
-from recap_core.labels.targets import Episodes, FrameTargets, frame_targets
+from recap_core.labels.targets import Episodes, FrameTargets, frame_targets, range_targets_if
 from recap_core.labels.two_hot import hard_bins, two_hot
 from recap_core.models.value_model import ValueInputs
 from recap_core.training.observations import FrameObservations
@@ -31,17 +31,25 @@ def value_targets(
     Args:
         table: The dataset.
         config: The rule.
-        outcome: Success or failure of every episode, for the sake of argument; None: as marked.
+        outcome: Success or failure of every episode, for the sake of argument, counted in the
+            units of the outcomes as marked; None: as marked.
     """
     success = table.success if outcome is None else np.full(len(table.episode_lengths), outcome)
     is_skipped = table.is_paused & ~table.is_intervention
     if config.rule == "reference":
         is_skipped = np.zeros_like(is_skipped)
-    return frame_targets(
-        Episodes(table.episode_lengths, success, table.episode_tasks, table.rounds),
+    episodes = Episodes(table.episode_lengths, success, table.episode_tasks, table.rounds)
+    found = frame_targets(episodes, is_skipped=is_skipped, **config.model_dump())
+    if outcome is None or config.rule != "return_range":
+        return found
+    targets = range_targets_if(
+        episodes._replace(success=table.success),
+        success,
         is_skipped=is_skipped,
-        **config.model_dump(),
+        fail_frames=config.fail_frames or 0.0,
+        discount=config.discount,
     )
+    return found._replace(targets=targets)
 
 
 class ValueBatches:

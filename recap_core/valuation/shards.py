@@ -53,7 +53,12 @@ class ShardFiles:
     """The finished shards in a directory of one dataset and one model."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        """Make the directory, but none above it: where that is gone, the values were published.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+        """
+        directory.mkdir(exist_ok=True)
         self._directory = directory
 
     def read(self, shard: Shard) -> Float32[np.ndarray, " n"] | None:

@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from deployments.cli.configuration import load_settings
 from deployments.cli.main import run
 from recap_core.config.labels import LABEL_PRESETS
 from recap_core.config.presets import tiny_project
-from recap_core.lineage.artifacts import Labels, RelabeledDataset
-from recap_core.lineage.store import Store
-from tests.core.stages.label_shelf import Shelf, make_shelf
+from recap_core.lineage.artifacts import AnyDataset, Labels, RelabeledDataset, Values
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import INFER_VALUES
+from recap_core.valuation.values import write_values
+from tests.core.stages.label_shelf import EPISODES, Shelf, keyed, made_dataset, make_shelf
 
 
 class Answer(NamedTuple):
@@ -52,6 +55,19 @@ def recap(
     """Runs a command line."""
     monkeypatch.setenv("RECAP_HOME", str(shelf.store.home))
     return Recap(monkeypatch, capsys)
+
+
+def made_rollout_values(store: Store, dataset: AnyDataset) -> Values:
+    """V of the rollouts alone: the six frames of the demonstration have none."""
+
+    def build(area: Build) -> Built:
+        values = np.full(dataset.num_frames, -0.5, dtype=np.float32)
+        values[:6] = np.nan
+        write_values(area.output, values, is_wanted=np.isfinite(values))
+        return Built({"num_frames": dataset.num_frames, "frames": "rollouts", "num_missing": 6})
+
+    inputs = {"dataset": dataset}
+    return store.produce(INFER_VALUES, keyed("rollouts"), inputs, name="values", build=build)
 
 
 def test_labels_by_a_named_rule(recap: Recap, shelf: Shelf) -> None:
@@ -145,6 +161,8 @@ def test_a_frame_is_explained(recap: Recap, shelf: Shelf) -> None:
         (("apply", "LABELS"), 1, "values or a dataset was expected"),
         (("sweep", "VALUES", "--lookahead", "x"), 2, "--lookahead 'x' is no number of frames"),
         (("sweep", "VALUES", "--share", "0.3,a"), 2, "--share 'a' is no number"),
+        (("sweep", "VALUES", "--share", ","), 2, "--share is empty"),
+        (("apply", "VALUES", "-s", "lookahead"), 2, "write KEY=VALUE, such as lookahead=3"),
         (("sweep", "VALUES", "--share", "2"), 2, "must be in (0, 1], got 2.0"),
         (("explain", "LABELS", "-e", "9", "-f", "0"), 2, "there is no episode 9"),
     ],
@@ -160,6 +178,31 @@ def test_a_mistake_is_one_line(
     assert (answer.code, answer.out) == (code, "")
     assert message in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_hints_are_commands_that_work(recap: Recap, shelf: Shelf) -> None:
+    """Infer takes the value model first; the rule's settings have no prefix."""
+    lacking = made_dataset(shelf.store, "wednesday", EPISODES[:2])
+
+    answer = recap("apply", lacking.id)
+
+    assert answer.code == 1
+    assert f"recap value infer <value model> {lacking.id[:8]}" in answer.err
+    for command in ("apply", "sweep"):
+        assert "iteration.label" not in recap(command, "--help").out
+
+
+def test_newer_values_of_rollouts_do_not_hide_those_of_all_frames(
+    recap: Recap, shelf: Shelf
+) -> None:
+    """A pool of all frames takes values of all frames, as the error would ask for."""
+    later = made_rollout_values(shelf.store, shelf.dataset)
+
+    whole = json.loads(recap("apply", shelf.dataset.id, "--preset", "rlinf", "--json").out)
+    partly = json.loads(recap("apply", shelf.dataset.id, "--preset", "reference", "--json").out)
+
+    assert whole["parents"] == [shelf.dataset.id, shelf.values.id]
+    assert partly["parents"] == [shelf.dataset.id, later.id]
 
 
 def test_a_project_names_its_rule(tmp_path: Path) -> None:

@@ -103,8 +103,11 @@ def test_stored_values_are_audited(simulated: SimulatedValues, here: Path) -> No
     told = json.loads(by_values.stdout)
     assert told["num_audited"] == 30
     assert all(row["score"] >= 0.5 for row in told["episodes"])
+    assert told["healthy"] == model.healthy
     assert by_model.exit_code == 0
     assert f"of {30} episodes" in by_model.stdout
+    # Without it, a correction would count in no round.
+    assert ("add --project PROJECT/ROBOT" in by_model.stdout) == bool(told["episodes"])
 
 
 @pytest.mark.parametrize("by_model", [True, False])
@@ -137,7 +140,7 @@ def test_what_cannot_be_judged_is_said(simulated: SimulatedValues, here: Path) -
         problem("video", named(dataset), named(dataset), "-e", 0, "x.mp4"), IncompatibleError
     )
     assert "0 to 29" in str(problem("evaluate", named(model), "--split", "30"))
-    assert isinstance(problem("evaluate", named(model), "--split", "tests"), ConfigError)
+    assert "choose held_out, test" in str(problem("evaluate", named(model), "--split", "tests"))
     assert isinstance(problem("video", named(model), named(dataset), "-e", 0, "x.gif"), ConfigError)
     assert "0 to 29" in str(problem("video", named(model), named(dataset), "-e", 30, "x.mp4"))
     assert not list(here.iterdir())

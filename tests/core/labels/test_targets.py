@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recap_core.errors import ColumnError
-from recap_core.labels.targets import Episodes, frame_targets, reference_labels
+from recap_core.labels.targets import Episodes, frame_targets, range_targets_if, reference_labels
 
 
 def episodes(lengths: list[int], success: list[bool], tasks: list[int] | None = None) -> Episodes:
@@ -154,3 +154,25 @@ def test_episode_arrays_must_have_one_entry_per_episode() -> None:
         frame_targets(
             episodes([2, 2], [True]), is_skipped=np.zeros(4, dtype=bool), rule="reference"
         )
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_another_outcome_counts_over_the_range_of_the_real_ones(discount: float) -> None:
+    """A success of 3 frames and a failure of 3 that costs 2: G_min = -(1 + g + 2 g^2)."""
+    real = episodes([3, 3], [True, False])
+    skipped = np.zeros(6, dtype=bool)
+    g, lowest = discount, 1 + discount + 2 * discount**2
+
+    found = [
+        range_targets_if(
+            real, np.full(2, ended), is_skipped=skipped, fail_frames=2.0, discount=discount
+        )
+        for ended in (True, False)
+    ]
+
+    np.testing.assert_allclose(found[0] * lowest, [-(1 + g), -1, 0] * 2)
+    np.testing.assert_allclose(found[1] * lowest, [-lowest, -(1 + 2 * g), -2] * 2)
+    marked = frame_targets(
+        real, is_skipped=skipped, rule="return_range", fail_frames=2.0, discount=discount
+    ).targets
+    np.testing.assert_allclose(np.concatenate([found[0][:3], found[1][3:]]), marked)

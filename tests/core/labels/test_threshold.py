@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recap_core.labels.threshold import num_positive, top_share
+from recap_core.labels.threshold import num_positive, quantile_threshold, top_share
 
 
 def test_the_published_counts() -> None:
@@ -28,6 +28,17 @@ def test_the_count_is_that_of_a_percentile(size: int, percent: int) -> None:
     # numpy's linear interpolation can miss an integer position by one rounding.
     position = round((1 - percent / 100) * (size - 1), 9)
     assert num_positive(size, percent / 100) == (values >= position).sum()
+
+
+@pytest.mark.parametrize("size", [101, 200_001])
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_quantile_of_float32_is_counted_in_float64(size: int, share: float) -> None:
+    """Where the quantile is one of the advantages, that one reaches it."""
+    advantages = np.random.default_rng(0).permutation(size).astype(np.float32)
+
+    threshold = quantile_threshold(advantages, share)
+
+    assert (advantages >= np.float32(threshold)).sum() == num_positive(size, share)
 
 
 def test_ties_go_to_the_earlier_frames() -> None:

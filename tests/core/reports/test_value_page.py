@@ -1,6 +1,7 @@
 """The page of a value model, and the video of an episode."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,23 @@ def value_page_content(**changes: object) -> ValueReport:
         "panels": (panel(),),
     } | changes
     return ValueReport(**fields)  # pyright: ignore[reportArgumentType] - by name
+
+
+def test_a_long_audit_counts_all_and_shows_the_first() -> None:
+    """The number of doubtful marks is not the number of rows that fit."""
+    first = value_page_content().audit[0]
+    rows = tuple(replace(first, episode_index=index, has_panel=False) for index in range(1100))
+
+    page = render_value_report(value_page_content(audit=rows, num_audited=3000))
+
+    assert "of 3,000 episodes" in page
+    assert "At the end of 1,100 of" in page
+    assert page.count(first.command) == 50
+    assert "And 1,050 more" in page
+    assert "--project PROJECT/ROBOT" in page  # without it, a correction counts in no round
+    doubtful = render_value_report(value_page_content(health=health(healthy=False)))
+    assert "says little about the marks" in doubtful
+    assert "says little about the marks" not in page
 
 
 def test_a_page_is_self_contained_and_escaped(tmp_path: Path) -> None:

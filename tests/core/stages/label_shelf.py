@@ -39,11 +39,13 @@ def keyed(name: str) -> LabelSourceConfig:
     return LabelSourceConfig(tool="rlinf", tag=name)
 
 
-def made_dataset(store: Store, name: str, episodes: tuple[SyntheticEpisode, ...]) -> Dataset:
-    """A dataset whose episodes are known by the recording ``monday``."""
+def made_dataset(
+    store: Store, name: str, episodes: tuple[SyntheticEpisode, ...], source: str = "monday"
+) -> Dataset:
+    """A dataset whose episodes are known by the recording ``source``."""
 
     def build(area: Build) -> Built:
-        summary = write_synthetic_dataset(area.output, episodes, ROBOT, source="monday")
+        summary = write_synthetic_dataset(area.output, episodes, ROBOT, source=source)
         return Built(summary._asdict())
 
     return store.produce(CONVERT, keyed(name), {}, name=name, build=build)

@@ -12,6 +12,7 @@ import pytest
 from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LabelConfig
 from recap_core.config.stages import InferValuesConfig
+from recap_core.data import frames
 from recap_core.errors import ConfigError, IncompatibleError
 from recap_core.lineage.artifacts import Values
 from recap_core.stages.infer_values import infer_value_shards, infer_values
@@ -84,6 +85,27 @@ def test_workers_leave_shards_and_the_stage_publishes_them(inputs: Inputs) -> No
     assert not list((store.home / "work").iterdir())
     # Once there are values, a worker that comes late finds nothing to do, and leaves nothing.
     assert infer_value_shards(dataset, model, EVERY, runtime, worker=1, store=store) == {}
+    assert not list((store.home / "work").iterdir())
+
+
+def test_a_worker_that_comes_late_does_not_start_over(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The values are published after it looked for them, while it reads the dataset."""
+    dataset, model, store = inputs
+    read, published = frames.read_frames, []
+
+    def published_first(directory: Path) -> frames.FrameTable:
+        with monkeypatch.context() as patch:
+            patch.setattr(frames, "read_frames", read)
+            published.append(infer(inputs, EVERY))
+        return read(directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "read_frames", published_first)
+        speed = infer_value_shards(dataset, model, EVERY, RUNTIME, worker=0, store=store)
+
+    assert (speed, len(published)) == ({}, 1)
     assert not list((store.home / "work").iterdir())
 
 

@@ -406,7 +406,9 @@ def test_a_dataset_without_values_says_what_to_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
     bare = made_dataset(store, "bare", EPISODES)
 
-    with pytest.raises(ArtifactNotFoundError, match=r"no values of dataset bare.*value infer"):
+    with pytest.raises(
+        ArtifactNotFoundError, match=r"dataset bare.*recap value infer <value model> \w{8}$"
+    ):
         valued(store, bare)
     with pytest.raises(ArtifactNotFoundError, match=r"no labels. Make some with: recap label"):
         labelled(store, bare)

@@ -1,9 +1,24 @@
 """Which marks V contradicts, on values made up episode by episode."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from recap_core.config.labels import TargetConfig
+from recap_core.data.frames import read_frames
+from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
+from recap_core.stages.value_audit import audit_table
+from recap_core.training.value_batches import value_targets
 from recap_core.valuation.audit import audit_outcomes, contradicted
+
+RULES = (
+    TargetConfig(),
+    TargetConfig(rule="per_task"),
+    TargetConfig(rule="fixed_limit", limit_frames=30),
+    TargetConfig(rule="return_range", fail_frames=10),
+    TargetConfig(rule="return_range", fail_frames=300, discount=0.98),
+)
 
 T = 8
 TO_GO = np.arange(T - 1, -1, -1)
@@ -70,6 +85,20 @@ def test_what_cannot_be_audited_is_left_out() -> None:
     nothing = np.concatenate([np.full(T, np.nan), IF_FAILURE])
 
     assert _audit(values, [True, True], if_success=nothing) == ()
+
+
+def test_values_that_are_exact_contradict_nothing(tmp_path: Path) -> None:
+    """Under every rule: what V counts does not change with the outcome that is imagined."""
+    robot = SyntheticRobot(num_joints=1, cameras=())
+    episodes = [SyntheticEpisode(length=n, success=n != 9) for n in (8, 9, 20)]
+    write_synthetic_dataset(tmp_path / "d", episodes, robot)
+    table = read_frames(tmp_path / "d")
+
+    for rule in RULES:
+        targets = value_targets(table, rule).targets
+        found = audit_table(table, targets, rule)
+        assert [row.score for row in found] == [0, 0, 0], rule
+        assert all(row.late_value == pytest.approx(row.late_target) for row in found), rule
 
 
 def test_some_episodes_only() -> None:
