@@ -67,8 +67,6 @@ def align(  # noqa: PLR0913 - one parameter per option
     """
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
     from deployments.cli.configuration import load_settings
-    from deployments.cli.resolution import unnamed_tokenizer_digest
-    from recap_core.checkpoints.value_checkpoint import read_value_model
     from recap_core.config.policy import LoraConfig
     from recap_core.config.training import TrainRuntime
     from recap_core.config.vqa import AlignValueConfig
@@ -83,16 +81,12 @@ def align(  # noqa: PLR0913 - one parameter per option
     store = open_store()
     begin = artifact_of_kind(store, start, ValueCheckpoint, wanted="a value model")
     source = describe_questions(data, images, store=store, progress=Terminal())
-    prompt = read_value_model(store.path(begin)).settings.config.prompt
-    config = _config(
-        AlignValueConfig(
-            digest=source.digest,
-            tokenizer_digest=unnamed_tokenizer_digest(prompt),
-            lora=None if lora is None else LoraConfig(rank=lora, alpha=2 * lora),
-        ),
-        settings or [],
-        num_answers=epochs * source.num_questions,
+    defaults = AlignValueConfig(
+        digest=source.digest,
+        tokenizer_digest=_tokenizer_digest(store.path(begin)),
+        lora=None if lora is None else LoraConfig(rank=lora, alpha=2 * lora),
     )
+    config = _config(defaults, settings or [], num_answers=epochs * source.num_questions)
     aligned = align_value_model(
         begin,
         source,
@@ -119,3 +113,11 @@ def _config(
     if num_steps == defaults.train.num_steps:
         num_steps = max(round(num_answers / train.batch_size), 1)
     return load_settings(defaults.of_length(num_steps), file=None, overrides=overrides)
+
+
+def _tokenizer_digest(value_model: Path) -> str | None:
+    """Of the tokenizer that a value model reads; None if it names one itself."""
+    from deployments.cli.resolution import unnamed_tokenizer_digest
+    from recap_core.checkpoints.value_checkpoint import read_value_model
+
+    return unnamed_tokenizer_digest(read_value_model(value_model).settings.config.prompt)
