@@ -95,6 +95,15 @@ def with_tokenizer_digest[C: (TrainPolicyConfig, TrainValueConfig)](config: C) -
     return type(config).model_validate(settings)
 
 
+def unnamed_tokenizer_digest(prompt: PromptConfig) -> str | None:
+    """Digest of the tokenizer file that a prompt will read; None if it names one itself.
+
+    Raises:
+        ConfigError: If the tokenizer file is missing.
+    """
+    return _digest(prompt.tokenizer, {}) if prompt.tokenizer_digest is None else None
+
+
 def with_tokenizer_digests(project: ProjectConfig) -> ProjectConfig:
     """The same project, every prompt naming the digest of the tokenizer file it will read.
 

@@ -13,6 +13,7 @@ from deployments.cli.options import JsonOption, NameOption
 from deployments.cli.training_commands import RuntimeOption, SettingOption
 
 if TYPE_CHECKING:
+    from recap_core.config.vqa import AlignValueConfig
     from recap_core.lineage.store import Store
 
 
@@ -80,13 +81,12 @@ def align(  # noqa: PLR0913 - one parameter per option
     store = open_store()
     begin = artifact_of_kind(store, start, ValueCheckpoint, wanted="a value model")
     source = describe_questions(data, images, store=store, progress=Terminal())
-    defaults = AlignValueConfig(digest=source.digest)
-    if lora is not None:
-        defaults = defaults.model_copy(update={"lora": LoraConfig(rank=lora, alpha=2 * lora)})
-    overrides = settings or []
-    batch_size = load_settings(defaults, file=None, overrides=overrides).train.batch_size
-    num_steps = max(round(epochs * source.num_questions / batch_size), 1)
-    config = load_settings(defaults.of_length(num_steps), file=None, overrides=overrides)
+    defaults = AlignValueConfig(
+        digest=source.digest,
+        tokenizer_digest=_tokenizer_digest(store.path(begin)),
+        lora=None if lora is None else LoraConfig(rank=lora, alpha=2 * lora),
+    )
+    config = _config(defaults, settings or [], num_answers=epochs * source.num_questions)
     aligned = align_value_model(
         begin,
         source,
@@ -100,3 +100,24 @@ def align(  # noqa: PLR0913 - one parameter per option
         store.set_ref(ref, aligned)
     lines = [f"from {source.num_questions} questions, {aligned.num_steps} steps"]
     tell(aligned, store, json=json, lines=lines)
+
+
+def _config(
+    defaults: "AlignValueConfig", overrides: list[str], *, num_answers: float
+) -> "AlignValueConfig":
+    """As many steps as answer so many questions, or as a person says; the rate falls to the end."""
+    from deployments.cli.configuration import load_settings
+
+    train = load_settings(defaults, file=None, overrides=overrides).train
+    num_steps = train.num_steps
+    if num_steps == defaults.train.num_steps:
+        num_steps = max(round(num_answers / train.batch_size), 1)
+    return load_settings(defaults.of_length(num_steps), file=None, overrides=overrides)
+
+
+def _tokenizer_digest(value_model: Path) -> str | None:
+    """Of the tokenizer that a value model reads; None if it names one itself."""
+    from deployments.cli.resolution import unnamed_tokenizer_digest
+    from recap_core.checkpoints.value_checkpoint import read_value_model
+
+    return unnamed_tokenizer_digest(read_value_model(value_model).settings.config.prompt)

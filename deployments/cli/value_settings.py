@@ -7,7 +7,7 @@ from deployments.cli.configuration import load_settings
 from recap_core.config.presets import PRETRAINED_VALUE, SizePreset, train_value_config
 from recap_core.config.stages import TrainValueConfig
 from recap_core.errors import ArtifactNotFoundError, ConfigError
-from recap_core.lineage.artifacts import ValueCheckpoint
+from recap_core.lineage.artifacts import NormStats, ValueCheckpoint
 from recap_core.lineage.store import Store
 
 
@@ -78,3 +78,17 @@ def needed_value_start(config: TrainValueConfig, *, store: Store) -> ValueCheckp
             "or train everything from fresh parameters with -s freeze=none"
         )
     return named_value_start(PRETRAINED_VALUE, store=store)
+
+
+def own_norm_stats(value_model: ValueCheckpoint, *, store: Store) -> NormStats | None:
+    """Those that a value model was trained with, or what it was aligned from; None: no such.
+
+    Raises:
+        ArtifactNotFoundError: If they were removed.
+    """
+    parents = {parent.role: parent.id for parent in store.manifest(value_model).parents}
+    if "norm_stats" in parents:
+        found = store.get(parents["norm_stats"])
+        return found if isinstance(found, NormStats) else None
+    earlier = store.get(parents["start"]) if "start" in parents else None
+    return own_norm_stats(earlier, store=store) if isinstance(earlier, ValueCheckpoint) else None

@@ -140,17 +140,17 @@ def _norm_stats(
 ) -> "NormStats":
     """Those that are named; else the start's, if the state is read; else the dataset's."""
     from deployments.cli.artifact_arguments import artifact_of_kind
+    from deployments.cli.value_settings import own_norm_stats
     from recap_core.config.dataset import NormStatsConfig
     from recap_core.lineage.artifacts import NormStats
     from recap_core.stages.norm_stats import compute_norm_stats
 
     if named is not None:
         return artifact_of_kind(store, named, NormStats, wanted="norm stats")
-    if start is not None and config.value.model.state_input != "none":
-        for parent in start.parents:
-            artifact = store.get(parent)
-            if isinstance(artifact, NormStats):
-                return artifact
+    if start is not None and config.value.model.reads_state:
+        own = own_norm_stats(start, store=store)
+        if own is not None:
+            return own
     settings = NormStatsConfig(embodiment=config.value.embodiment)
     return compute_norm_stats(dataset, settings, name=dataset.name, store=store)
 

@@ -25,6 +25,8 @@ class AlignValueConfig(Config):
 
     digest: str
     """Of all questions, answers and images."""
+    tokenizer_digest: str | None = None
+    """Of the start's tokenizer, where the start does not name it itself; the result then does."""
     train: TrainConfig = TrainConfig(
         batch_size=8,
         ema_decay=None,

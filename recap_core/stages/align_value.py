@@ -55,7 +55,8 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
     Raises:
         ConfigError: If the value model sees no images, or devices or batch cannot be divided.
         DataError: If the questions are others than ``config`` says.
-        IncompatibleError: If ``start`` has other adapters than ``config.lora``.
+        IncompatibleError: If ``start`` has other adapters than ``config.lora``, or the tokenizer
+            is another one than ``start`` or ``config`` names.
         TrainingError: If the loss is not finite, or after SIGTERM.
     """
     runs = runtime or TrainRuntime()
@@ -102,13 +103,16 @@ class _Job(NamedTuple):
 def _with_adapters(
     value: ValueConfig, config: AlignValueConfig, start: ValueCheckpoint
 ) -> ValueConfig:
-    """The start's model, with the adapters that are to be trained."""
+    """The start's model, with the adapters that are to be trained and the tokenizer named."""
     model = value.model
     if not model.views:
         raise ConfigError(
             f"value model {start.name}-{start.id[:8]} sees no images (model.views is empty), so "
             "there is nothing to align. Start from one with views."
         )
+    if value.prompt.tokenizer_digest is None:
+        named = {"tokenizer_digest": config.tokenizer_digest}
+        value = value.model_copy(update={"prompt": value.prompt.model_copy(update=named)})
     if config.lora is None:
         return value
     gemma = model.gemma.model_copy(update={"lora": config.lora})

@@ -116,15 +116,14 @@ def _disk(config: TrainValueConfig, machine: Machine) -> Generator[Finding]:
 
 
 def _columns(table: FrameTable, config: TrainValueConfig) -> Generator[Finding]:
-    """The cameras, and the state if it is read, are in the dataset."""
+    """The cameras and the state, whose norm stats every training has, are in the dataset."""
     features, value = table.meta.features, config.value
     wanted = {
         camera: f"value.embodiment.views.{view}"
         for view, camera in value.embodiment.views.items()
         if view in value.model.views
     }
-    if value.model.reads_state:
-        wanted |= dict.fromkeys(value.embodiment.state, "value.embodiment.state")
+    wanted |= dict.fromkeys(value.embodiment.state, "value.embodiment.state")
     missing = {name: setting for name, setting in wanted.items() if name not in features}
     if missing:
         yield _finding(

@@ -5,7 +5,7 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,7 @@ from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.config.value import ValueConfig
-from recap_core.errors import ConfigError
+from recap_core.errors import ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
@@ -24,7 +24,7 @@ from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_VALUE
 from recap_core.stages.train_policy import METRICS_FILE, training_images
 from recap_core.stages.value_features import training_features
-from recap_core.stages.value_questions import check_questions, with_questions
+from recap_core.stages.value_questions import check_questions, check_unchanged, with_questions
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -61,6 +61,7 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
 
     Where ``config.validation`` chooses the parameters on the validation episodes, they are judged
     on the test episodes alone; else nothing is chosen by the validation episodes, and both count.
+    Episodes that ``start`` was trained on never count.
     The result says whether it is ``healthy``; an unhealthy one is published all the same, so that
     it can be looked at. A killed run continues from its last checkpoint, bit for bit.
 
@@ -100,7 +101,7 @@ def _build(job: "_Job", area: Build, watched: "tuple[Progress | None, str]") -> 
     config, store = job.config, job.store
     table = read_frames(store.path(job.dataset))
     statistics = read_statistics(store.path(job.norm_stats) / NORM_STATS_FILE)
-    split = _split(table, config)
+    split = _split(job, table)
     data = _Data(table, value_transform(config.value, statistics), split)
     work = area.work / "training"
     trained = _trained(job, data, work, watched)
@@ -108,7 +109,7 @@ def _build(job: "_Job", area: Build, watched: "tuple[Progress | None, str]") -> 
     write_value_model(area.output, trained.params, trained.ema_params, settings)
     shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
     final = trained.params if trained.ema_params is None else trained.ema_params
-    health = _assess(table, data.transform, final, config, episodes=split.unseen)
+    health = _assess(table, data.transform, final, config, split)
     _write_health(area.output / HEALTH_FILE, health)
     details = {
         "num_steps": trained.num_steps,
@@ -142,6 +143,8 @@ class _Split(NamedTuple):
     """Choose the parameters; empty where nothing does."""
     unseen: Int64[np.ndarray, " k"]
     """Judge the result."""
+    all_known: bool = False
+    """Whether the start was trained on all that are to judge."""
 
 
 class _Data(NamedTuple):
@@ -215,6 +218,7 @@ def _trained(job: _Job, data: _Data, work: Path, watched: tuple[Progress | None,
         progress=watched[0],
         label=watched[1],
     )
+    check_unchanged(config, runtime, store=job.store)
     return _published(state, validation, config)
 
 
@@ -312,8 +316,32 @@ def _validation(
     )
 
 
-def _split(table: "FrameTable", config: TrainValueConfig) -> _Split:
-    """Episodes to train on, to choose the parameters by, and to judge with."""
+def _split(job: "_Job", table: "FrameTable") -> _Split:
+    """Episodes to train on, to choose the parameters by, and to judge with.
+
+    Nothing is judged by what the start was trained on: a dataset that grew is split anew.
+    """
+    split = _split_by_shares(table, job.config)
+    if job.start is None:
+        return split
+    from recap_core.stages.value_roles import episode_roles
+
+    try:
+        roles = np.array(episode_roles(job.store, job.start, job.dataset, table))
+    except ArtifactNotFoundError as error:
+        _log.warning("held-out episodes may be known to the start: what it learned from is gone "
+                     "(%s)", error)  # fmt: skip
+        return split
+    unseen = split.unseen[roles[split.unseen] != "train"]
+    if (num_known := len(split.unseen) - len(unseen)) > 0:
+        _log.warning(
+            "the start was trained on %d of the %d episodes held out here: they do not judge",
+            num_known, len(split.unseen),
+        )  # fmt: skip
+    return split._replace(unseen=unseen) if len(unseen) else split._replace(all_known=True)
+
+
+def _split_by_shares(table: "FrameTable", config: TrainValueConfig) -> _Split:
     from recap_core.data.batches import split_episodes
     from recap_core.training.value_validation import validation_frames
 
@@ -401,8 +429,7 @@ def _assess(
     transform: "ValueTransform",
     params: "Params",
     config: TrainValueConfig,
-    *,
-    episodes: Int64[np.ndarray, " e"],
+    split: _Split,
 ) -> "HealthReport":
     from recap_core.training.value_batches import value_targets
     from recap_core.valuation.health import assess_health, predict_held_out
@@ -410,9 +437,15 @@ def _assess(
 
     predictor = ValuePredictor(config.value, params, transform)
     targets = value_targets(table, config.targets).targets
-    return assess_health(
-        predict_held_out(table, predictor, targets, episodes.tolist()), config.health
+    held_out = predict_held_out(table, predictor, targets, split.unseen.tolist())
+    health = assess_health(held_out, config.health)
+    if not split.all_known:
+        return health
+    reason = (
+        f"the start was trained on all {len(split.unseen)} held-out episodes: record more, or "
+        "start from a model that has not seen them"
     )
+    return replace(health, healthy=False, reasons=(*health.reasons, reason))
 
 
 def _write_health(path: Path, health: "HealthReport") -> None:

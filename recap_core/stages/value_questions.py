@@ -62,7 +62,11 @@ def check_digest(source: VqaSource, digest: str) -> None:
 def question_batches(
     source: VqaSource, value: ValueConfig, *, batch_size: int, max_token_len: int, seed: int
 ) -> "VqaBatches":
-    """Batches of questions for a value model."""
+    """Batches of questions for a value model.
+
+    Raises:
+        DataError: If a question is so long that no answer is left of ``max_token_len``.
+    """
     from recap_core.data.vqa import VqaData
     from recap_core.models.tokenizer import PromptTokenizer
     from recap_core.training.vqa_batches import VqaBatches
@@ -71,7 +75,7 @@ def question_batches(
     tokenizer = PromptTokenizer(
         value.prompt, model.max_token_len, model.state_input, weights_dir=weights_dir()
     )
-    return VqaBatches(
+    batches = VqaBatches(
         VqaData(source.file, source.images),
         tokenizer,
         model,
@@ -79,6 +83,8 @@ def question_batches(
         max_token_len=max_token_len,
         seed=seed,
     )
+    batches.check_lengths()  # not after hours, in the step that draws it
+    return batches
 
 
 def check_questions(config: TrainValueConfig, runtime: TrainRuntime) -> None:
@@ -101,6 +107,14 @@ def check_questions(config: TrainValueConfig, runtime: TrainRuntime) -> None:
             f"vqa.batch_size is {config.vqa.batch_size}, which {mesh.size} devices cannot share "
             f"evenly in {runtime.micro_batches} micro-batches. Make it a multiple of {parts}."
         )
+
+
+def check_unchanged(config: TrainValueConfig, runtime: TrainRuntime, *, store: Store) -> None:
+    """Raise DataError if a training's questions changed while it ran: the key would be wrong."""
+    if config.vqa is None or runtime.vqa_file is None or runtime.vqa_images is None:
+        return
+    source = describe_questions(runtime.vqa_file, runtime.vqa_images, store=store)
+    check_digest(source, config.vqa.digest)
 
 
 def with_questions(

@@ -74,7 +74,7 @@ def _known_roles(store: Store, value_model: ValueCheckpoint) -> "dict[EpisodeKey
     manifest = store.manifest(value_model)
     parents = {parent.role: parent.id for parent in manifest.parents}
     known: dict[EpisodeKey, Role] = {}
-    if manifest.stage == TRAIN_VALUE.id:
+    if manifest.stage == TRAIN_VALUE.id and "dataset" in parents:
         dataset = training_dataset(store, value_model)
         table = read_frames(store.path(dataset))
         share = health_settings(store, value_model).held_out_share

@@ -10,6 +10,7 @@ from a checkpoint forgets what was measured after it and measures that again, to
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -113,8 +114,17 @@ class EarlyStopping:
 
         Returns:
             The metrics, ``best_val_loss`` among them.
+
+        Raises:
+            TrainingError: If the loss is not finite: it could not be compared.
         """
         measured = Measured(step, dict(self._measure(state)))
+        if not math.isfinite(measured.loss):
+            raise TrainingError(
+                f"{VAL_LOSS} is {measured.loss} after step {step}, though every weight is finite: "
+                "some validation frame leaves the range of the compute dtype. Look at the state "
+                "and images of the validation episodes, or set model.compute_dtype to float32."
+            )
         self._history.append(measured)
         if self.best is measured:
             save_train_state(self._work / _BEST, self._kept(state), step=step, keep=None)

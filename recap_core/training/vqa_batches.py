@@ -18,6 +18,8 @@ from recap_core.transforms.images import to_model_range
 
 _log = logging.getLogger(__name__)
 _SHORTEST = 32
+_AROUND_QUESTION = 16
+"""Most tokens of what stands around a question: BOS, the space in front, ``Answer:``."""
 _READERS = 4
 
 
@@ -71,6 +73,15 @@ class VqaBatches:
         self._rows = shard.rows(batch_size)
         self._order = lru_cache(maxsize=2)(self._shuffled)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="questions")
+
+    def check_lengths(self) -> None:
+        """Raise DataError unless some answer of every record is left after it is cut.
+
+        Only first questions long enough to matter are encoded: no token is shorter than a byte.
+        """
+        for example in self._data:
+            if len(example.turns[0].question.encode()) > self._max_token_len - _AROUND_QUESTION:
+                self._encoded(example)
 
     def __call__(self, step: int) -> VqaBatch:
         """The batch of ``step``.

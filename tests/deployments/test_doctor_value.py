@@ -21,6 +21,8 @@ TINY = (
     "--set=value.model.state_dim=14",
 )
 
+UNREAD = ("--set=value.model.state_input=none", "--set=value.embodiment.state=[observation.gone]")
+
 
 def dataset(home: Path, episodes: list[SyntheticEpisode]) -> Dataset:
     def build(area: Build) -> Built:
@@ -76,6 +78,8 @@ def test_full_size_on_a_small_device(recap_home: Path) -> None:
         (MIXED[:8], (), "health", "warning", "2 of both outcomes"),
         (MIXED, ("--devices=3",), "devices", "error", "batch_size 128, 3 devices"),
         (MIXED, ("--set=value.model.max_token_len=2",), "prompts", "warning", "max_token_len"),
+        # Not read, but a training begins with the norm stats.
+        (MIXED, UNREAD, "columns", "error", "observation.gone"),
     ],
 )
 def test_what_would_stop_or_waste_it(

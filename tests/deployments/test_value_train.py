@@ -1,5 +1,6 @@
 """``recap value train`` as a user meets it."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -8,7 +9,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
+<<<<<<< HEAD
 from deployments.cli.value_settings import value_settings
+=======
+from deployments.cli.value_settings import own_norm_stats
+>>>>>>> r1
 from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.labels import TargetConfig
@@ -21,7 +26,7 @@ from recap_core.lineage.artifacts import Dataset, NormStats, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.models.value_model import ValueModel
 from recap_core.stages.norm_stats import compute_norm_stats
-from recap_core.stages.registry import CONVERT, TRAIN_VALUE, NoSettings
+from recap_core.stages.registry import ALIGN_VALUE, CONVERT, TRAIN_VALUE, NoSettings
 from recap_core.transforms.normalize import NormStats as Statistics
 
 TARGETS = TargetConfig(rule="fixed_limit", limit_frames=20)
@@ -113,6 +118,22 @@ def test_a_start_alone_trains_as_the_reference_does(recap_home: Path, dataset: D
     assert "validation loss" in summary
     assert "NOT healthy" in done.stdout
     assert any("are held out, at least 2 of each are needed" in line for line in rest)
+
+
+def test_an_aligned_start_keeps_its_norm_stats(recap_home: Path, dataset: Dataset) -> None:
+    """Its own parent is the model that it was aligned from, and that one's are the norm stats."""
+    begin, stats = start(recap_home, dataset)
+    store = Store(recap_home)
+
+    def build(area: Build) -> Built:
+        shutil.copytree(store.path(begin) / "params", area.output / "params")
+        return Built({"num_steps": 0, "num_params": 1, "healthy": False})
+
+    aligned = store.produce(ALIGN_VALUE, NoSettings(), {"start": begin}, name="new", build=build)
+
+    assert isinstance(aligned, ValueCheckpoint)
+    assert stats.id not in aligned.parents
+    assert own_norm_stats(aligned, store=store) == own_norm_stats(begin, store=store) == stats
 
 
 @pytest.mark.parametrize(

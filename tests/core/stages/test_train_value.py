@@ -181,6 +181,28 @@ def test_frozen_parts_are_the_start_s(store: Store, stopped: ValueCheckpoint) ->
     assert stopped.id in tuned.parents
 
 
+def test_what_the_start_was_trained_on_does_not_judge(
+    store: Store, stopped: ValueCheckpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three more episodes split the dataset anew; of two episodes, the start knows the judge."""
+    config = _with_steps(_config(validation=None), 3)
+    tuned = _trained(store, config, num_episodes=23, start=stopped)
+
+    before, after = split_episodes(NUM_EPISODES), split_episodes(23)
+    held_out = {*after.validation.tolist(), *after.test.tolist()}
+    unseen = held_out - set(before.train.tolist())
+    health = _health(store, tuned)
+    assert health["num_success_episodes"] + health["num_failure_episodes"] == len(unseen)
+    assert 0 < len(unseen) < len(held_out)
+    assert f"trained on {len(held_out - unseen)} of the {len(held_out)} episodes" in caplog.text
+
+    known = _trained(store, config, num_episodes=2, start=stopped)
+    assert set(split_episodes(2).test.tolist()) <= set(before.train.tolist())
+    assert (
+        "the start was trained on all 1 held-out episodes" in _health(store, known)["reasons"][-1]
+    )
+
+
 def test_random_parts_are_not_frozen(store: Store) -> None:
     """Without a start, a frozen language model would stay noise."""
     with pytest.raises(ConfigError, match=r"freeze is 'all_backbones' and there is no start: \d+"):

@@ -1,5 +1,9 @@
 """Value training under a frozen encoder, beside questions about images, as a stage."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,7 +19,7 @@ from recap_core.errors import ConfigError, DataError, RecapError
 from recap_core.features.observations import FrozenObservations
 from recap_core.lineage.artifacts import Dataset, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
-from recap_core.progress import read_metrics
+from recap_core.progress import Bar, Progress, read_metrics
 from recap_core.stages.infer_values import infer_values
 from recap_core.stages.norm_stats import compute_norm_stats
 from recap_core.stages.registry import CONVERT, NoSettings
@@ -71,6 +75,8 @@ def trained(
     dataset: Dataset,
     settings: TrainValueConfig,
     source: VqaSource,
+    progress: Progress | None = None,
+    /,
     **runtime: object,
 ) -> ValueCheckpoint:
     """The stage."""
@@ -84,6 +90,7 @@ def trained(
         name="value",
         store=store,
         runtime=TrainRuntime.model_validate(places | runtime),
+        progress=progress,
     )
 
 
@@ -168,6 +175,37 @@ def test_what_cannot_be_is_refused(  # noqa: PLR0917 - fixtures and parameters
 
     with pytest.raises(error, match=message):
         trained(store, dataset, settings, source, **runtime)
+
+
+class Repaints:
+    """Somebody who watches, and changes an image of the questions meanwhile."""
+
+    def __init__(self, image: Path) -> None:
+        self._image = image
+
+    @contextmanager
+    def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Itself."""
+        del label, total, done
+        yield self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Another colour."""
+        del done, note
+        self._image.write_bytes(self._image.with_name("blue.png").read_bytes())
+
+
+def test_questions_that_change_meanwhile_are_no_result(
+    store: Store, dataset: Dataset, tmp_path: Path
+) -> None:
+    """The key names those that were there at first."""
+    file = write_lines(tmp_path / "data.jsonl", [conversation(colour) for colour in COLOURS])
+    images = write_images(tmp_path / "images")
+    source = describe_questions(file, images, store=store)
+    train = config(source).train.model_copy(update={"seed": 2})
+
+    with pytest.raises(DataError, match="they changed"):
+        trained(store, dataset, config(source, train=train), source, Repaints(images / "red.png"))
 
 
 def test_a_trained_encoder_has_no_lasting_tokens(

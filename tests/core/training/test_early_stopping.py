@@ -210,3 +210,24 @@ def test_nothing_measured_has_no_best(tmp_path: Path) -> None:
     assert not stopping.should_stop
     with pytest.raises(TrainingError, match="nothing was measured"):
         stopping.best_params(TrainState(np.int32(0), {}, None, ()))  # pyright: ignore[reportArgumentType] - never read
+
+
+def test_a_loss_that_cannot_be_compared_ends_the_training(tmp_path: Path) -> None:
+    """A NaN would stay the best for ever, for nothing is below it."""
+    stopping = EarlyStopping(
+        lambda state: {"val_loss": float("nan")},  # noqa: ARG005 - whatever it is
+        ValidationConfig(interval=1),
+        trainable=all_trainable(regression.params()),
+        num_steps=2,
+    )
+
+    with pytest.raises(TrainingError, match=r"val_loss is nan after step 1"):
+        train(
+            regression.loss,
+            regression.params(),
+            LineBatches(),
+            regression.config(2, ema_decay=0.5),
+            RUNTIME,
+            work=tmp_path,
+            validation=stopping,
+        )

@@ -89,6 +89,9 @@ def test_rows_are_padded_and_cut(data: VqaData, tokenizer: PromptTokenizer) -> N
 
     with pytest.raises(DataError, match=r"no answer is left of 8\. Raise max_token_len"):
         batches(data, tokenizer, batch_size=4, max_token_len=8)(0)
+    with pytest.raises(DataError, match=r"no answer is left of 8\. Raise max_token_len"):
+        batches(data, tokenizer, max_token_len=8).check_lengths()
+    batches(data, tokenizer).check_lengths()
 
 
 def test_the_loss_is_that_of_the_answers_alone(data: VqaData, tokenizer: PromptTokenizer) -> None:
