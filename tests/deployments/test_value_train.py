@@ -9,11 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
-<<<<<<< HEAD
-from deployments.cli.value_settings import value_settings
-=======
-from deployments.cli.value_settings import own_norm_stats
->>>>>>> r1
+from deployments.cli.value_settings import own_norm_stats, value_settings
 from recap_core.checkpoints.value_checkpoint import ValueSettings, write_value_model
 from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.labels import TargetConfig
