@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
-.PHONY: help setup demo test test-flows fmt lint lock check bench stress clean
+.PHONY: help setup demo test test-core test-flows fmt lint lock check bench stress clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,9 +20,11 @@ setup: $(READY) ## create .venv and install the locked dependencies
 demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minutes, CPU only)
 	@$(BIN)/recap demo $(ARGS)
 
-test: $(READY) ## unit tests; those of tasks start a local Prefect server
-	$(PYTEST) -n 2 --dist loadfile tests/core
+test: test-core ## unit tests; those of tasks start a local Prefect server
 	$(PYTEST) -n 2 --dist loadfile tests/tasks tests/deployments
+
+test-core: $(READY) ## unit tests of recap_core
+	$(PYTEST) -n 2 --dist loadfile tests/core
 
 test-flows: $(READY) ## flow tests against a real Prefect server
 	$(PYTEST) tests/flows
@@ -42,8 +44,9 @@ lint: $(READY) ## style, types, import contracts, spelling, lock file
 	$(BIN)/typos
 	scripts/check-lock
 
-check: lint test ## everything CI runs
-	$(PYTEST) -n 2 --dist loadfile tests/flows tests/e2e
+# Whatever talks to servers waits a lot: three at a time keep two cores busy.
+check: lint test-core ## everything CI runs
+	$(PYTEST) -n 3 --dist loadfile tests/flows tests/e2e tests/tasks tests/deployments
 
 bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
