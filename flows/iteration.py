@@ -1,5 +1,6 @@
 """One round of RECAP."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from prefect import flow
@@ -13,13 +14,22 @@ from flows.stage3 import stage3
 from flows.timeline import record_round, warn_of_unhealthy_value_model
 from flows.values import values_of
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import GateDecision
+from recap_core.config.iteration import RecordIterationConfig
 from recap_core.config.presets import tiny_project
 from recap_core.config.stages import ReportConfig
 from recap_core.errors import UnhealthyValueModelError
-from recap_core.lineage.artifacts import Dataset, PolicyCheckpoint, Report, ValueCheckpoint
+from recap_core.lineage.artifacts import (
+    Artifact,
+    Dataset,
+    PolicyCheckpoint,
+    Report,
+    ValueCheckpoint,
+)
 from tasks.collection import collect
 from tasks.datasets import annotations_of, convert, copy, merge
 from tasks.evaluation import evaluate
+from tasks.iterations import record_iteration
 from tasks.labelling import label, relabel
 from tasks.reporting import report
 from tasks.store import open_store
@@ -63,6 +73,17 @@ def recap_iteration(
 
     is_promoted = passes_gate(judgement, config.iteration.promote)
     current = learning.policy if is_promoted else inputs.collector
+    record = record_iteration(
+        _parts(inputs, experience, learning, judgement, page),
+        RecordIterationConfig(
+            project=config.project,
+            robot=config.robot,
+            round_index=k,
+            decision=GateDecision(verdict="promoted" if is_promoted else "kept"),
+            settings=config.model_dump(mode="json", exclude={"runtime"}),
+        ),
+        name=f"round-{k}",
+    )
     result = IterationResult(
         project=config.project,
         robot=config.robot,
@@ -74,12 +95,48 @@ def recap_iteration(
         is_promoted=is_promoted,
         current=current,
         report=page,
+        record=record,
     )
     # A round that is only looked up again adds nothing to the time line.
     if not refs.knows_round(k, learning.policy):
         record_round(result)
     refs.keep_round(k, learning.policy, current)
+    refs.set(f"round-{k}", record)
     return result
+
+
+def _parts(
+    inputs: RoundInputs,
+    experience: Experience,
+    learning: Learning,
+    judgement: Judgement,
+    page: Report,
+) -> dict[str, Artifact | Sequence[Artifact] | None]:
+    """Everything of a round, by role."""
+    relabeling = learning.relabeling
+    return {
+        "start": inputs.start,
+        "collector": inputs.collector,
+        "demonstrations": inputs.demonstrations,
+        "norm_stats": inputs.norm_stats,
+        "annotations": inputs.annotations,
+        "earlier": inputs.earlier,
+        "recordings": (experience.recording,),
+        "rollouts": (experience.rollouts,),
+        "merged": experience.merged,
+        "value_model": learning.value_model,
+        "values": relabeling and relabeling.values,
+        "labels": relabeling and relabeling.labels,
+        "copy": relabeling and relabeling.copy_of_merged,
+        "relabeled": relabeling and relabeling.dataset,
+        "policy": learning.policy,
+        "before": judgement.before,
+        "current": judgement.collector,
+        "after": judgement.after,
+        "control_policy": judgement.control_policy,
+        "control": judgement.control,
+        "report": page,
+    }
 
 
 def _gain_experience(config: ProjectConfig, inputs: RoundInputs, k: int) -> Experience:

@@ -7,6 +7,7 @@ Below ``<project>/<robot>/``:
     annotations                         corrections that the next rounds apply
     round-<k>-dataset                   rollouts of round k, set as soon as they are converted
     round-<k>-relabeled                 all data of round k with the labels of its value model
+    round-<k>                           the finished round as one artifact
     round-<k>-policy                    new policy of round k, set when the round is finished
 """
 

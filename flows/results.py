@@ -7,6 +7,7 @@ from recap_core.lineage.artifacts import (
     Dataset,
     DatasetCopy,
     Evaluation,
+    Iteration,
     Labels,
     NormStats,
     PolicyCheckpoint,
@@ -108,6 +109,8 @@ class IterationResult(Result):
     current: PolicyCheckpoint
     """What is ``current`` after the round."""
     report: Report
+    record: Iteration
+    """All of it, as one artifact."""
 
 
 class Stage3Result(Result):

@@ -11,6 +11,7 @@ from recap_core.lineage.artifacts import (
     AnyDataset,
     Artifact,
     Evaluation,
+    Iteration,
     Labels,
     NormStats,
     PolicyCheckpoint,
@@ -84,6 +85,8 @@ def headline(artifact: Artifact) -> str:
             )
         case Evaluation():
             text = success_text(artifact)
+        case Iteration():
+            text = f"round {artifact.round_index} of {artifact.project}: {artifact.verdict}"
         case Values() | NormStats():
             text = f"{artifact.num_frames} frames"
         case _:

@@ -98,7 +98,7 @@ def _artifacts(result: BootstrapResult | IterationResult) -> list[Artifact]:
         *(experience.recording, experience.rollouts, experience.merged, learning.value_model),
         *relabeled,
         *(learning.policy, judgement.before, judgement.collector, judgement.after),
-        *(judgement.control_policy, judgement.control, result.report),
+        *(judgement.control_policy, judgement.control, result.report, result.record),
     )
     return [artifact for artifact in chain if artifact is not None]
 

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recap_core.config.gate import Verdict
+
 
 class Artifact(BaseModel):
     """Handle of a published, immutable artifact."""
@@ -192,6 +194,20 @@ class Report(Artifact):
     kind: Literal["report"] = "report"
 
 
+class Iteration(Artifact):
+    """A finished round: its parents are everything it took and made, its file the settings."""
+
+    directory = "iterations"
+    kind: Literal["iteration"] = "iteration"
+    project: str
+    robot: str
+    round_index: int = Field(ge=1)
+    verdict: Verdict
+    """What became of the round's new policy when the round ended."""
+    reasons: tuple[str, ...] = ()
+    """Why, in sentences."""
+
+
 KINDS: dict[str, type[Artifact]] = {
     cls.model_fields["kind"].default: cls
     for cls in (
@@ -207,6 +223,7 @@ KINDS: dict[str, type[Artifact]] = {
         Labels,
         Evaluation,
         Report,
+        Iteration,
     )
 }
 """Every kind of artifact, by the name in its manifest."""

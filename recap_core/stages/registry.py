@@ -5,7 +5,7 @@ found, and everything downstream is made anew. This module imports neither JAX n
 that a cached run stays light.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recap_core.config.base import Config
@@ -16,6 +16,7 @@ from recap_core.lineage.artifacts import (
     Dataset,
     DatasetCopy,
     Evaluation,
+    Iteration,
     Labels,
     NormStats,
     PolicyCheckpoint,
@@ -44,6 +45,7 @@ COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 3, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
 REPORT = Stage("report", 2, Report)
+RECORD_ITERATION = Stage("record_iteration", 1, Iteration)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
 IMPORT_VALUE = Stage("import_value", 1, ValueCheckpoint)
@@ -53,7 +55,7 @@ STAGES: dict[str, Stage] = {
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
-        COPY, RELABEL, EVALUATE, REPORT, IMPORT_POLICY,
+        COPY, RELABEL, EVALUATE, REPORT, RECORD_ITERATION, IMPORT_POLICY,
     )
 }  # fmt: skip
 
@@ -73,15 +75,16 @@ class StageCall(NamedTuple):
 def stage_call(stage: Stage, arguments: Mapping[str, Any]) -> StageCall:
     """The call of a stage function, from its bound arguments.
 
-    Artifacts (and sequences of them) are inputs under their argument's name; ``config`` is the
-    config; everything else (``name``, ``runtime``, ...) changes no result.
+    Artifacts (and sequences of them) are inputs under their argument's name, those of a mapping
+    under their own; ``config`` is the config; everything else (``name``, ``runtime``, ...) changes
+    no result.
 
     Raises:
         ConfigError: If an argument that should be an artifact is something else.
     """
     inputs: dict[str, Artifact | Sequence[Artifact] | None] = {}
     config = arguments.get("config") or NoSettings()
-    for role, value in arguments.items():
+    for role, value in _by_role(arguments):
         if isinstance(value, Artifact):
             inputs[role] = value
         elif isinstance(value, list | tuple) and value:
@@ -91,3 +94,11 @@ def stage_call(stage: Stage, arguments: Mapping[str, Any]) -> StageCall:
     if not isinstance(config, Config):
         raise ConfigError(f"config of stage {stage.id} is {type(config).__name__}, not a Config")
     return StageCall(stage, config, inputs)
+
+
+def _by_role(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for role, value in arguments.items():
+        if isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield role, value

@@ -15,7 +15,7 @@ from recap_core.stages.registry import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-NUM_STAGES = 18
+NUM_STAGES = 19
 FROM_OUTSIDE = {
     "align_value",
     "import_policy",

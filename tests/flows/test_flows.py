@@ -28,7 +28,7 @@ pytestmark = [
         "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     ),
 ]
-NUM_TASKS = 19
+NUM_TASKS = 20
 
 
 @pytest.fixture(scope="module")

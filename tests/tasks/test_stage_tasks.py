@@ -17,6 +17,7 @@ from recap_core.stages.ingest import ingest_recording
 from recap_core.stages.label import label_dataset
 from recap_core.stages.merge import merge_datasets
 from recap_core.stages.norm_stats import compute_norm_stats
+from recap_core.stages.record_iteration import record_iteration as record_iteration_stage
 from recap_core.stages.registry import STAGES
 from recap_core.stages.relabel import relabel_dataset
 from recap_core.stages.report import write_report
@@ -25,6 +26,7 @@ from recap_core.stages.train_value import train_value_model
 from tasks.collection import collect, ingest
 from tasks.datasets import convert, copy, merge, norm_stats
 from tasks.evaluation import evaluate
+from tasks.iterations import record_iteration
 from tasks.labelling import import_labels, infer_values, label, relabel
 from tasks.reporting import report
 from tasks.stage_key import StageKey
@@ -45,6 +47,7 @@ PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
     (relabel, relabel_dataset),
     (evaluate, evaluate_policy),
     (report, write_report),
+    (record_iteration, record_iteration_stage),
 ]
 
 
