@@ -28,6 +28,10 @@ TIMEOUT_S = 500
 ONE = {"num_devices": 1}
 BOTH = {"fsdp_devices": 4}
 EIGHT = {"data": {}, "fsdp": {"fsdp_devices": 8}}
+IS_LONG = bool(os.environ.get("RECAP_LONG"))
+LONG = pytest.mark.skipif(
+    not IS_LONG, reason="minutes of compiling: `make stress` runs it, with RECAP_LONG=1"
+)
 NUM_SPLIT = 104
 """Leaves of the small model's state that are split: those of two axes and 512 bytes or more."""
 
@@ -75,12 +79,14 @@ def _job(name: str, num_steps: int, runtime: dict[str, Any], **more: object) -> 
 def eight(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """What was trained in one process with eight devices."""
     folder = tmp_path_factory.mktemp("eight")
-    jobs = [_job(name, 3, runtime) for name, runtime in {"one": ONE, **EIGHT}.items()]
-    parts = BOTH | {"micro_batches": 2}
-    jobs += [_job("lora one", 3, ONE, lora=True), _job("lora", 3, parts, lora=True)]
+    jobs = [_job("one", 3, ONE), _job("fsdp", 3, EIGHT["fsdp"])]
     # Saved on eight devices and resumed on one, and the other way round.
     jobs += [_job("to one", 2, BOTH), _job("to one", 3, ONE)]
-    jobs += [_job("to eight", 2, ONE), _job("to eight", 3, BOTH)]
+    if IS_LONG:
+        parts = BOTH | {"micro_batches": 2}
+        jobs += [_job("to eight", 2, ONE), _job("to eight", 3, BOTH)]
+        jobs += [_job("data", 3, EIGHT["data"])]
+        jobs += [_job("lora one", 3, ONE, lora=True), _job("lora", 3, parts, lora=True)]
     _Process(folder, jobs, 8).finish()
     return lambda name: _read(folder, name)
 
@@ -100,7 +106,7 @@ def _assert_same_training(found: Run, expected: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", EIGHT)
+@pytest.mark.parametrize("name", [pytest.param("data", marks=LONG), "fsdp"])
 def test_three_steps_equal_those_of_one_device(eight: Runs, name: str) -> None:
     """Whatever the mesh."""
     found = eight(name)
@@ -109,6 +115,7 @@ def test_three_steps_equal_those_of_one_device(eight: Runs, name: str) -> None:
     assert found[1]["split"] == (0 if name == "data" else NUM_SPLIT)
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_adapters_train_alike_on_many_devices(eight: Runs) -> None:
@@ -118,7 +125,7 @@ def test_adapters_train_alike_on_many_devices(eight: Runs) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["to one", "to eight"])
+@pytest.mark.parametrize("name", ["to one", pytest.param("to eight", marks=LONG)])
 def test_a_checkpoint_resumes_on_another_number_of_devices(eight: Runs, name: str) -> None:
     """Two steps there, one step here: the same as three steps here."""
     found = eight(name)
@@ -128,6 +135,7 @@ def test_a_checkpoint_resumes_on_another_number_of_devices(eight: Runs, name: st
     assert found[1]["split"] == (0 if name == "to one" else NUM_SPLIT)
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_hosts_train_as_one(tmp_path: Path) -> None:
