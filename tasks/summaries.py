@@ -14,6 +14,7 @@ from recap_core.lineage.artifacts import (
     Iteration,
     Labels,
     NormStats,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     ValueCheckpoint,
@@ -85,6 +86,10 @@ def headline(artifact: Artifact) -> str:
             )
         case Evaluation():
             text = success_text(artifact)
+        case OfflineCheck():
+            checks = f"failed {', '.join(artifact.failed)}" if artifact.failed else "all passed"
+            seen = ", seen in training" if artifact.seen_in_training else ""
+            text = f"{checks}; {artifact.num_frames} frames{seen}"
         case Iteration():
             text = f"round {artifact.round_index} of {artifact.project}: {artifact.verdict}"
         case Values() | NormStats():
