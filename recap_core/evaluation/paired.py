@@ -11,14 +11,17 @@ from recap_core.evaluation.statistics import Interval
 
 _CLOSE = 1e-10
 
+type Count = float | int
+"""Of episodes; a whole number unless it is projected."""
+
 
 class PairCounts(NamedTuple):
     """Seeds on which both policies were evaluated."""
 
-    num_pairs: float
-    num_gained: float
+    num_pairs: Count
+    num_gained: Count
     """The new policy succeeded where the current one failed."""
-    num_lost: float
+    num_lost: Count
     """The current one succeeded where the new one failed."""
 
     @property
@@ -30,10 +33,10 @@ class PairCounts(NamedTuple):
 class Rates(NamedTuple):
     """Two independent samples."""
 
-    new_successes: float
-    new_episodes: float
-    current_successes: float
-    current_episodes: float
+    new_successes: Count
+    new_episodes: Count
+    current_successes: Count
+    current_episodes: Count
 
     @property
     def difference(self) -> float:
@@ -89,7 +92,7 @@ def interval(sample: Sample, confidence: float) -> Interval:
     return _unpaired_interval(sample, confidence)
 
 
-def scaled[S: Sample](sample: S, factor: float) -> S:
+def scaled[S: Sample](sample: S, factor: Count) -> S:
     """The same rates with ``factor`` times the episodes."""
     return type(sample)(*(factor * count for count in sample))
 
@@ -155,7 +158,7 @@ def _unpaired_interval(rates: Rates, confidence: float) -> Interval:
     return Interval(max(new - current - below, -1.0), min(new - current + above, 1.0))
 
 
-def _wilson(num_successes: float, num_episodes: float, z: float) -> Interval:
+def _wilson(num_successes: Count, num_episodes: Count, z: float) -> Interval:
     """Wilson's score interval of a rate, of counts that need not be whole."""
     n, rate = num_episodes, num_successes / num_episodes
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)

@@ -27,7 +27,7 @@ class PersonsWord(NamedTuple):
     note: str | None
 
     def sentence(self) -> str:
-        """``Promoted by ana on 2026-11-26 14:05 UTC: "drops no cube".``"""
+        """Such as: Promoted by ana on 2026-11-26 14:05 UTC: "drops no cube"."""
         who = f" by {self.by}" if self.by else ""
         why = f': "{self.note}"' if self.note else ""
         return f"{self.word.capitalize()}{who} on {self.at:%Y-%m-%d %H:%M} UTC{why}."
@@ -72,7 +72,7 @@ def reject(
     store.set_ref(f"{project}/{REJECTED}", policy, by=by, note=note)
 
 
-def rollback(  # noqa: PLR0913 - options are keyword-only
+def rollback(
     store: Store,
     project: str,
     *,

@@ -1,5 +1,7 @@
-"""Runs that wait for a person or for episodes: small notes in the store, so that whoever brings
-what they wait for, on any machine, finds and wakes them.
+"""Runs that wait for a person or for episodes.
+
+Small notes in the store, so that whoever brings what they wait for, on any machine, finds and wakes
+them.
 """
 
 import json

@@ -77,18 +77,20 @@ def test_fishers_tails_are_scipys(new: int) -> None:
 
     found = tails(Rates(new, 20, 12, 30))
 
-    assert found.better == pytest.approx(fisher_exact(table, "greater").pvalue)  # pyright: ignore
-    assert found.worse == pytest.approx(fisher_exact(table, "less").pvalue)  # pyright: ignore
+    _, greater = fisher_exact(table, "greater")
+    _, less = fisher_exact(table, "less")
+    assert found.better == pytest.approx(greater)
+    assert found.worse == pytest.approx(less)
 
 
 def test_published_intervals() -> None:
-    """Newcombe 1998 (56/70 against 48/80), and his paired table 36, 12, 2, 0 under Tango's score."""
+    """Newcombe 1998: 56/70 against 48/80; and his pairs 36, 12, 2, 0 under Tango's score."""
     assert interval(Rates(56, 70, 48, 80), 0.95) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert interval(PairCounts(50, 12, 2), 0.95) == pytest.approx((0.0611, 0.3447), abs=5e-5)
 
 
 def test_the_paired_interval_is_where_the_likelihood_says() -> None:
-    """At its ends the score, with the nuisance rate found by brute force, is the normal quantile."""
+    """At its ends the score, the nuisance rate found by brute force, is the normal quantile."""
     n, b, c = 40, 9, 3
     low, high = interval(PairCounts(n, b, c), 0.95)
     for d in (low, high):
@@ -113,8 +115,7 @@ def test_holm_by_hand() -> None:
     assert holm_adjusted([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
 
 
-@pytest.mark.parametrize("num_pairs", [10, 20, 50])
-@pytest.mark.parametrize("loss", [0.1, 0.2])
+@pytest.mark.parametrize(("num_pairs", "loss"), [(10, 0.2), (24, 0.1), (24, 0.2)])
 def test_a_policy_that_is_worse_by_the_limit_seldom_passes(num_pairs: int, loss: float) -> None:
     """Exact chance over all tables, at the worst rate of differing seeds: near 2.5 %."""
     config = GateConfig(max_loss=loss, min_episodes=1)
@@ -247,11 +248,11 @@ def test_old_settings_keep_their_meaning() -> None:
         samples = compared(pairs(4, gained, lost))
         assert rule_on(samples, EXACTLY_AS_SUCCESSFUL).standing == "holds"
     assert rule_on(compared(pairs(4, 1, 2)), EXACTLY_AS_SUCCESSFUL).standing == "undecided"
-    with pytest.raises(ValueError, match="gate.rule"):
+    with pytest.raises(ValueError, match=r"gate\.rule"):
         with_gate({"promote": "sometimes"})
 
 
-episodes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=40)
+episodes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=24)
 rules = st.builds(
     GateConfig,
     rule=st.sampled_from(["better", "not_worse"]),
@@ -262,7 +263,7 @@ rules = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(episodes, episodes)
 def test_swapped_policies_have_the_swapped_outcome(
     cube: list[tuple[bool, bool]], drawer: list[tuple[bool, bool]]
@@ -280,7 +281,7 @@ def test_swapped_policies_have_the_swapped_outcome(
         assert back.outcome == swapped[there.outcome or ""]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(episodes, episodes, rules, st.data())
 def test_a_success_more_never_hurts(
     cube: list[tuple[bool, bool]],
@@ -301,7 +302,7 @@ def test_a_success_more_never_hurts(
     assert RANK[after] >= RANK[before]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(episodes, episodes, rules)
 def test_a_task_that_is_worse_is_never_promoted(
     cube: list[tuple[bool, bool]], drawer: list[tuple[bool, bool]], config: GateConfig
