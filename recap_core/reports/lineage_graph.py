@@ -30,6 +30,7 @@ _FAMILY: Final = {
     "labels": "value",
     "policy_checkpoint": "policy",
     "evaluation": "judgement",
+    "offline_check": "judgement",
     "report": "judgement",
 }
 

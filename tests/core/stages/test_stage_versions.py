@@ -36,6 +36,7 @@ MODULES = {
     "copy": "copy_dataset",
     "relabel": "relabel",
     "evaluate": "evaluate",
+    "check_policy": "check_policy",
     "report": "report",
     "record_iteration": "record_iteration",
     "import_labels": "import_labels",
