@@ -5,7 +5,9 @@ from prefect import task
 from recap_core.config.stages import ReportConfig
 from recap_core.lineage.artifacts import (
     AnyDataset,
+    Artifact,
     Evaluation,
+    Iteration,
     Labels,
     PolicyCheckpoint,
     Report,
@@ -29,8 +31,8 @@ from tasks.summaries import summarized
     result_serializer="json",
 )
 def report(  # noqa: PLR0913 - everything that a report shows
-    before: Evaluation,
-    after: Evaluation,
+    before: Evaluation | None,
+    after: Evaluation | None,
     *,
     control: Evaluation | None,
     policy: PolicyCheckpoint,
@@ -38,10 +40,13 @@ def report(  # noqa: PLR0913 - everything that a report shows
     value_model: ValueCheckpoint,
     values: Values | None,
     labels: Labels | None,
+    current: Evaluation | None = None,
+    offline: Artifact | None = None,
+    previous: Iteration | None = None,
     config: ReportConfig,
     name: str,
 ) -> Report:
-    """Self-contained HTML of a round: scores, value curves, labels, lineage.
+    """Self-contained HTML of a round: decision, scores, labels, what changed, time, lineage.
 
     Safe to retry: it only reads artifacts, and appears by one rename.
     """
@@ -56,6 +61,9 @@ def report(  # noqa: PLR0913 - everything that a report shows
         value_model=value_model,
         values=values,
         labels=labels,
+        current=current,
+        offline=offline,
+        previous=previous,
         config=config,
         name=name,
         store=open_store(),

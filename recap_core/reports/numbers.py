@@ -58,6 +58,11 @@ def duration(seconds: Number) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def rate(per_second: Number) -> str:
+    """A speed: ``3,421``, ``87`` or ``0.62``."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
 def compact(value: Number) -> str:
     """A tick label: as few digits as the value needs, thousands as ``k``."""
     if abs(value) >= 1000:

@@ -46,6 +46,7 @@ def page_environment(
         percent=numbers.percent,
         percent_range=numbers.percent_range,
         points=numbers.points,
+        rate=numbers.rate,
         signed=numbers.signed,
     )
     environment.globals.update(

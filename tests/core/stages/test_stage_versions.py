@@ -69,6 +69,8 @@ DATA_FILES = {
     "recap_core.reports.iteration": (
         "reports/templates/report.html",
         "reports/templates/audit_section.html",
+        "reports/templates/change_section.html",
+        "reports/templates/offline_section.html",
         "reports/templates/health_section.html",
         "reports/templates/training_section.html",
     ),
