@@ -268,8 +268,10 @@ class StageRow:
     @property
     def frames_per_second(self) -> float | None:
         """Frames over seconds; None where there are none of either, or it was cached."""
-        return None if self.cached or not self.frames or not self.seconds else (
-            self.frames / self.seconds
+        return (
+            None
+            if self.cached or not self.frames or not self.seconds
+            else (self.frames / self.seconds)
         )
 
 

@@ -276,9 +276,7 @@ def _columns(  # noqa: PLR0913 - options are keyword-only
     return drawing(*shapes, height=top + height + _AXIS, label=label, class_="plot rounds-plot")
 
 
-def _success_mark(
-    frame: _Frame, i: int, row: RoundRow, rate: Rate, address: str
-) -> ET.Element:
+def _success_mark(frame: _Frame, i: int, row: RoundRow, rate: Rate, address: str) -> ET.Element:
     text = (
         f"Round {row.round_index}: {percent(rate.rate)}, interval "
         f"{percent_range(rate.low, rate.high)}, {rate.successes} of {rate.episodes} episodes. "

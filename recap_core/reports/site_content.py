@@ -19,6 +19,7 @@ FAMILIES: dict[Family, str] = {
 }
 """Kinds of work in the order of a round, with their names."""
 
+
 class Addresses(Protocol):
     """Where pages are, as seen from one of them; empty where there is none."""
 

@@ -145,9 +145,7 @@ def _relatives(snapshot: Snapshot, ids: Sequence[tuple[str, str]]) -> list[Artif
     ]
 
 
-def _round_graph(
-    snapshot: Snapshot, record: IterationRecord, addresses: Addresses
-) -> LineageGraph:
+def _round_graph(snapshot: Snapshot, record: IterationRecord, addresses: Addresses) -> LineageGraph:
     """What a round made, and what that was made from directly."""
     made = {p.id for p in record.manifest.parents if p.role not in INPUT_ROLES}
     made &= set(snapshot.manifests)
@@ -192,22 +190,16 @@ def _iteration_notes(
     return tuple(notes)
 
 
-def _files(
-    snapshot: Snapshot, manifest: Manifest
-) -> tuple[list[FileRow], tuple[Note, ...]]:
+def _files(snapshot: Snapshot, manifest: Manifest) -> tuple[list[FileRow], tuple[Note, ...]]:
     try:
         artifact = manifest.artifact()
-        place = Layout(snapshot.store.home).artifact(
-            artifact.directory, manifest.name, manifest.id
-        )
+        place = Layout(snapshot.store.home).artifact(artifact.directory, manifest.name, manifest.id)
         tree = walk(place)
     except (ArtifactError, OSError) as error:
         text = f"Its files cannot be listed: {error}"
         return [], (Note(text=text, severity="warning"),)
     return [
-        FileRow(
-            path=file.relative, size_bytes=file.stat.st_size, is_shared=file.stat.st_nlink > 1
-        )
+        FileRow(path=file.relative, size_bytes=file.stat.st_size, is_shared=file.stat.st_nlink > 1)
         for file in tree.files
     ], ()
 

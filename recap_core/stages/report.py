@@ -109,9 +109,7 @@ def _page(
     work = made.made_since(store, shown, parts.previous)
     health = made.health_summary(store, value_model)
     trust = value_parts(store, dataset, value_model, parts.values)
-    episodes = label_parts(
-        store, dataset, parts.values, parts.labels, config, also=trust.shown
-    )
+    episodes = label_parts(store, dataset, parts.values, parts.labels, config, also=trust.shown)
     comparisons, other_seeds = made.comparisons(store, evaluations)
     change = change_part(
         store, parts.previous, dataset=dataset, labels=parts.labels, value_model=value_model,

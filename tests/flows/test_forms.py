@@ -60,9 +60,7 @@ def schema_of(flow: Flow[..., Any]) -> dict[str, Any]:
 
 def refusals(flow: Flow[..., Any], **parameters: object) -> list[str]:
     """What Prefect says before it makes a run."""
-    found = validate(
-        {"project": DEMO} | parameters, schema_of(flow), allow_none_with_default=True
-    )
+    found = validate({"project": DEMO} | parameters, schema_of(flow), allow_none_with_default=True)
     return [error.message for error in found]
 
 
@@ -71,7 +69,7 @@ def test_every_field_of_a_form_says_what_it_is(flow: Flow[..., Any]) -> None:
     """A title, a description, and nothing that must be filled in but the project."""
     schema = schema_of(flow)
     assert schema["required"] == ["project"]
-    assert list(schema["properties"])[0] == "project"
+    assert next(iter(schema["properties"])) == "project"
     assert list(schema["properties"])[-1] == "settings"
     definitions = schema["definitions"]
     for name, field in schema["properties"].items():
