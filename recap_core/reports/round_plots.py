@@ -297,7 +297,7 @@ def _mark(x: float, y: float, class_: str, *, small: bool) -> ET.Element:
     elif class_ == "unhealthy":
         shape = node("path", d=_CROSS)
     else:
-        shape = node("circle", r=radius)
+        shape = node("circle", r=radius - (class_ == "kept"))
     shape.set("class", f"round-mark {class_}")
     return node("svg", shape, x=across(x), y=y, class_="mark")
 

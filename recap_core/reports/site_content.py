@@ -256,6 +256,8 @@ class IterationPage:
     parts: tuple[ArtifactRow, ...]
     """Everything that it took and made, with their roles."""
     graph: LineageGraph
+    num_left_out: int
+    """Datasets of earlier rounds that the graph does not show."""
     settings: str
     refs: tuple[str, ...]
     earlier: RoundRow | None

@@ -105,8 +105,13 @@ def _facts(
     start: Rate | None,
 ) -> tuple[Fact, ...]:
     current = snapshot.refs.get(f"{project}/{robot}/current")
+    policy = snapshot.manifests.get(current) if current else None
     facts = [
-        Fact(label="policy in use", value=snapshot.label(current) if current else "none yet"),
+        Fact(
+            label="policy in use",
+            value=policy.name if policy else "none yet",
+            note=current[:8] if current else "",
+        ),
         Fact(
             label="rounds",
             value=count(len(rows)),
