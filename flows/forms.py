@@ -4,7 +4,7 @@ A field that is left out means: as the project's settings say. Whatever has no f
 changed in ``settings``, in the shape of ``recap.yaml``.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -360,9 +360,9 @@ def promotion_changes(promotion: Promotion) -> Changes:
     return {"iteration": {"gate": {"rule": promotion}}}
 
 
-def stage_names() -> tuple[str, ...]:
+def stage_names() -> tuple[StageName, ...]:
     """The stages that a form can have made anew."""
-    return get_args(StageName)
+    return cast("tuple[StageName, ...]", get_args(StageName))
 
 
 def _nested(key: str, value: object) -> Changes:

@@ -14,6 +14,7 @@ from deployments.cli.options import (
     Output,
     Preset,
     PresetOption,
+    RefreshOption,
     SeedOption,
     SetOption,
     VerboseOption,
@@ -60,6 +61,7 @@ def demo(  # noqa: PLR0913 - one parameter per option
 def loop(  # noqa: PLR0913 - one parameter per option
     *,
     iterations: Annotated[int, typer.Option(min=1, help="Rounds after the bootstrap.")] = 2,
+    refresh: RefreshOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -74,7 +76,12 @@ def loop(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
-    runs.run_loop(project, iterations=iterations, output=Output(json=json, verbose=verbose))
+    runs.run_loop(
+        project,
+        iterations=iterations,
+        refresh=refresh or (),
+        output=Output(json=json, verbose=verbose),
+    )
 
 
 @app.command(epilog="Example: recap iterate -s iteration.collect.num_episodes=40")
@@ -83,6 +90,14 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     round_index: Annotated[
         int | None, typer.Option("--round", min=1, help="Default: the first unfinished one.")
     ] = None,
+    submit: Annotated[
+        bool | None,
+        typer.Option(
+            "--submit/--here",
+            help="Let 'recap up' run it, or this command. Default: 'recap up' if it runs.",
+        ),
+    ] = None,
+    refresh: RefreshOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -97,7 +112,13 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
-    runs.run_round(project, round_index=round_index, output=Output(json=json, verbose=verbose))
+    runs.run_round(
+        project,
+        round_index=round_index,
+        refresh=refresh or (),
+        is_submitted=submit,
+        output=Output(json=json, verbose=verbose),
+    )
 
 
 @app.command(epilog="Example: recap up --port 4200")
