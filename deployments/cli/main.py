@@ -20,6 +20,7 @@ from deployments.cli.options import (
     VerboseOption,
 )
 from deployments.cli.policy_panel import add_policy_commands
+from deployments.cli.report_command import report
 from deployments.cli.value_panel import add_value_commands
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ add_policy_commands(app)
 add_value_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
+app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
 
 
 @app.command(epilog="Example: recap demo --seed 1")
