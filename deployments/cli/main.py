@@ -20,6 +20,7 @@ from deployments.cli.options import (
     VerboseOption,
 )
 from deployments.cli.policy_panel import add_policy_commands
+from deployments.cli.promotion_commands import add_promotion_commands
 from deployments.cli.report_command import report
 from deployments.cli.value_panel import add_value_commands
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
+add_promotion_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
