@@ -217,6 +217,7 @@ def test_corrections_rerun_what_depends_on_them(
         "train-policy-round-1",
         "evaluate-round-1",
         "report-round-1",
+        "record-iteration-round-1",
     }
     assert result.bootstrap == first.bootstrap
     merged = result.rounds[0].experience.merged
@@ -299,6 +300,7 @@ def test_a_round_from_recordings_ends_with_a_candidate(
         episodes="recordings",
         judge="operator",
         inbox=str(tmp_path),
+        gate=GateConfig(required_checks=()),  # four training steps pass no check
     )
     name, quiet = saved(project), IngestChoice(quiet_s=0.0)
     bootstrap(name)
