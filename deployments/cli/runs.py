@@ -6,10 +6,11 @@ whatever imports it, flows and answers included, is imported inside the session.
 
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -25,10 +26,17 @@ from deployments.cli.session import prefect_session
 from deployments.environment import ui_url, without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
+from recap_core.errors import ConfigError
+from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 
+if TYPE_CHECKING:
+    from flows.forms import StageName
 
-def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None:
+
+def run_loop(
+    project: ProjectConfig, *, iterations: int, refresh: Sequence[str] = (), output: Output
+) -> None:
     """Run the loop flow, and print what it did."""
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
@@ -36,20 +44,61 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_loop(resolved, iterations)
+            result = recap_loop(project_name(resolved), rounds=iterations, refresh=_stages(refresh))
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
-def run_round(project: ProjectConfig, *, round_index: int | None, output: Output) -> None:
-    """Run one round, and print what it did."""
+def run_round(
+    project: ProjectConfig,
+    *,
+    round_index: int | None,
+    refresh: Sequence[str] = (),
+    is_submitted: bool | None = None,
+    output: Output,
+) -> None:
+    """Run one round, and print what it did.
+
+    Args:
+        project: Its settings are saved, and the round runs with them.
+        round_index: None: the first unfinished one.
+        refresh: Stages that run anew.
+        is_submitted: Whether ``recap up`` runs it, or this process; None: ``recap up`` if it runs.
+        output: How to answer.
+    """
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
+        from deployments.submission import find_served, follow, require_served, submit
+        from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
+        from flows.results import IterationResult
 
-        began = datetime.now(UTC)
-        with without_heartbeats(), narrated(output.console):
-            result = recap_iteration(resolved, round_index)
+        began, name = datetime.now(UTC), project_name(resolved)
+        choice, stages = RoundChoice(index=round_index), _stages(refresh)
+        look = require_served if is_submitted else find_served
+        served = None if is_submitted is False else look("recap-iteration", name)
+        if served is None:
+            with without_heartbeats(), narrated(output.console):
+                result = recap_iteration(name, this_round=choice, refresh=stages)
+        else:
+            form = {"project": name, "this_round": choice.model_dump(), "refresh": list(stages)}
+            found = follow(submit(served, form), output.console)
+            result = IterationResult.model_validate(found)
         answer([result], Store(recap_home()), output, began=began)
+
+
+def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
+    """Stages by the names that tables and runs show: ``train-value`` is ``train_value``.
+
+    Raises:
+        ConfigError: If there is no such stage.
+    """
+    from flows.forms import StageName, stage_names
+
+    known: dict[str, StageName] = {name: name for name in stage_names()}
+    unknown = [name for name in names if name.replace("-", "_") not in known]
+    if unknown:
+        raise ConfigError(f"no stage {unknown[0]!r} to refresh; there are {', '.join(known)}")
+    return tuple(known[name.replace("-", "_")] for name in names)
 
 
 def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
@@ -80,7 +129,9 @@ def _prepared(
         import flows.loop  # noqa: F401 - takes seconds, in which the server starts
 
         wait()
-        yield _without_impossible_cameras(project, problem, console)
+        resolved = _without_impossible_cameras(project, problem, console)
+        save_project(recap_home(), resolved)
+        yield resolved
 
 
 def _without_impossible_cameras(

@@ -1,5 +1,6 @@
 """The flows on the smallest real project: what is reused, made anew, and remembered."""
 
+import shutil
 import time
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -10,15 +11,22 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.bootstrap import bootstrap
+from flows.evaluation import evaluate_only
+from flows.forms import IngestChoice, LabelChoice, RoundChoice
+from flows.ingest import ingest_recordings
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
+from flows.references import ProjectRefs
+from flows.relabeling import relabel_only
 from flows.results import IterationResult, LoopResult
 from flows.stage3 import stage3
 from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
-from recap_core.errors import UnhealthyValueModelError
+from recap_core.config.gate import GateConfig
+from recap_core.errors import ArtifactNotFoundError, DataError, UnhealthyValueModelError
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
+from tests.flows.conftest import saved
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -44,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def first(prefect_api: None, home: Path, small_project: ProjectConfig) -> LoopResult:
     """A bootstrap and one round."""
     del prefect_api, home
-    return recap_loop(small_project, 1)
+    return recap_loop(saved(small_project), rounds=1)
 
 
 def named(project: ProjectConfig, name: str) -> ProjectConfig:
@@ -66,7 +74,7 @@ def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
             run.name: run.state_name or ""
             for run in runs
             if run.start_time is not None and run.start_time >= since
-            if not run.name.startswith(("bootstrap", "recap-"))  # stand for subflows
+            if not run.name.startswith(("first-policy-", "recap-round-"))  # stand for subflows
         }
         if len(found) >= num_tasks and not {"Pending", "Running"} & set(found.values()):
             break
@@ -78,7 +86,7 @@ def test_a_second_run_executes_nothing(first: LoopResult, small_project: Project
     """Every stage is ``Cached`` in Prefect, and the result is equal to the first."""
     began = datetime.now(UTC)
 
-    again = recap_loop(small_project, 1)
+    again = recap_loop(saved(small_project), rounds=1)
 
     assert again == first
     states = task_states(began, NUM_TASKS)
@@ -93,10 +101,10 @@ def test_a_changed_label_rule_reuses_everything_before_it(
     label = small_project.iteration.label.model_copy(update={"positive_share": 0.5})
     changed = with_iteration(named(small_project, "other-labels"), label=label)
 
-    result = recap_loop(changed, 1).rounds[0]
+    result = recap_loop(saved(changed), rounds=1).rounds[0]
 
     before = first.rounds[0]
-    assert first.bootstrap == recap_loop(changed, 1).bootstrap
+    assert first.bootstrap == recap_loop(saved(changed), rounds=1).bootstrap
     assert result.experience == before.experience
     assert result.learning.value_model == before.learning.value_model
     assert result.judgement.control == before.judgement.control
@@ -136,10 +144,10 @@ def test_the_next_round_builds_on_the_refs_of_the_last(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """It collects with ``current``, merges the earlier round, and starts from the SFT."""
-    project = with_iteration(named(small_project, "two-rounds"), promote="always")
-    one = recap_loop(project, 1).rounds[0]
+    project = with_iteration(named(small_project, "two-rounds"), gate=GateConfig(rule="always"))
+    one = recap_loop(saved(project), rounds=1).rounds[0]
 
-    two = recap_iteration(project)
+    two = recap_iteration(saved(project))
 
     store = Store(home)
     assert two.round_index == 2
@@ -147,11 +155,11 @@ def test_the_next_round_builds_on_the_refs_of_the_last(
     assert two.inputs.start == first.bootstrap.policy
     assert two.experience.merged.parents == (
         first.bootstrap.demonstrations.id,
-        one.experience.rollouts.id,
-        two.experience.rollouts.id,
+        one.experience.rollouts[0].id,
+        two.experience.rollouts[0].id,
     )
     assert store.get("two-rounds/sim-aloha/current") == two.learning.policy
-    assert recap_iteration(project, 2) == two
+    assert recap_iteration(saved(project), this_round=RoundChoice(index=2)) == two
     timeline = versions("iteration-two-rounds-sim-aloha")
     assert "Round 2: " in timeline[0]
     assert any("Round 1: " in text for text in timeline)
@@ -161,9 +169,9 @@ def test_a_policy_that_is_not_promoted_stays_a_candidate(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """The old policy stays ``current``, and collects again in the next round."""
-    project = with_iteration(named(small_project, "cautious"), promote="never")
+    project = with_iteration(named(small_project, "cautious"), gate=GateConfig(rule="never"))
 
-    result = recap_loop(project, 1).rounds[0]
+    result = recap_loop(saved(project), rounds=1).rounds[0]
 
     store = Store(home)
     assert not result.is_promoted
@@ -179,8 +187,10 @@ def test_corrections_rerun_what_depends_on_them(
     Recordings, demonstrations, SFT, norm stats, the control and the evaluations of both stay.
     """
     store, before = Store(home), first.rounds[0]
-    names = sorted(path.name for path in store.path(before.experience.recording).glob("episode_*"))
-    wrong = (store.path(before.experience.recording) / names[0] / "SUCCESS").is_file()
+    names = sorted(
+        path.name for path in store.path(before.experience.recordings[0]).glob("episode_*")
+    )
+    wrong = (store.path(before.experience.recordings[0]) / names[0] / "SUCCESS").is_file()
     said = AnnotateConfig(
         episodes=(
             EpisodeAnnotation(episode=names[0], outcome="failure" if wrong else "success"),
@@ -188,12 +198,12 @@ def test_corrections_rerun_what_depends_on_them(
         )
     )
     annotations = annotate_episodes(
-        before.experience.recording, said, name="corrections", store=store
+        before.experience.recordings[0], said, name="corrections", store=store
     )
     store.set_ref("corrected/sim-aloha/annotations", annotations)
     began = datetime.now(UTC)
 
-    result = recap_loop(named(small_project, "corrected"), 1)
+    result = recap_loop(saved(named(small_project, "corrected")), rounds=1)
 
     states = task_states(began, NUM_TASKS)
     assert {name for name, state in states.items() if state != "Cached"} == {
@@ -207,6 +217,7 @@ def test_corrections_rerun_what_depends_on_them(
         "train-policy-round-1",
         "evaluate-round-1",
         "report-round-1",
+        "record-iteration-round-1",
     }
     assert result.bootstrap == first.bootstrap
     merged = result.rounds[0].experience.merged
@@ -226,7 +237,7 @@ def test_an_unhealthy_value_model_labels_nothing(
     """The round falls back to the collector's labels, and says so in an artifact and its report."""
     project = unhealthy(named(small_project, "unhealthy"))
 
-    result: IterationResult = recap_loop(project, 1).rounds[0]
+    result: IterationResult = recap_loop(saved(project), rounds=1).rounds[0]
 
     assert not result.learning.value_model.healthy
     assert result.learning.relabeling is None
@@ -237,7 +248,7 @@ def test_an_unhealthy_value_model_labels_nothing(
     page = (Store(home).path(result.report) / "index.html").read_text(encoding="utf-8")
     assert "The value model was not healthy (rank correlation with the target is " in page
     assert "the policy was trained on the collector" in page
-    assert stage3(project).policy == result.learning.policy
+    assert stage3(saved(project)).policy == result.learning.policy
 
 
 def test_a_round_that_stops_moves_no_ref(
@@ -249,12 +260,12 @@ def test_a_round_that_stops_moves_no_ref(
     project = with_iteration(project, on_unhealthy_value_model="stop")
 
     with pytest.raises(UnhealthyValueModelError, match="did not pass its health gate"):
-        recap_loop(project, 1)
+        recap_loop(saved(project), rounds=1)
 
     refs = {ref for ref in Store(home).refs() if ref.startswith("strict/")}
     assert "strict/sim-aloha/round-1-policy" not in refs
     assert "strict/sim-aloha/candidate" not in refs
-    assert Store(home).get("strict/sim-aloha/current") == bootstrap(project).policy
+    assert Store(home).get("strict/sim-aloha/current") == bootstrap(saved(project)).policy
 
 
 def versions(key: str) -> list[str]:
@@ -266,3 +277,81 @@ def versions(key: str) -> list[str]:
         )
     artifacts.sort(key=lambda artifact: artifact.created or datetime.min.replace(tzinfo=UTC))
     return [artifact.description or "" for artifact in reversed(artifacts)]
+
+
+def copy_sessions(recording: Path, inbox: Path, *, cut: int) -> None:
+    """A recording's episodes as two sessions that a robot has copied."""
+    episodes = sorted(recording.glob("episode_*"))
+    for name, part in (("monday", episodes[:cut]), ("tuesday", episodes[cut:])):
+        for episode in part:
+            shutil.copytree(episode, inbox / name / episode.name)
+        (inbox / name / "session_summary.json").write_text(f'{{"episodes": {len(part)}}}')
+
+
+def test_a_round_from_recordings_ends_with_a_candidate(
+    first: LoopResult, home: Path, small_project: ProjectConfig, tmp_path: Path
+) -> None:
+    """Two whole sessions are taken once, a half-copied one is not; an operator has to decide."""
+    source = Store(home).path(first.rounds[0].experience.recordings[0])
+    copy_sessions(source, tmp_path, cut=8)
+    (tmp_path / "wednesday" / "episode_000").mkdir(parents=True)
+    project = with_iteration(
+        named(small_project, "robots"),
+        episodes="recordings",
+        judge="operator",
+        inbox=str(tmp_path),
+        gate=GateConfig(required_checks=()),  # four training steps pass no check
+    )
+    name, quiet = saved(project), IngestChoice(quiet_s=0.0)
+    bootstrap(name)
+
+    taken = ingest_recordings(name, sessions=quiet)
+    assert [one.session for one in taken.taken] == ["monday", "tuesday"]
+    assert "session_summary.json" in taken.skipped[0].reason
+    assert not ingest_recordings(name, sessions=quiet).new_recordings
+
+    result = recap_iteration(name)
+
+    refs = ProjectRefs(Store(home), project)
+    assert {one.id for one in result.experience.recordings} == {
+        one.id for one in taken.new_recordings
+    }
+    assert len(result.experience.rollouts) == 2
+    assert result.judgement.after is None
+    assert result.decision.verdict == "candidate"
+    assert refs.policy("candidate") == result.learning.policy
+    assert refs.policy("current") == first.bootstrap.policy
+    assert not refs.new_recordings()
+    assert recap_iteration(name, this_round=RoundChoice(index=1)) == result
+    with pytest.raises(DataError, match=r"nothing new was recorded for robots/sim-aloha"):
+        recap_iteration(name)
+
+
+def test_new_labels_without_training(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """The newest round's data and value model, under another rule; the round keeps its own."""
+    before = first.rounds[0].learning.relabeling
+    assert before is not None
+
+    result = relabel_only(saved(small_project), labels=LabelChoice(positive_share=0.6))
+
+    assert result.merged == first.rounds[0].experience.merged
+    assert result.value_model == first.rounds[0].learning.value_model
+    assert result.relabeling.values == before.values
+    assert result.relabeling.labels.num_positive > before.labels.num_positive
+    assert Store(home).get("plumbing/sim-aloha/relabeled") == result.relabeling.dataset
+    assert Store(home).get("plumbing/sim-aloha/round-1-relabeled") == before.dataset
+
+
+def test_policies_side_by_side(first: LoopResult, small_project: ProjectConfig) -> None:
+    """By readable name, on the project's seeds; a wrong name says which there are."""
+    name = saved(small_project)
+
+    result = evaluate_only(name, policies=("start", "round-1-policy"))
+
+    assert result.policies == (first.bootstrap.policy, first.rounds[0].learning.policy)
+    assert result.evaluations[1] == first.rounds[0].judgement.after
+    assert versions("evaluation-plumbing-sim-aloha") == ["start, round-1-policy on 2 episodes"]
+    with pytest.raises(ArtifactNotFoundError, match=r"no policy 'round-9-policy'.*round-1-policy"):
+        evaluate_only(name, policies=("round-9-policy",))
