@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recap_core.config.nights import NIGHT_STATES
 
+RUN_TAG: Final = "recap"
+"""Tag of every run of our deployments; runs of others on the same server are left alone."""
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 HEARTBEAT_S: Final = 30
 """Seconds between heartbeats: the shortest that Prefect allows (its default is 180)."""
@@ -49,7 +51,7 @@ class DeadRunRule(BaseModel):
 
 
 def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
-    """Runs whose heartbeats stop become ``Crashed``.
+    """Runs with the tag ``recap`` whose heartbeats stop become ``Crashed``.
 
     It cannot touch a run that has ended: without ``force`` the server refuses to turn a final state
     into ``Crashed``. That matters, because a run's last heartbeat may reach the server after its
@@ -66,6 +68,12 @@ def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
             posture=Posture.Proactive,
             match=ResourceSpecification.model_validate(
                 {"prefect.resource.id": ["prefect.flow-run.*"]}
+            ),
+            match_related=ResourceSpecification.model_validate(
+                {
+                    "prefect.resource.id": f"prefect.tag.{RUN_TAG}",
+                    "prefect.resource.role": "tag",
+                }
             ),
             for_each={"prefect.resource.id"},
             after={HEARTBEAT},

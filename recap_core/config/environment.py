@@ -22,3 +22,8 @@ def vlm_bundle_dir() -> Path | None:
     """The reference's bundle of SigLIP, Gemma 3 and tokenizer: ``OPENPI_VLM_CKPT_DIR``, or None."""
     value = os.environ.get("OPENPI_VLM_CKPT_DIR")
     return Path(value).expanduser().absolute() if value else None
+
+
+def pages_url() -> str | None:
+    """Address of the pages that ``recap up`` serves: ``RECAP_PAGES_URL``; None outside of it."""
+    return os.environ.get("RECAP_PAGES_URL") or None
