@@ -14,7 +14,7 @@ from typing import Final
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ActionTypes, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +58,15 @@ def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
     end, and then nothing follows it.
     """
     ends = {f"prefect.flow-run.{name}" for name in (*rule.end_states, *_WAITS)}
+    crash: ActionTypes = ChangeFlowRunState(
+        state=StateType.CRASHED,
+        name="Crashed",
+        force=False,
+        message=(
+            f"No sign of life for {rule.silence_s} s: its process was killed, or its machine is "
+            "gone. Run it again: it goes on from there."
+        ),
+    )
     return AutomationCore(
         name="recap: crash dead runs",
         description=(
@@ -81,16 +90,7 @@ def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
             threshold=1,
             within=timedelta(seconds=rule.silence_s),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                message=(
-                    f"No sign of life for {rule.silence_s} s: its process was killed, or its "
-                    "machine is gone. Run it again: it goes on from there."
-                ),
-            )
-        ],
+        actions=[crash],
     )
 
 

@@ -36,76 +36,97 @@ class Diagnosis(BaseModel):
     """The next step."""
 
 
-_BY_ERROR: tuple[tuple[type[Exception], str, str], ...] = (
-    (
-        UnhealthyValueModelError,
-        "The value model could not tell good moments from bad ones, and the project's settings "
-        "say that nothing is labelled with such a model.",
-        "Look at its report, and at the episodes whose outcome it doubts. More episodes of both "
-        "outcomes help most. With iteration.on_unhealthy_value_model=stage3 a night goes on with "
-        "the collector's own labels instead.",
+_BY_ERROR: dict[type[Exception], Diagnosis] = {
+    UnhealthyValueModelError: Diagnosis(
+        means=(
+            "The value model could not tell good moments from bad ones, and the project's"
+            " settings say that nothing is labelled with such a model."
+        ),
+        what_to_do=(
+            "Look at its report, and at the episodes whose outcome it doubts. More "
+            "episodes of both outcomes help most. With "
+            "iteration.on_unhealthy_value_model=stage3 a night goes on with the "
+            "collector's own labels instead."
+        ),
     ),
-    (
-        StageLockedError,
-        "Another run is making the same thing: a round that was started by hand, or one on "
-        "another machine with this store.",
-        "Nothing is wrong. The next night goes on; or start this flow again when that run is done.",
+    StageLockedError: Diagnosis(
+        means=(
+            "Another run is making the same thing: a round that was started by hand, or "
+            "one on another machine with this store."
+        ),
+        what_to_do=(
+            "Nothing is wrong. The next night goes on; or start this flow again when that"
+            " run is done."
+        ),
     ),
-    (
-        ConfigError,
-        "A setting of the project does not fit.",
-        "Correct it in recap.yaml and start recap up again.",
+    ConfigError: Diagnosis(
+        means="A setting of the project does not fit.",
+        what_to_do="Correct it in recap.yaml and start recap up again.",
     ),
-    (
-        ArtifactNotFoundError,
-        "Something that the night builds on is not in the store.",
-        "If the project has no policy yet, run the flow bootstrap once. What was deleted can be "
-        "brought back with a bundle of another machine.",
+    ArtifactNotFoundError: Diagnosis(
+        means="Something that the night builds on is not in the store.",
+        what_to_do=(
+            "If the project has no policy yet, run the flow bootstrap once. What was "
+            "deleted can be brought back with a bundle of another machine."
+        ),
     ),
-    (
-        CorruptArtifactError,
-        "A file in the store is not what it was when it was published: a disk or a person "
-        "changed it.",
-        "Check the disk. Bring the artifact back from a bundle or a backup; what was made from "
-        "it before is not affected.",
+    CorruptArtifactError: Diagnosis(
+        means=(
+            "A file in the store is not what it was when it was published: a disk or a "
+            "person changed it."
+        ),
+        what_to_do=(
+            "Check the disk. Bring the artifact back from a bundle or a backup; what was "
+            "made from it before is not affected."
+        ),
     ),
-    (
-        IncompatibleError,
-        "Two things were put together that do not belong together.",
-        "The message names both. Mostly a recording of another robot, or a policy of another "
-        "setup, was given to this project.",
+    IncompatibleError: Diagnosis(
+        means="Two things were put together that do not belong together.",
+        what_to_do=(
+            "The message names both. Mostly a recording of another robot, or a policy of "
+            "another setup, was given to this project."
+        ),
     ),
-    (
-        DataError,
-        "A recording or a dataset breaks a rule, so nothing was learned from it.",
-        "Look at the episode that the message names. recap annotate can exclude it; the next "
-        "night goes on without it.",
+    DataError: Diagnosis(
+        means="A recording or a dataset breaks a rule, so nothing was learned from it.",
+        what_to_do=(
+            "Look at the episode that the message names. recap annotate can exclude it; "
+            "the next night goes on without it."
+        ),
     ),
-    (
-        CheckpointError,
-        "Weights do not fit the model that they were to be loaded into.",
-        "Check iteration.finetune.policy and the starting policy: they must be the same model.",
+    CheckpointError: Diagnosis(
+        means="Weights do not fit the model that they were to be loaded into.",
+        what_to_do=(
+            "Check iteration.finetune.policy and the starting policy: they must be the same model."
+        ),
     ),
-    (
-        TrainingError,
-        "Training could not start or go on, for example because the loss was no number any more.",
-        "Look at the metrics of the training run. A lower learning rate, or excluding broken "
-        "episodes, is what helps mostly.",
+    TrainingError: Diagnosis(
+        means=(
+            "Training could not start or go on, for example because the loss was no "
+            "number any more."
+        ),
+        what_to_do=(
+            "Look at the metrics of the training run. A lower learning rate, or excluding"
+            " broken episodes, is what helps mostly."
+        ),
     ),
-    (
-        RobotError,
-        "The robot or the simulator did not do what it should.",
-        "Check it, and start the flow again.",
+    RobotError: Diagnosis(
+        means="The robot or the simulator did not do what it should.",
+        what_to_do="Check it, and start the flow again.",
     ),
+}
+_GOES_ON = (
+    "Stages that were finished are reused: the next night, or *Run* on this deployment, goes on "
+    "where this one stopped."
 )
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
 
 
 def diagnosis(error: BaseException) -> Diagnosis:
     """What a failure means and what to do about it."""
-    for kind, means, what_to_do in _BY_ERROR:
+    for kind, said in _BY_ERROR.items():
         if isinstance(error, kind):
-            return Diagnosis(means=means, what_to_do=what_to_do)
+            return said
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Diagnosis(
             means="The disk that RECAP_HOME lies on is full.",
@@ -163,8 +184,7 @@ def failed_report(
         f"## What failed\n\n{f'Stage **{stage}**' if stage else 'The night'}: {one_line(error)}",
         f"## What it means\n\n{said.means}",
         f"## What to do\n\n{said.what_to_do}",
-        "Stages that were finished are reused: the next night, or *Run* on this deployment, goes "
-        "on where this one stopped.",
+        _GOES_ON,
         kept,
         pages_link(page),
     ]
@@ -191,17 +211,7 @@ def trained_report(result: IterationResult, waiting: Sequence[str], page: str | 
         waiting: Sessions that were left alone, with the reason.
         page: Address of the project's pages.
     """
-    policy, judgement = result.learning.policy, result.judgement
-    project = f"{result.project}/{result.robot}"
-    if result.is_promoted:
-        decision = f"New policy `{label(policy)}` is better and is **`current`** now."
-    elif judgement.after is None:
-        decision = (
-            f"New policy `{label(policy)}` is **`candidate`**. Try it on the robot, then run "
-            f"`recap promote {project}`; until then the old one stays `current`."
-        )
-    else:
-        decision = f"New policy `{label(policy)}` is not better: the old one stays `current`."
+    judgement = result.judgement
     recordings = result.experience.recordings
     rows = [(f"`{label(one)}`", headline(one)) for one in recordings]
     scores = [
@@ -214,14 +224,28 @@ def trained_report(result: IterationResult, waiting: Sequence[str], page: str | 
     ]
     parts = [
         f"# Round {result.round_index}",
-        decision,
-        *(f"- {reason}" for reason in result.decision.reasons),
+        _decision_text(result),
+        "\n".join(f"- {reason}" for reason in result.decision.reasons),
         table(("policy", "success [95 %]"), scores),
         table(("learned from", ""), rows),
         waiting_text(waiting),
         pages_link(page),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _decision_text(result: IterationResult) -> str:
+    policy = f"New policy `{label(result.learning.policy)}`"
+    match result.decision.verdict:
+        case "promoted":
+            return f"{policy} is **`current`** now."
+        case "candidate":
+            return (
+                f"{policy} is **`candidate`**. Try it on the robot, then run `recap promote "
+                f"{result.project}/{result.robot}`; until then the old one stays `current`."
+            )
+        case _:
+            return f"{policy} was not promoted: the old one stays `current`."
 
 
 def waiting_text(waiting: Sequence[str]) -> str:

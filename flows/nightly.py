@@ -1,8 +1,10 @@
 """What happens every night: learn from what was recorded by day."""
 
+import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Final, Literal, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
@@ -11,13 +13,18 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
     FlowRunFilter,
     FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     TaskRunFilter,
     TaskRunFilterFlowRunId,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
+from prefect.types import DateTime
 from pydantic import Field
 
 from flows.forms import Choice, IngestChoice, ProjectName
@@ -39,6 +46,8 @@ from recap_core.config.nights import NOTHING_NEW, SKIPPED
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
 from tasks.store import open_store
 from tasks.summaries import label
+
+RECORD_LAG_S: Final = 5.0
 
 
 class NightlyForm(Choice):
@@ -99,6 +108,7 @@ def nightly(
         return Completed(name=SKIPPED, message=message, data=NightResult(outcome="skipped"))
     config: ProjectConfig | None = None
     recordings: Sequence[Recording] = ()
+    has_begun = False
     try:
         config = run_settings(project, settings=settings)
         refs = ProjectRefs(open_store(), config)
@@ -107,10 +117,11 @@ def nightly(
         reason = _not_worth_it(config, recordings, night.min_episodes)
         if reason is not None:
             return _nothing_new(config, reason, recordings, waiting)
-        k = refs.next_round()
+        k, has_begun = refs.next_round(), True
         result = run_round(config, k, refs.round_inputs(k))
     except Exception as error:  # noqa: BLE001 - the night's edge: whatever it is becomes a report
-        return _failed(error, config, recordings)
+        stage = _failed_stage() if has_begun else None
+        return _failed(error, config, recordings, stage=stage)
     outcome = f"round {k}: {label(result.learning.policy)} is {_became(result)}"
     keep_night(config, trained_report(result, waiting, pages_url()), description=outcome)
     night_result = NightResult(
@@ -123,7 +134,7 @@ def _taken_in(config: ProjectConfig, night: NightlyForm) -> tuple[str, ...]:
     """Ingest the finished sessions of the inbox; those that were left alone, with the reason."""
     if config.iteration.episodes == "simulation" or config.iteration.inbox is None:
         return ()
-    taken = take_in(config, IngestChoice(quiet_s=night.quiet_s))
+    taken = take_in(config, IngestChoice(session=None, quiet_s=night.quiet_s))
     return tuple(f"`{one.session}`: {one.reason}" for one in taken.skipped)
 
 
@@ -154,10 +165,13 @@ def _nothing_new(
 
 
 def _failed(
-    error: Exception, config: ProjectConfig | None, recordings: Sequence[Recording]
+    error: Exception,
+    config: ProjectConfig | None,
+    recordings: Sequence[Recording],
+    *,
+    stage: str | None,
 ) -> State[NightResult]:
     """Log the traceback, leave the report, and end the run with one line."""
-    stage = _failed_stage()
     get_run_logger().exception("The night failed in %s", stage or "its own steps")
     message = f"{stage}: {one_line(error)}" if stage else one_line(error)
     if config is not None:
@@ -170,9 +184,8 @@ def _failed(
 
 
 def _became(result: IterationResult) -> str:
-    if result.is_promoted:
-        return "current"
-    return "candidate" if result.decision.verdict == "candidate" else "not better; nothing changes"
+    words = {"promoted": "current now", "candidate": "candidate", "kept": "not promoted"}
+    return words[result.decision.verdict]
 
 
 def _night_since() -> str | None:
@@ -183,16 +196,19 @@ def _night_since() -> str | None:
     """
     if deployment.id is None or not flow_run.parameters or not _is_scheduled():
         return None
-    due: datetime = flow_run.scheduled_start_time
+    due = cast("DateTime", flow_run.scheduled_start_time)
     with get_client(sync_client=True) as client:
         nights = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                start_time=FlowRunFilterStartTime(after_=due + timedelta(microseconds=1))
+                start_time=FlowRunFilterStartTime(after_=due + timedelta(microseconds=1)),
+                state=FlowRunFilterState(
+                    type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
+                ),
             ),
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
         )
-    others = [run for run in nights if str(run.id) != flow_run.id and _worked(run.state)]
-    return others[0].name if others else None
+    others = [run.name for run in nights if str(run.id) != flow_run.id and _worked(run)]
+    return others[0] if others else None
 
 
 def _is_scheduled() -> bool:
@@ -200,20 +216,25 @@ def _is_scheduled() -> bool:
         return client.read_flow_run(flow_run.id).auto_scheduled
 
 
-def _worked(state: State[Any] | None) -> bool:
-    """Whether a night really ran: one that was skipped itself has caught up for nothing."""
-    return state is not None and state.name != SKIPPED
+def _worked(night: FlowRun) -> bool:
+    """Whether a night really ran; not one that is only due, was cancelled, or was skipped."""
+    return night.run_count > 0 and night.state_name != SKIPPED
 
 
 def _failed_stage() -> str | None:
-    """Name of the task that failed last in this run."""
+    """Name of the task that failed last in this run; its record lags behind a little."""
+    failed = TaskRunFilterState(
+        type=TaskRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED])
+    )
+    mine = TaskRunFilterFlowRunId(any_=[UUID(flow_run.id)])
+    deadline = time.monotonic() + RECORD_LAG_S
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(
-            task_run_filter=TaskRunFilter(
-                flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run.id])
-            ),
-            sort=TaskRunSort.END_TIME_DESC,
-        )
-    failed = (StateType.FAILED, StateType.CRASHED)
-    names = [run.name for run in runs if run.state_type in failed]
-    return names[0] if names else None
+        while time.monotonic() < deadline:
+            runs = client.read_task_runs(
+                task_run_filter=TaskRunFilter(flow_run_id=mine, state=failed),
+                sort=TaskRunSort.END_TIME_DESC,
+            )
+            if runs:
+                return runs[0].name
+            time.sleep(0.5)
+    return None

@@ -116,7 +116,8 @@ def up(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--no-nightly", help="No night starts by itself any more.")
     ] = False,
     timezone: Annotated[
-        str | None, typer.Option(help="Of --nightly, such as Europe/Berlin. Default: the machine's.")
+        str | None,
+        typer.Option(help="Of --nightly, such as Europe/Berlin. Default: the machine's."),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Used if it is free.")] = 4200,
     pages_port: Annotated[

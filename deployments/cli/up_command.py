@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +53,7 @@ def new_project(config: ProjectConfig, output: Output) -> list[ProjectConfig]:
     """A project of settings as they are now, saved; without cameras if they cannot be rendered."""
     reason = rendering_problem() if uses_cameras(config) else None
     if reason is not None:
-        output.console.print(
-            f"[yellow]Going on without cameras.[/yellow] {reason}", soft_wrap=True
-        )
+        output.console.print(f"[yellow]Going on without cameras.[/yellow] {reason}", soft_wrap=True)
         config = without_cameras(config)
         check_cameras(config)
     home = recap_home()
@@ -86,9 +85,7 @@ def serve_projects(
         import deployments.up as serving  # takes seconds, in which the server starts
 
         ready()
-        schedule = serving.night_schedule(
-            nights.cron, nights.timezone or machine_timezone()
-        )
+        schedule = serving.night_schedule(nights.cron, nights.timezone or machine_timezone())
         if nights.are_over:
             serving.forget_nights(projects)
         deployed = [project_name(config) for config in projects]
@@ -109,6 +106,9 @@ def serve_projects(
 @contextmanager
 def _pages(home: Path, port: int) -> Generator[str | None]:
     """Serve the pages inside the block, and tell flows where; yields the address."""
+    if find_spec("deployments.pages") is None:
+        yield None
+        return
     from deployments.pages import PageServer
 
     server = PageServer(home, port)
