@@ -4,11 +4,9 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
-import json
-import sys
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -22,9 +20,10 @@ from deployments.cli.resolution import (
     without_cameras,
 )
 from deployments.cli.session import prefect_session
-from deployments.environment import ui_url, without_heartbeats
+from deployments.environment import without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
+from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 
 
@@ -36,7 +35,7 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_loop(resolved, iterations)
+            result = recap_loop(project_name(resolved), rounds=iterations)
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
@@ -44,43 +43,29 @@ def run_round(project: ProjectConfig, *, round_index: int | None, output: Output
     """Run one round, and print what it did."""
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
+        from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_iteration(resolved, round_index)
+            choice = RoundChoice(index=round_index)
+            result = recap_iteration(project_name(resolved), this_round=choice)
         answer([result], Store(recap_home()), output, began=began)
 
 
-def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
-    """Serve all flows until Ctrl-C."""
-    with _prepared(project, output, preferred_port=port) as resolved:
-        from deployments.up import serve_all
-
-        url = ui_url()
-        if output.json:
-            sys.stdout.write(json.dumps({"url": url, "home": str(recap_home())}) + "\n")
-            sys.stdout.flush()
-        output.console.print(f"Prefect UI: {url}   (Ctrl-C stops everything)", soft_wrap=True)
-        with suppress(KeyboardInterrupt):  # this is how it ends
-            serve_all(resolved)
-
-
 @contextmanager
-def _prepared(
-    project: ProjectConfig, output: Output, *, preferred_port: int = 0
-) -> Generator[ProjectConfig]:
+def _prepared(project: ProjectConfig, output: Output) -> Generator[ProjectConfig]:
     """A server that answers, and settings that this machine can run."""
     console = output.console
-    session = prefect_session(
-        recap_home(), console, verbose=output.verbose, preferred_port=preferred_port
-    )
+    session = prefect_session(recap_home(), console, verbose=output.verbose)
     with ThreadPoolExecutor(1) as pool, session as wait:
         problem = pool.submit(rendering_problem) if uses_cameras(project) else None
         import flows.loop  # noqa: F401 - takes seconds, in which the server starts
 
         wait()
-        yield _without_impossible_cameras(project, problem, console)
+        resolved = _without_impossible_cameras(project, problem, console)
+        save_project(recap_home(), resolved)
+        yield resolved
 
 
 def _without_impossible_cameras(
