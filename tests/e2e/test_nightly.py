@@ -51,8 +51,9 @@ def test_a_scheduled_night_fires_and_finds_nothing_new(served: ServedNights) -> 
 
 def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -> None:
     """The server gives the deployment's only slot to one run, and cancels what comes meanwhile."""
-    flow = served.deployment()["flow_id"]
-    body = {"flow_id": flow, "deployment_id": served.deployment()["id"], "name": "long night"}
+    served.never()
+    known = served.deployment()
+    body = {"flow_id": known["flow_id"], "deployment_id": known["id"], "name": "long night"}
     long_night = served.api("/flow_runs/", body)["id"]
 
     def starts() -> bool | None:
@@ -62,6 +63,7 @@ def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -
 
     until(starts, 30)
     served.api(f"/flow_runs/{long_night}/set_state", {"state": {"type": "RUNNING"}})
+    served.every(5)
 
     cancelled = until(lambda: served.nights("Cancelled"), 60)[0]
 
