@@ -68,7 +68,7 @@ def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
             run.name: run.state_name or ""
             for run in runs
             if run.start_time is not None and run.start_time >= since
-            if not run.name.startswith(("first-policy", "round-"))  # stand for subflows
+            if not run.name.startswith(("first-policy-", "recap-round-"))  # stand for subflows
         }
         if len(found) >= num_tasks and not {"Pending", "Running"} & set(found.values()):
             break
