@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,8 +66,17 @@ class ServedNights:
             headers={"content-type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request) as response:  # noqa: S310
-            text = response.read()
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request) as response:  # noqa: S310
+                    text = response.read()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # SQLite was busy: Prefect's own clients try again, too
+                    raise
+                time.sleep(0.5)
+        else:
+            raise AssertionError(f"{path}: the server stays busy")
         return json.loads(text) if text else None
 
     def deployment(self, flow: str = "nightly") -> Mapping[str, Any]:
