@@ -193,9 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer with the headers of a page."""
         self._reply(with_body=False)
 
-    def send_error(
-        self, code: int, message: str | None = None, explain: str | None = None
-    ) -> None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no request for a page: another method, or no HTTP at all."""
         del message, explain
         self.close_connection = True

@@ -107,7 +107,11 @@ def _pages(home: Path, port: int) -> Generator[str]:
     from deployments.pages import PageServer
 
     server = PageServer(home, port)
-    server.start()
+    try:
+        server.start()
+    except OSError:  # the port is taken
+        server = PageServer(home, 0)
+        server.start()
     try:
         os.environ["RECAP_PAGES_URL"] = server.url
         yield server.url

@@ -131,6 +131,10 @@ class ServedNights:
         config = self.deployment()["name"]
         return str(self.api(f"/artifacts/nights-{config}/latest")["data"])
 
+    def is_idle(self) -> bool:
+        """Whether no night runs or is about to."""
+        return all(night["state_type"] in (*FINAL, "SCHEDULED") for night in self.nights())
+
     def is_answering(self) -> bool:
         """Whether the server answers."""
         return PrefectServer(self.url, is_shared=True).is_healthy()
