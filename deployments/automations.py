@@ -44,6 +44,10 @@ class DeadRunRule(BaseModel):
     """Names of states after which no heartbeat is due. A flow that ends in a state with a name of
     its own needs it here."""
 
+    def ends(self) -> set[str]:
+        """Events of runs that have ended or wait, so that no heartbeat is due any more."""
+        return {_event(name) for name in (*self.end_states, *_WAITS)}
+
     @property
     def silence_s(self) -> int:
         """Seconds without a heartbeat after which a run counts as dead."""
@@ -57,41 +61,73 @@ def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
     into ``Crashed``. That matters, because a run's last heartbeat may reach the server after its
     end, and then nothing follows it.
     """
-    ends = {f"prefect.flow-run.{name}" for name in (*rule.end_states, *_WAITS)}
-    crash: ActionTypes = ChangeFlowRunState(
-        state=StateType.CRASHED,
-        name="Crashed",
-        force=False,
-        message=(
-            f"No sign of life for {rule.silence_s} s: its process was killed, or its machine is "
-            "gone. Run it again: it goes on from there."
-        ),
-    )
     return AutomationCore(
         name="recap: crash dead runs",
         description=(
             f"A run that has sent no heartbeat for {rule.silence_s} s has no process any more."
         ),
-        tags=["recap"],
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match=ResourceSpecification.model_validate(
-                {"prefect.resource.id": ["prefect.flow-run.*"]}
-            ),
-            match_related=ResourceSpecification.model_validate(
-                {
-                    "prefect.resource.id": f"prefect.tag.{RUN_TAG}",
-                    "prefect.resource.role": "tag",
-                }
-            ),
-            for_each={"prefect.resource.id"},
-            after={HEARTBEAT},
-            expect={HEARTBEAT, *ends},
-            threshold=1,
-            within=timedelta(seconds=rule.silence_s),
+        tags=[RUN_TAG],
+        trigger=_silence(
+            after={HEARTBEAT}, expect={HEARTBEAT, *rule.ends()}, within_s=rule.silence_s
         ),
-        actions=[crash],
+        actions=[
+            _crash(
+                f"No sign of life for {rule.silence_s} s: its process was killed, or its machine "
+                "is gone. Run it again: it goes on from there."
+            )
+        ],
     )
+
+
+def stuck_run_automation(within_s: int = 900, rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
+    """Runs with the tag ``recap`` that were taken but never began become ``Crashed``.
+
+    Whoever took them was killed before it could start their process.
+
+    Args:
+        within_s: Time from ``Pending`` to ``Running``; where workers pull images, minutes.
+        rule: Knows how a run may end.
+    """
+    return AutomationCore(
+        name="recap: crash runs that never begin",
+        description=f"A run that is taken begins within {within_s} s.",
+        tags=[RUN_TAG],
+        trigger=_silence(
+            after={_event("Pending")},
+            expect={HEARTBEAT, _event("Running"), *rule.ends()},
+            within_s=within_s,
+        ),
+        actions=[
+            _crash(
+                f"It was taken {within_s} s ago and has not begun: what took it was killed. "
+                "Run it again."
+            )
+        ],
+    )
+
+
+def _silence(*, after: set[str], expect: set[str], within_s: int) -> EventTrigger:
+    """Fires for every run of ours after which nothing that was expected came."""
+    ours = {"prefect.resource.id": f"prefect.tag.{RUN_TAG}", "prefect.resource.role": "tag"}
+    return EventTrigger(
+        posture=Posture.Proactive,
+        match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=ResourceSpecification.model_validate(ours),
+        for_each={"prefect.resource.id"},
+        after=after,
+        expect=expect,
+        threshold=1,
+        within=timedelta(seconds=within_s),
+    )
+
+
+def _crash(message: str) -> ActionTypes:
+    return ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
+
+
+def _event(state: str) -> str:
+    """The event of a run that enters the state of this name."""
+    return f"prefect.flow-run.{state}"
 
 
 def keep_automations(automations: Sequence[AutomationCore]) -> None:

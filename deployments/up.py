@@ -18,7 +18,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
-from deployments.automations import RUN_TAG, dead_run_automation, keep_automations
+from deployments.automations import (
+    RUN_TAG,
+    dead_run_automation,
+    keep_automations,
+    stuck_run_automation,
+)
 from deployments.runners import Group, serve
 from deployments.server import LocalServer
 from flows.bootstrap import bootstrap
@@ -57,7 +62,7 @@ def serve_all(
         nights: When the nightly flow starts by itself; None: as it was before.
         server: The server to start again should it end by itself; None if somebody else minds it.
     """
-    keep_automations([dead_run_automation()])
+    keep_automations([dead_run_automation(), stuck_run_automation()])
     groups = (
         Group("long", deployments(projects, nights, LONG_FLOWS), limit=1),
         Group("short", deployments(projects, nights, SHORT_FLOWS), limit=NUM_SHORT_RUNS),

@@ -19,6 +19,7 @@ from deployments.automations import (
     DeadRunRule,
     dead_run_automation,
     keep_automations,
+    stuck_run_automation,
 )
 from deployments.server import prefect_server
 from recap_core.config.nights import NOTHING_NEW
@@ -87,3 +88,17 @@ def test_only_a_run_that_fell_silent_is_crashed(client: SyncPrefectClient) -> No
     assert state(named) == NOTHING_NEW
     assert state(late) == "Completed"
     assert state(foreign) == "Running"
+
+
+def test_a_run_that_never_begins_is_crashed(client: SyncPrefectClient) -> None:
+    """One that was taken by something that is gone; not one that began."""
+    keep_automations([stuck_run_automation(within_s=15)])
+    time.sleep(1)
+    begun = _started(client)
+    taken = client.create_flow_run(some_flow, tags=[RUN_TAG])
+    client.set_flow_run_state(taken.id, Pending())
+
+    time.sleep(40)
+
+    assert client.read_flow_run(taken.id).state_name == "Crashed"
+    assert client.read_flow_run(begun).state_name == "Running"
