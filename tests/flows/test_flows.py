@@ -13,14 +13,18 @@ from flows.bootstrap import bootstrap
 from flows.forms import RoundChoice
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
+from flows.references import ProjectRefs
 from flows.results import IterationResult, LoopResult
 from flows.stage3 import stage3
 from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import UnhealthyValueModelError
+from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.project_files import load_project
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
 from tests.flows.conftest import saved
+from tests.flows.nights import arrived, night, report, with_inbox
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -270,3 +274,25 @@ def versions(key: str) -> list[str]:
         )
     artifacts.sort(key=lambda artifact: artifact.created or datetime.min.replace(tzinfo=UTC))
     return [artifact.description or "" for artifact in reversed(artifacts)]
+
+
+@pytest.mark.usefixtures("first")
+def test_a_failed_night_leaves_the_policy_and_names_the_stage(
+    home: Path, small_project: ProjectConfig, tmp_path: Path
+) -> None:
+    """A recording of another robot cannot be learned from; it stays for the next night."""
+    project = with_inbox(small_project, "night", tmp_path / "inbox")
+    bootstrap(project)
+    refs = ProjectRefs(Store(home), load_project(home, project))
+    before = refs.get("current", PolicyCheckpoint)
+    arrived(tmp_path / "inbox", 2)
+
+    state = night(project)
+
+    assert state.is_failed()
+    assert (state.message or "").startswith("merge-round-1")
+    assert refs.get("current", PolicyCheckpoint) == before
+    assert len(refs.new_recordings()) == 1
+    told = report(project)
+    assert f"still `{before.name}-{before.id[:8]}`" in told
+    assert "Stage **merge-round-1" in told

@@ -60,9 +60,7 @@ def schema_of(flow: Flow[..., Any]) -> dict[str, Any]:
 
 def refusals(flow: Flow[..., Any], **parameters: object) -> list[str]:
     """What Prefect says before it makes a run."""
-    found = validate(
-        {"project": DEMO} | parameters, schema_of(flow), allow_none_with_default=True
-    )
+    found = validate({"project": DEMO} | parameters, schema_of(flow), allow_none_with_default=True)
     return [error.message for error in found]
 
 
