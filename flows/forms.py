@@ -4,7 +4,7 @@ A field that is left out means: as the project's settings say. Whatever has no f
 changed in ``settings``, in the shape of ``recap.yaml``.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -40,10 +40,10 @@ Name = Annotated[str, StringConstraints(pattern=NAME, max_length=200)]
 LabelPreset = Literal[
     "reference", "paper_finetune", "paper_pretrain", "paper_speed", "sim_demo", "rlinf", "evo_rl"
 ]
-Promotion = Literal["as the project says", "if_not_worse", "always", "never"]
+Promotion = Literal["as the project says", "better", "not_worse", "always", "never"]
 StageName = Literal[
     "collect", "convert", "merge", "norm_stats", "train_value", "infer_values", "label", "copy",
-    "relabel", "train_policy", "evaluate", "report",
+    "relabel", "train_policy", "evaluate", "check_policy", "report",
 ]  # fmt: skip
 
 ProjectName = Annotated[
@@ -357,12 +357,12 @@ def promotion_changes(promotion: Promotion) -> Changes:
     """What the choice of a promotion rule changes about a project's settings."""
     if promotion == "as the project says":
         return {}
-    return {"iteration": {"promote": promotion}}
+    return {"iteration": {"gate": {"rule": promotion}}}
 
 
-def stage_names() -> tuple[str, ...]:
+def stage_names() -> tuple[StageName, ...]:
     """The stages that a form can have made anew."""
-    return get_args(StageName)
+    return cast("tuple[StageName, ...]", get_args(StageName))
 
 
 def _nested(key: str, value: object) -> Changes:

@@ -171,26 +171,30 @@ def can_wait() -> bool:
 
 
 def resume_waiting(project: str, *, num_new_episodes: int | None = None) -> list[str]:
-    """Wake the runs of a project whose episodes have come, or whose time is up.
+    """Wake the runs whose episodes have come, whose policy was decided on, or whose time is up.
 
     To be called by whatever brings episodes and by what runs every night; it costs nothing where
     nothing waits.
 
     Args:
         project: ``project/robot``.
-        num_new_episodes: New episodes there are; None: not counted, only what is overdue wakes.
+        num_new_episodes: New episodes there are; None: not counted.
 
     Returns:
         Names of the runs that were woken.
     """
-    now = datetime.now(UTC)
-    due = [
-        note
-        for note in all_waiting(open_store().home, project)
-        if note.is_overdue(now)
-        or (num_new_episodes is not None and num_new_episodes >= (note.num_episodes or 1 << 62))
-    ]
-    return wake(due)
+    store = open_store()
+    waiting = all_waiting(store.home, project)
+    return wake(note for note in waiting if _is_due(note, store, num_new_episodes))
+
+
+def _is_due(note: Waiting, store: Store, num_new_episodes: int | None) -> bool:
+    if note.is_overdue(datetime.now(UTC)):
+        return True
+    if note.waits_for == "episodes":
+        return num_new_episodes is not None and num_new_episodes >= (note.num_episodes or 1)
+    policy = store.get(note.policy or "")
+    return isinstance(policy, PolicyCheckpoint) and bool(decision_on(store, note.project, policy))
 
 
 def wake(notes: Iterable[Waiting]) -> list[str]:

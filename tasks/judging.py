@@ -1,7 +1,5 @@
 """The gate, and the checks of a policy that need no robot."""
 
-from prefect import task
-
 from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.config.inference import InferRuntime
 from recap_core.config.offline import CheckPolicyConfig
@@ -11,22 +9,11 @@ from recap_core.lineage.artifacts import (
     OfflineCheck,
     PolicyCheckpoint,
 )
-from tasks.progress import TaskProgress
-from tasks.retries import is_transient
-from tasks.stage_key import StageKey
+from tasks.stage_task import stage_task
 from tasks.store import open_store
-from tasks.summaries import summarized
 
 
-@task(
-    name="check-policy",
-    task_run_name="check-policy-{name}",
-    tags=["gpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="check_policy"),
-    result_serializer="json",
-)
+@stage_task("check_policy", tag="gpu")
 def check_policy(  # noqa: PLR0913 - as the stage
     dataset: AnyDataset,
     policy: PolicyCheckpoint,
@@ -40,19 +27,7 @@ def check_policy(  # noqa: PLR0913 - as the stage
 
     Safe to retry: nothing is published before the end.
     """
-    from recap_core.stages.check_policy import check_policy as check
-
-    found = check(
-        dataset,
-        policy,
-        current,
-        config,
-        name=name,
-        store=open_store(),
-        runtime=runtime,
-        progress=TaskProgress(),
-    )
-    return summarized(found)
+    ...
 
 
 def judge(

@@ -14,11 +14,14 @@ from deployments.cli.options import (
     Output,
     Preset,
     PresetOption,
+    RefreshOption,
     SeedOption,
     SetOption,
     VerboseOption,
 )
 from deployments.cli.policy_panel import add_policy_commands
+from deployments.cli.promotion_commands import add_promotion_commands
+from deployments.cli.report_command import report
 from deployments.cli.value_panel import add_value_commands
 
 app = typer.Typer(
@@ -32,8 +35,10 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
+add_promotion_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
+app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
 
 
 @app.command(epilog="Example: recap demo --seed 1")
@@ -60,6 +65,7 @@ def demo(  # noqa: PLR0913 - one parameter per option
 def loop(  # noqa: PLR0913 - one parameter per option
     *,
     iterations: Annotated[int, typer.Option(min=1, help="Rounds after the bootstrap.")] = 2,
+    refresh: RefreshOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -74,7 +80,12 @@ def loop(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
-    runs.run_loop(project, iterations=iterations, output=Output(json=json, verbose=verbose))
+    runs.run_loop(
+        project,
+        iterations=iterations,
+        refresh=refresh or (),
+        output=Output(json=json, verbose=verbose),
+    )
 
 
 @app.command(epilog="Example: recap iterate -s iteration.collect.num_episodes=40")
@@ -83,6 +94,14 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     round_index: Annotated[
         int | None, typer.Option("--round", min=1, help="Default: the first unfinished one.")
     ] = None,
+    submit: Annotated[
+        bool | None,
+        typer.Option(
+            "--submit/--here",
+            help="Let 'recap up' run it, or this command. Default: 'recap up' if it runs.",
+        ),
+    ] = None,
+    refresh: RefreshOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -97,7 +116,13 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
-    runs.run_round(project, round_index=round_index, output=Output(json=json, verbose=verbose))
+    runs.run_round(
+        project,
+        round_index=round_index,
+        refresh=refresh or (),
+        is_submitted=submit,
+        output=Output(json=json, verbose=verbose),
+    )
 
 
 @app.command(epilog="Example: recap up --config recap.yaml --nightly '0 2 * * *'")

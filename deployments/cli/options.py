@@ -40,6 +40,14 @@ PresetOption = Annotated[
         "single_gpu for 24 GB with LoRA, paper for all weights."
     ),
 ]
+RefreshOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STAGE",
+        help="Run this stage anew although its result is there, such as train-value; may be "
+        "repeated.",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of demonstrations, rollouts and training.")]
 NoCamerasOption = Annotated[bool, typer.Option("--no-cameras", help="Record no images.")]
 JsonOption = Annotated[

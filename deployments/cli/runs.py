@@ -4,10 +4,17 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
+<<<<<<< HEAD
 from collections.abc import Generator
+=======
+import json
+import sys
+from collections.abc import Generator, Sequence
+>>>>>>> part-a
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -23,11 +30,17 @@ from deployments.cli.session import prefect_session
 from deployments.environment import without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
+from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 
+if TYPE_CHECKING:
+    from flows.forms import StageName
 
-def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None:
+
+def run_loop(
+    project: ProjectConfig, *, iterations: int, refresh: Sequence[str] = (), output: Output
+) -> None:
     """Run the loop flow, and print what it did."""
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
@@ -35,24 +48,78 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_loop(project_name(resolved), rounds=iterations)
+            result = recap_loop(project_name(resolved), rounds=iterations, refresh=_stages(refresh))
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
-def run_round(project: ProjectConfig, *, round_index: int | None, output: Output) -> None:
-    """Run one round, and print what it did."""
+def run_round(
+    project: ProjectConfig,
+    *,
+    round_index: int | None,
+    refresh: Sequence[str] = (),
+    is_submitted: bool | None = None,
+    output: Output,
+) -> None:
+    """Run one round, and print what it did.
+
+    Args:
+        project: Its settings are saved, and the round runs with them.
+        round_index: None: the first unfinished one.
+        refresh: Stages that run anew.
+        is_submitted: Whether ``recap up`` runs it, or this process; None: ``recap up`` if it runs.
+        output: How to answer.
+    """
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
+        from deployments.submission import find_served, follow, require_served, submit
         from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
 
-        began = datetime.now(UTC)
-        with without_heartbeats(), narrated(output.console):
-            choice = RoundChoice(index=round_index)
-            result = recap_iteration(project_name(resolved), this_round=choice)
+        began, name = datetime.now(UTC), project_name(resolved)
+        choice, stages = RoundChoice(index=round_index), _stages(refresh)
+        look = require_served if is_submitted else find_served
+        served = None if is_submitted is False else look("recap-iteration", name)
+        if served is None:
+            with without_heartbeats(), narrated(output.console):
+                result = recap_iteration(name, this_round=choice, refresh=stages)
+        else:
+            form = {"project": name, "this_round": choice.model_dump(), "refresh": list(stages)}
+            result = follow(submit(served, form), output.console)
         answer([result], Store(recap_home()), output, began=began)
 
 
+<<<<<<< HEAD
+=======
+def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
+    """Stages by the names that tables and runs show: ``train-value`` is ``train_value``.
+
+    Raises:
+        ConfigError: If there is no such stage.
+    """
+    from flows.forms import StageName, stage_names
+
+    known: dict[str, StageName] = {name: name for name in stage_names()}
+    unknown = [name for name in names if name.replace("-", "_") not in known]
+    if unknown:
+        raise ConfigError(f"no stage {unknown[0]!r} to refresh; there are {', '.join(known)}")
+    return tuple(known[name.replace("-", "_")] for name in names)
+
+
+def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
+    """Serve all flows until Ctrl-C."""
+    with _prepared(project, output, preferred_port=port) as resolved:
+        from deployments.up import serve_all
+
+        url = ui_url()
+        if output.json:
+            sys.stdout.write(json.dumps({"url": url, "home": str(recap_home())}) + "\n")
+            sys.stdout.flush()
+        output.console.print(f"Prefect UI: {url}   (Ctrl-C stops everything)", soft_wrap=True)
+        with suppress(KeyboardInterrupt):  # this is how it ends
+            serve_all(resolved)
+
+
+>>>>>>> part-a
 @contextmanager
 def _prepared(project: ProjectConfig, output: Output) -> Generator[ProjectConfig]:
     """A server that answers, and settings that this machine can run."""

@@ -27,5 +27,5 @@ class CheckPolicyConfig(Config):
     """Check ``jumps``: 95 % quantile of the steps from one chunk to the next, as a multiple of that
     of the recorded steps."""
     max_error_growth: float = Field(default=0.2, ge=0)
-    """Check ``error``: by how much more than the current policy's the action error may be, where
-    a human drove or the label says positive; as a share of it."""
+    """Check ``error``: by how much more than the current policy's the action error may be, on
+    interventions and where the label says positive; as a share of it."""

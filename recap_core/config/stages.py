@@ -86,6 +86,6 @@ class ReportConfig(Config):
     num_value_curves: int = Field(default=3, ge=0, le=20)
     decision: GateDecision | None = None
     """What became of the round's policy; None: nothing was decided."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default={})
     """Settings of the project as in the round's record, for what changed since the round before;
     empty: that is left out."""

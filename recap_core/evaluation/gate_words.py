@@ -32,7 +32,7 @@ def ruling_sentence(ruling: Ruling, samples: Samples, config: GateConfig) -> str
     if ruling.standing == "holds":
         return _holds(task, config)
     if ruling.standing == "fails":
-        return _fails(task, config, ruling)
+        return _fails(task, config, ruling, num_tasks=len(samples.tasks))
     return f"Undecided: {_doubt(task, config, ruling)} {_more(ruling)}"
 
 
@@ -50,10 +50,10 @@ def _holds(task: TaskSample, config: GateConfig) -> str:
     )
 
 
-def _fails(task: TaskSample, config: GateConfig, ruling: Ruling) -> str:
+def _fails(task: TaskSample, config: GateConfig, ruling: Ruling, *, num_tasks: int) -> str:
     sure = _percent(config.confidence)
     if ruling.why == "harm" or task.outcome == "worse":
-        where = f" on {task.task!r}" if ruling.why == "harm" and task.task else ""
+        where = f" on {task.task!r}" if ruling.why == "harm" and num_tasks > 1 else ""
         return f"The new policy is worse than the current one{where} ({sure} confidence)."
     return (
         f"A gain of {_points(config.min_gain)} or more is ruled out ({sure} confidence): the new "

@@ -13,8 +13,9 @@ from recap_core.config.offline import CheckPolicyConfig
 CLASSES = ("demonstration", "intervention", "positive", "negative", "none")
 """Who drove, else the frame's label: classes are disjoint."""
 
-GOOD_CLASSES = ("demonstration", "intervention", "positive")
-"""What the policy is asked to do; of a ``negative`` frame's action it should stay away."""
+GOOD_CLASSES = ("intervention", "positive")
+"""What the policy is asked to do. Of a ``negative`` frame's action it should stay away, and the
+policies of a project all know its demonstrations, the first one by heart: there any error grows."""
 
 QUANTILE = 0.95
 _CHOICE_SEED = 42

@@ -97,7 +97,7 @@ def rollback(
     """
     now = policy_at(store, f"{project}/{CURRENT}")
     before = to or _earlier(store, project, now)
-    store.set_ref(f"{project}/{CURRENT}", before, by=by, note=note)
+    store.set_ref(f"{project}/{CURRENT}", before, by=by, note=note, is_rollback=True)
     return now, before
 
 
@@ -126,11 +126,7 @@ def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> Persons
 
 
 def _earlier(store: Store, project: str, now: PolicyCheckpoint) -> PolicyCheckpoint:
-    """What was in use before the policy that is now.
-
-    Rolling back twice goes back two steps: a move that was a rollback itself is undone with the
-    one that it undid.
-    """
+    """What was in use before the policy that is now; rolling back twice goes back two steps."""
     for identity in _before(store.ref_history(f"{project}/{CURRENT}")):
         if identity == now.id:
             continue
@@ -139,8 +135,8 @@ def _earlier(store: Store, project: str, now: PolicyCheckpoint) -> PolicyCheckpo
         except ArtifactNotFoundError:
             continue  # removed since
     raise ArtifactNotFoundError(
-        f"{project}/{CURRENT} has never been another policy that is still in the store; "
-        "name one with --to"
+        f"{project}/{CURRENT} was no other policy before that is still in the store; name one "
+        "with --to (see recap candidates)"
     )
 
 
@@ -148,7 +144,7 @@ def _before(history: list[RefChange]) -> Iterator[str]:
     """Ids in use before, the last one first, without those that were rolled back from."""
     trail: list[str] = []
     for change in history:
-        if change.id in trail:
-            del trail[trail.index(change.id) :]
+        if change.is_rollback and change.id in trail:
+            del trail[len(trail) - 1 - trail[::-1].index(change.id) :]
         trail.append(change.id)
     yield from reversed(trail[:-1])

@@ -32,6 +32,8 @@ class RefChange(BaseModel):
     """Who moved it; None: a flow, or a version of recap that did not write it down."""
     note: str | None = None
     """Why, in that person's words."""
+    is_rollback: bool = False
+    """Whether it went back to what it was before, and so undid the moves since."""
 
 
 def check_ref(ref: str) -> tuple[str, str, str]:
@@ -70,7 +72,13 @@ class Refs:
             return None
 
     def set(
-        self, ref: str, artifact_id: str, *, by: str | None = None, note: str | None = None
+        self,
+        ref: str,
+        artifact_id: str,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        is_rollback: bool = False,
     ) -> None:
         """Point a ref to an artifact; nothing changes if it does already.
 
@@ -79,6 +87,7 @@ class Refs:
             artifact_id: What it points to from now on.
             by: Who says so.
             note: Why.
+            is_rollback: Whether that undoes the moves since it last pointed there.
         """
         path, history = self._path(ref), self._history_path(ref)
         lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
@@ -88,7 +97,12 @@ class Refs:
             if previous == artifact_id:
                 return
             change = RefChange(
-                id=artifact_id, previous=previous, at=datetime.now(UTC), by=by, note=note
+                id=artifact_id,
+                previous=previous,
+                at=datetime.now(UTC),
+                by=by,
+                note=note,
+                is_rollback=is_rollback,
             )
             lines = [*self.history(ref), change]
             text = "".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in lines)

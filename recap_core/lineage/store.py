@@ -317,15 +317,22 @@ class Store:
         self._catalog.rebuild_index()
 
     def set_ref(
-        self, ref: str, artifact: Artifact, *, by: str | None = None, note: str | None = None
+        self,
+        ref: str,
+        artifact: Artifact,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        is_rollback: bool = False,
     ) -> None:
-        """Point ``project/robot-or-task/name`` to an artifact; rolling back is the same call.
+        """Point ``project/robot-or-task/name`` to an artifact.
 
         Args:
             ref: Name of the ref.
             artifact: What it points to from now on.
             by: Who says so; kept in the ref's history, as is ``note``.
             note: Why.
+            is_rollback: Whether that undoes the moves since it last pointed there.
 
         Raises:
             ArtifactError: If ``ref`` is not valid.
@@ -333,7 +340,7 @@ class Store:
         """
         check_ref(ref)
         self.path(artifact)
-        self._refs.set(ref, artifact.id, by=by, note=note)
+        self._refs.set(ref, artifact.id, by=by, note=note, is_rollback=is_rollback)
 
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact a ref points to, None if the ref does not exist.

@@ -268,8 +268,10 @@ class StageRow:
     @property
     def frames_per_second(self) -> float | None:
         """Frames over seconds; None where there are none of either, or it was cached."""
-        return None if self.cached or not self.frames or not self.seconds else (
-            self.frames / self.seconds
+        return (
+            None
+            if self.cached or not self.frames or not self.seconds
+            else (self.frames / self.seconds)
         )
 
 
@@ -356,6 +358,8 @@ class IterationReport:
     num_earlier_stages: int = 0
     """Stages of earlier rounds that these built on; they are not among ``stages``."""
     lineage: LineageGraph | None = None
+    num_left_out: int = 0
+    """Datasets of earlier rounds that ``lineage`` does not show."""
     reproduction: Reproduction | None = None
 
     def __post_init__(self) -> None:

@@ -79,11 +79,8 @@ def bytes_text(size: int) -> str:
     """A size as ``0 B``, ``512 B``, ``4.2 kB``, ``118 MB`` or ``3.4 GB``."""
     if size < 1000:
         return f"{size} B"
-    value = float(size)
-    for unit in ("kB", "MB", "GB"):
+    value, units = size / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
         value /= 1000
-        if value < 999.5:
-            break
-    else:
-        unit, value = "TB", value / 1000
-    return f"{value:.{0 if value >= 99.5 else 1}f} {unit}"
+        units.pop(0)
+    return f"{value:.{0 if value >= 99.5 else 1}f} {units[0]}"

@@ -111,8 +111,10 @@ def _line(
     elif end_lane > lane and end_column == column + 1:
         middle = (x + end_x) / 2
         y = top - (LANE - BOX_HEIGHT) / 2
-        path = f"M{number(x)},{bottom}" + _corner(x, bottom, middle, y) + _corner(
-            middle, y, end_x, top
+        path = (
+            f"M{number(x)},{bottom}"
+            + _corner(x, bottom, middle, y)
+            + _corner(middle, y, end_x, top)
         )
     elif end_lane == lane and end_column == column + 1:
         y = top + BOX_HEIGHT / 2
@@ -120,9 +122,7 @@ def _line(
     else:
         path = _over_the_rail(x + BOX_WIDTH / 2, lane_top(lane) + BOX_HEIGHT / 2, end_x, top)
     words = f"{source.name} \N{RIGHTWARDS ARROW} {target.name}"
-    return node(
-        "g", node("title", words), node("path", class_="edge", d=path), class_="arrow"
-    )
+    return node("g", node("title", words), node("path", class_="edge", d=path), class_="arrow")
 
 
 def _corner(x: float, y: float, end_x: float, end_y: float) -> str:

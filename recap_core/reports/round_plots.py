@@ -276,9 +276,7 @@ def _columns(  # noqa: PLR0913 - options are keyword-only
     return drawing(*shapes, height=top + height + _AXIS, label=label, class_="plot rounds-plot")
 
 
-def _success_mark(
-    frame: _Frame, i: int, row: RoundRow, rate: Rate, address: str
-) -> ET.Element:
+def _success_mark(frame: _Frame, i: int, row: RoundRow, rate: Rate, address: str) -> ET.Element:
     text = (
         f"Round {row.round_index}: {percent(rate.rate)}, interval "
         f"{percent_range(rate.low, rate.high)}, {rate.successes} of {rate.episodes} episodes. "
@@ -299,7 +297,7 @@ def _mark(x: float, y: float, class_: str, *, small: bool) -> ET.Element:
     elif class_ == "unhealthy":
         shape = node("path", d=_CROSS)
     else:
-        shape = node("circle", r=radius)
+        shape = node("circle", r=radius - (class_ == "kept"))
     shape.set("class", f"round-mark {class_}")
     return node("svg", shape, x=across(x), y=y, class_="mark")
 

@@ -19,6 +19,7 @@ FAMILIES: dict[Family, str] = {
 }
 """Kinds of work in the order of a round, with their names."""
 
+
 class Addresses(Protocol):
     """Where pages are, as seen from one of them; empty where there is none."""
 
@@ -255,6 +256,8 @@ class IterationPage:
     parts: tuple[ArtifactRow, ...]
     """Everything that it took and made, with their roles."""
     graph: LineageGraph
+    num_left_out: int
+    """Datasets of earlier rounds that the graph does not show."""
     settings: str
     refs: tuple[str, ...]
     earlier: RoundRow | None

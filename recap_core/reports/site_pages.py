@@ -1,6 +1,7 @@
 """The pages over all rounds, each one HTML file without a script."""
 
 import math
+from typing import Any
 
 from jinja2 import Environment
 
@@ -74,7 +75,7 @@ class SitePages:
         """
         return self._environment.get_template("site_bar.html").render(at=at, round=round_)
 
-    def _page(self, template: str, at: Addresses, **data: object) -> str:
+    def _page(self, template: str, at: Addresses, **data: Any) -> str:  # noqa: ANN401
         return render_page(self._environment, template, style=STYLE, at=at, **data)
 
 

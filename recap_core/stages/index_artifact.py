@@ -10,9 +10,6 @@ from recap_core.lineage.layout import Layout
 from recap_core.lineage.manifest import Manifest
 from recap_core.reports.content import (
     Fact,
-    LineageEdge,
-    LineageGraph,
-    LineageNode,
     Note,
     SuccessBar,
 )
@@ -28,6 +25,7 @@ from recap_core.stages.index_project import artifact_row
 from recap_core.stages.index_rounds import INPUT_ROLES, Rounds, moment, part, rate_of
 from recap_core.stages.index_snapshot import Snapshot
 from recap_core.stages.report_change import decision_part
+from recap_core.stages.report_lineage import round_graph
 
 MAX_FILES = 200
 """Files that a page lists; of more, the largest."""
@@ -52,6 +50,12 @@ def iteration_page(
     rows = rounds.of(artifact.project, artifact.robot)
     at = next(i for i, row in enumerate(rows) if row.id == record.artifact.id)
     settings = snapshot.settings.get(record.artifact.id)
+    small = round_graph(
+        snapshot.manifests,
+        {p.id for p in record.manifest.parents if p.role not in INPUT_ROLES},
+        highlight=record.id("policy"),
+        address=addresses.artifact,
+    )
     return IterationPage(
         project=artifact.project,
         robot=artifact.robot,
@@ -59,7 +63,8 @@ def iteration_page(
         bars=_bars(snapshot, record),
         decision=decision_part(settings.decision) if settings else None,
         parts=tuple(_relatives(snapshot, [(p.role, p.id) for p in record.manifest.parents])),
-        graph=_round_graph(snapshot, record, addresses),
+        graph=small.graph,
+        num_left_out=small.num_left_out,
         settings=json.dumps(settings.settings, indent=2) if settings else "",
         refs=snapshot.refs_to(artifact.id),
         earlier=rows[at - 1] if at else None,
@@ -145,36 +150,6 @@ def _relatives(snapshot: Snapshot, ids: Sequence[tuple[str, str]]) -> list[Artif
     ]
 
 
-def _round_graph(
-    snapshot: Snapshot, record: IterationRecord, addresses: Addresses
-) -> LineageGraph:
-    """What a round made, and what that was made from directly."""
-    made = {p.id for p in record.manifest.parents if p.role not in INPUT_ROLES}
-    made &= set(snapshot.manifests)
-    given = {p.id for id_ in made for p in snapshot.manifests[id_].parents} - made
-    ids = [id_ for id_ in snapshot.manifests if id_ in made | given]
-    policy = record.id("policy")
-    return LineageGraph(
-        nodes=tuple(
-            LineageNode(
-                id=id_,
-                kind=snapshot.manifests[id_].kind,
-                name=snapshot.manifests[id_].name,
-                highlight=id_ == policy,
-                address=addresses.artifact(id_),
-            )
-            for id_ in ids
-        ),
-        edges=tuple(
-            LineageEdge(source=parent.id, target=id_, role=parent.role)
-            for id_ in ids
-            if id_ in made
-            for parent in snapshot.manifests[id_].parents
-            if parent.id in snapshot.manifests
-        ),
-    )
-
-
 def _iteration_notes(
     snapshot: Snapshot, record: IterationRecord, *, has_settings: bool
 ) -> tuple[Note, ...]:
@@ -192,22 +167,16 @@ def _iteration_notes(
     return tuple(notes)
 
 
-def _files(
-    snapshot: Snapshot, manifest: Manifest
-) -> tuple[list[FileRow], tuple[Note, ...]]:
+def _files(snapshot: Snapshot, manifest: Manifest) -> tuple[list[FileRow], tuple[Note, ...]]:
     try:
         artifact = manifest.artifact()
-        place = Layout(snapshot.store.home).artifact(
-            artifact.directory, manifest.name, manifest.id
-        )
+        place = Layout(snapshot.store.home).artifact(artifact.directory, manifest.name, manifest.id)
         tree = walk(place)
     except (ArtifactError, OSError) as error:
         text = f"Its files cannot be listed: {error}"
         return [], (Note(text=text, severity="warning"),)
     return [
-        FileRow(
-            path=file.relative, size_bytes=file.stat.st_size, is_shared=file.stat.st_nlink > 1
-        )
+        FileRow(path=file.relative, size_bytes=file.stat.st_size, is_shared=file.stat.st_nlink > 1)
         for file in tree.files
     ], ()
 
@@ -235,16 +204,18 @@ def _plain_facts(values: Mapping[str, object]) -> tuple[Fact, ...]:
 def _words(value: object) -> str:
     match value:
         case None:
-            return "none"
+            text = "none"
         case bool():
-            return "yes" if value else "no"
+            text = "yes" if value else "no"
         case int():
-            return count(value)
+            text = count(value)
         case float():
-            return f"{value:.6g}"
+            text = f"{value:.6g}"
         case list() | tuple():
-            return ", ".join(_words(item) for item in value) or "none"
+            text = ", ".join(_words(item) for item in value) or "none"
         case dict():
-            return ", ".join(f"{name}: {_words(item)}" for name, item in value.items()) or "none"
+            items = [f"{name}: {_words(item)}" for name, item in value.items()]
+            text = ", ".join(items) or "none"
         case _:
-            return str(value)
+            text = str(value)
+    return text

@@ -134,7 +134,7 @@ class Site:
         self, store: Store, addresses: Callable[[Snapshot, int], Addresses] | None = None
     ) -> None:
         self.snapshot = read_snapshot(store)
-        self._addresses = addresses or (lambda snapshot, depth: ServedAddresses(snapshot))
+        self._addresses = addresses or (lambda snapshot, _: ServedAddresses(snapshot))
         self._pages = SitePages()
         self._rounds = Rounds(self.snapshot)
 

@@ -45,9 +45,7 @@ def home_page(snapshot: Snapshot) -> HomePage:
     )
 
 
-def project_page(
-    snapshot: Snapshot, rounds: Rounds, project: str, robot: str
-) -> ProjectPage:
+def project_page(snapshot: Snapshot, rounds: Rounds, project: str, robot: str) -> ProjectPage:
     """All rounds of a project on a robot."""
     records = snapshot.records.get((project, robot), [])
     rows = rounds.of(project, robot)
@@ -107,16 +105,17 @@ def _facts(
     start: Rate | None,
 ) -> tuple[Fact, ...]:
     current = snapshot.refs.get(f"{project}/{robot}/current")
+    policy = snapshot.manifests.get(current) if current else None
     facts = [
-        Fact(label="policy in use", value=snapshot.label(current) if current else "none yet"),
+        Fact(
+            label="policy in use",
+            value=policy.name if policy else "none yet",
+            note=current[:8] if current else "",
+        ),
         Fact(
             label="rounds",
             value=count(len(rows)),
-            note=", ".join(
-                f"{count(number)} {word}"
-                for word, number in _verdicts(rows)
-                if number
-            ),
+            note=", ".join(f"{count(number)} {word}" for word, number in _verdicts(rows) if number),
         ),
     ]
     in_use = next((row.new for row in reversed(rows) if row.policy_id == current and row.new), None)
@@ -166,9 +165,7 @@ def _refs(snapshot: Snapshot, project: str, robot: str) -> Iterator[RefRow]:
             yield RefRow(
                 name=ref,
                 moves=tuple(
-                    RefMove(
-                        artifact_id=move.id, label=snapshot.label(move.id), at=moment(move.at)
-                    )
+                    RefMove(artifact_id=move.id, label=snapshot.label(move.id), at=moment(move.at))
                     for move in reversed(moves)
                 ),
             )

@@ -109,14 +109,13 @@ def _page(
     work = made.made_since(store, shown, parts.previous)
     health = made.health_summary(store, value_model)
     trust = value_parts(store, dataset, value_model, parts.values)
-    episodes = label_parts(
-        store, dataset, parts.values, parts.labels, config, also=trust.shown
-    )
+    episodes = label_parts(store, dataset, parts.values, parts.labels, config, also=trust.shown)
     comparisons, other_seeds = made.comparisons(store, evaluations)
     change = change_part(
         store, parts.previous, dataset=dataset, labels=parts.labels, value_model=value_model,
         after=parts.after, new=work.new, config=config,
     )  # fmt: skip
+    lineage = made.lineage_graph_of(work, highlight=policy)
     last = max(store.manifest(artifact).finished_at for artifact in shown)
     page = IterationReport(
         title=config.title,
@@ -141,7 +140,8 @@ def _page(
         training_curves=made.training_curves(store, policy, value_model),
         stages=made.stage_rows(store, work),
         num_earlier_stages=len(work.earlier),
-        lineage=made.lineage_graph_of(work, highlight=policy),
+        lineage=lineage.graph,
+        num_left_out=lineage.num_left_out,
         reproduction=made.reproduction(store, policy),
     )
     return page, change.metrics

@@ -79,9 +79,7 @@ def offline_part(store: Store, check: Artifact | None) -> OfflinePart | None:
         num_episodes=details["num_episodes"],
         num_frames=details["num_frames"],
         rows=tuple(
-            ClassRow(
-                row["frame_class"], row["num_frames"], row["error"], row.get("current_error")
-            )
+            ClassRow(row["frame_class"], row["num_frames"], row["error"], row.get("current_error"))
             for row in content["errors"]
         ),
         failed=tuple(details["failed"]),
@@ -182,9 +180,7 @@ def _moved_success(before: Artifact | None, after: Evaluation | None) -> list[Mo
     if not isinstance(before, Evaluation) or after is None:
         return []
     old, new = (e.num_successes / e.num_episodes for e in (before, after))
-    return [
-        Moved(label="success of the new policy", before=percent(old), after=percent(new))
-    ]
+    return [Moved(label="success of the new policy", before=percent(old), after=percent(new))]
 
 
 def _moved_metrics(
@@ -210,9 +206,7 @@ def _moved_positive(before: Artifact | None, labels: Labels | None) -> list[Move
         return []
     old, new = (x.autonomous_positive_share for x in (before, labels))
     note = f"{count(before.num_positive)} \N{RIGHTWARDS ARROW} {count(labels.num_positive)} frames"
-    return [
-        Moved(label="positive in the pool", before=percent(old), after=percent(new), note=note)
-    ]
+    return [Moved(label="positive in the pool", before=percent(old), after=percent(new), note=note)]
 
 
 def _number(value: float | None) -> str:

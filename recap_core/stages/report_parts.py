@@ -29,9 +29,6 @@ from recap_core.reports.content import (
     Fact,
     HealthSummary,
     Interval,
-    LineageEdge,
-    LineageGraph,
-    LineageNode,
     Note,
     Reproduction,
     StageRow,
@@ -40,6 +37,7 @@ from recap_core.reports.content import (
 )
 from recap_core.reports.numbers import bytes_text, duration
 from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.report_lineage import SmallGraph, round_graph
 from recap_core.stages.train_policy import METRICS_FILE
 from recap_core.stages.train_value import HEALTH_FILE
 
@@ -290,29 +288,13 @@ def _seconds(manifest: Manifest) -> float:
     return (manifest.finished_at - manifest.started_at).total_seconds()
 
 
-def lineage_graph_of(made: Made, *, highlight: Artifact) -> LineageGraph:
+def lineage_graph_of(made: Made, *, highlight: Artifact) -> SmallGraph:
     """What the round made, and of earlier rounds only what that was made from directly."""
-    new = {manifest.id for manifest in made.new}
-    parents = {parent.id for manifest in made.new for parent in manifest.parents}
-    shown = [m for m in (*made.earlier, *made.new) if m.id in new | parents]
-    ids = {manifest.id for manifest in shown}
-    return LineageGraph(
-        nodes=tuple(
-            LineageNode(
-                id=m.id,
-                kind=m.kind,
-                name=m.name,
-                highlight=m.id == highlight.id,
-                address=f"#artifact-{m.id}",
-            )
-            for m in shown
-        ),
-        edges=tuple(
-            LineageEdge(source=parent.id, target=m.id, role=parent.role)
-            for m in made.new
-            for parent in m.parents
-            if parent.id in ids
-        ),
+    return round_graph(
+        {manifest.id: manifest for manifest in (*made.earlier, *made.new)},
+        {manifest.id for manifest in made.new},
+        highlight=highlight.id,
+        address=lambda id_: f"#artifact-{id_}",
     )
 
 

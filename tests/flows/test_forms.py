@@ -69,7 +69,7 @@ def test_every_field_of_a_form_says_what_it_is(flow: Flow[..., Any]) -> None:
     """A title, a description, and nothing that must be filled in but the project."""
     schema = schema_of(flow)
     assert schema["required"] == ["project"]
-    assert list(schema["properties"])[0] == "project"
+    assert next(iter(schema["properties"])) == "project"
     assert list(schema["properties"])[-1] == "settings"
     definitions = schema["definitions"]
     for name, field in schema["properties"].items():

@@ -1,0 +1,36 @@
+"""Tell suspended runs that their answer has come, if a server is there to be told."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployments.environment import configure_prefect
+from deployments.server import PrefectServer
+from recap_core.lineage.waiting import Waiting
+
+
+def wake_runs(home: Path, waiting: Sequence[Waiting]) -> list[str]:
+    """Make runs look again.
+
+    Returns:
+        Names of the runs that were woken; empty where no server runs: they find out later.
+    """
+    url = None
+    if not os.environ.get("PREFECT_API_URL"):
+        url = _server_of(home)
+        if url is None:
+            return []
+    configure_prefect(home, url)
+    from flows.people import wake
+
+    return wake(waiting)
+
+
+def _server_of(home: Path) -> str | None:
+    """Address of the store's own server; None if it does not run."""
+    try:
+        url = json.loads((home / "server.json").read_text(encoding="utf-8"))["url"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return url if PrefectServer(url, is_shared=True).is_healthy() else None

@@ -1,0 +1,137 @@
+"""Runs that are handed to whoever serves the flows, and followed from here."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+    LogFilterLevel,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+from rich.console import Console
+
+from deployments.environment import ui_url
+from recap_core.errors import RecapError, ServerError
+
+_POLLED_LATELY = timedelta(seconds=30)
+_WARNING = 30
+
+
+def deployment_name(project: str) -> str:
+    """What the deployments of ``project/robot`` are called."""
+    return project.replace("/", "-")
+
+
+def find_served(flow: str, project: str) -> UUID | None:
+    """The deployment of a flow for a project; None if nobody waits for its runs now."""
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_deployment_by_name(f"{flow}/{deployment_name(project)}")
+        except ObjectNotFound:
+            return None
+    polled = found.last_polled
+    is_served = polled is not None and datetime.now(UTC) - polled < _POLLED_LATELY
+    return found.id if is_served else None
+
+
+def require_served(flow: str, project: str) -> UUID:
+    """The same.
+
+    Raises:
+        ServerError: If nobody serves it.
+    """
+    found = find_served(flow, project)
+    if found is None:
+        raise ServerError(
+            f"nobody serves {flow}/{deployment_name(project)} on {ui_url()}. Start 'recap up' for "
+            "this project in another terminal, or run it in this one with --here"
+        )
+    return found
+
+
+def submit(deployment: UUID, parameters: Mapping[str, Any]) -> UUID:
+    """Ask for a run; its id."""
+    with get_client(sync_client=True) as client:
+        return client.create_flow_run_from_deployment(
+            deployment, parameters=dict(parameters), tags=["cli"]
+        ).id
+
+
+def follow(run: UUID, console: Console, *, interval_s: float = 1.0) -> Any:  # noqa: ANN401 - the flow's
+    """Print every finished task and every warning of a run until it ends; what it returned.
+
+    Ctrl-C only stops following.
+
+    Raises:
+        RecapError: If the run does not complete; says how it ended.
+    """
+    address = f"{ui_url()}/runs/flow-run/{run}"
+    console.print(f"Submitted: {address}   (Ctrl-C leaves it running)", soft_wrap=True)
+    try:
+        with get_client(sync_client=True) as client:
+            ended = _Follower(client, run, console).until_it_ends(interval_s)
+    except KeyboardInterrupt:
+        console.print(f"The run goes on. Look at it, or cancel it, at {address}", soft_wrap=True)
+        raise
+    state = ended.state
+    if state is None or not state.is_completed():
+        how = "without a state" if state is None else f"as {state.name}: {state.message}"
+        raise RecapError(f"run {ended.name} ended {how}. Its log is at {address}")
+    return state.result(_sync=True)  # pyright: ignore[reportCallIssue] - Prefect adds the argument
+
+
+class _Follower:
+    """Knows what has been printed of a run and of the runs below it."""
+
+    def __init__(self, client: SyncPrefectClient, run: UUID, console: Console) -> None:
+        self._client = client
+        self._run = run
+        self._console = console
+        self._printed: set[UUID] = set()
+        self._num_logs = 0
+
+    def until_it_ends(self, interval_s: float) -> FlowRun:
+        while True:
+            run = self._client.read_flow_run(self._run)
+            self._tell()
+            if run.state is not None and (run.state.is_final() or run.state.is_paused()):
+                return run
+            time.sleep(interval_s)
+
+    def _tell(self) -> None:
+        runs = [self._run, *(run.id for run in self._below())]
+        for task in self._client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=runs)), limit=200
+        ):
+            if task.id in self._printed or task.state is None or not task.state.is_final():
+                continue
+            self._printed.add(task.id)
+            seconds = task.total_run_time.total_seconds()
+            self._console.print(
+                f"[dim]{task.name:<32} {task.state.name or '':<10} {seconds:6.1f} s[/dim]"
+            )
+        logs = self._client.read_logs(
+            LogFilter(
+                flow_run_id=LogFilterFlowRunId(any_=runs), level=LogFilterLevel(ge_=_WARNING)
+            ),
+            offset=self._num_logs,
+            limit=100,
+        )
+        self._num_logs += len(logs)
+        for log in logs:
+            self._console.print(f"[yellow]{log.message}[/yellow]", soft_wrap=True)
+
+    def _below(self) -> list[FlowRun]:
+        parents = FlowRunFilterParentFlowRunId(any_=[self._run])
+        return self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=parents)
+        )

@@ -1,0 +1,83 @@
+"""Promoting, rejecting and rolling back: refs that remember who and why."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.decisions import decision_on, promote, reject, rollback
+from recap_core.lineage.store import Store
+from tests.judged_policies import PROJECT, make_policy
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def policies(home: Store) -> list[PolicyCheckpoint]:
+    """Three that were current one after the other."""
+    made = [make_policy(home, name) for name in "abc"]
+    for policy in made:
+        promote(home, PROJECT, policy, by="ana", note=f"likes {policy.name}")
+    return made
+
+
+def current(store: Store) -> str:
+    found = store.get_ref(f"{PROJECT}/current")
+    assert found is not None
+    return found.name
+
+
+def test_a_decision_is_remembered(home: Store, policies: list[PolicyCheckpoint]) -> None:
+    """Who, when and why; one that nobody decided on has none."""
+    reject(home, PROJECT, policies[0], by="bo", note="drops it")
+
+    word = decision_on(home, PROJECT, policies[0])
+    assert word is not None
+    assert (word.word, word.by, word.note) == ("rejected", "bo", "drops it")
+    assert word.sentence().startswith("Rejected by bo on 20")
+    assert word.sentence().endswith('UTC: "drops it".')
+    assert decision_on(home, PROJECT, make_policy(home, "new")) is None
+    with pytest.raises(ArtifactError, match="roll back first"):
+        reject(home, PROJECT, policies[2], by="bo")
+
+
+def test_rolling_back_goes_back_step_by_step(home: Store, policies: list[PolicyCheckpoint]) -> None:
+    """c, then b, then a; before a there was nothing."""
+    assert rollback(home, PROJECT, by="bo") == (policies[2], policies[1])
+    rollback(home, PROJECT, by="bo")
+    assert current(home) == "a"
+
+    with pytest.raises(ArtifactNotFoundError, match="--to"):
+        rollback(home, PROJECT, by="bo")
+
+
+def test_a_promotion_after_a_rollback_is_undone_to_where_it_began(
+    home: Store, policies: list[PolicyCheckpoint]
+) -> None:
+    """Back from c to b, then a promoted: a roll back leads to b, or to any policy that is named."""
+    rollback(home, PROJECT, by="bo")
+    promote(home, PROJECT, policies[0], by="bo")
+
+    rollback(home, PROJECT, by="bo")
+    assert current(home) == "b"
+    rollback(home, PROJECT, to=policies[2], by="bo")
+    assert current(home) == "c"
+
+
+def test_a_history_without_names_is_read(home: Store, policies: list[PolicyCheckpoint]) -> None:
+    """As versions before this one wrote it; lines of flows still look like that."""
+    path = home.home / "refs" / "demo" / "sim-aloha" / ".history" / "current.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    old = [{key: line[key] for key in ("id", "previous", "at")} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+
+    history = home.ref_history(f"{PROJECT}/current")
+    home.set_ref(f"{PROJECT}/current", policies[0])
+
+    assert [change.by for change in history] == [None] * 3
+    assert set(json.loads(path.read_text().splitlines()[-1])) == {"id", "previous", "at"}

@@ -1,0 +1,97 @@
+"""``recap promote``, ``reject``, ``rollback``, ``candidates`` as a user meets them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deployments.cli.main import app
+from recap_core.config.gate import GateDecision
+from recap_core.errors import ConfigError
+from recap_core.lineage.store import Store
+from tests.judged_policies import PROJECT, make_evaluation, make_policy, make_round
+
+
+@pytest.fixture
+def store(recap_home: Path) -> Store:
+    """One round has made a candidate that is better; the policy in use was evaluated too."""
+    store = Store(recap_home)
+    old, new = make_policy(store, "old"), make_policy(store, "new")
+    make_evaluation(store, old, [0] * 20 + [1] * 10)
+    make_evaluation(store, new, [1] * 30)
+    reasons = ("gate.approval is person: it waits.",)
+    make_round(store, 1, new, GateDecision(verdict="candidate", reasons=reasons))
+    store.set_ref(f"{PROJECT}/current", old)
+    store.set_ref(f"{PROJECT}/candidate", new)
+    return store
+
+
+def recap(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def answer(*arguments: str) -> dict[str, Any]:
+    done = recap(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def current(store: Store) -> str:
+    found = store.get_ref(f"{PROJECT}/current")
+    assert found is not None
+    return found.name
+
+
+def test_a_candidate_is_promoted_and_rolled_back(store: Store) -> None:
+    """With the comparison on the way; the history says who and why."""
+    done = recap("promote", "--note", "steady grip", "--by", "ana")
+
+    assert done.exit_code == 0
+    assert "+66.7 points" in done.output
+    assert current(store) == "new"
+    change = store.ref_history(f"{PROJECT}/current")[-1]
+    assert (change.by, change.note) == ("ana", "steady grip")
+    assert answer("promote")["changed"] is False
+    assert answer("rollback", "--project", "demo")["current"] == change.previous
+    assert current(store) == "old"
+
+
+def test_candidates_show_gate_people_and_numbers(store: Store) -> None:
+    """A row per policy that a round made."""
+    [row] = answer("candidates")["policies"]
+    assert (row["round"], row["verdict"], row["decision"]) == (1, "candidate", None)
+    assert row["success"].endswith("30 of 30")
+
+    recap("reject", "--note", "drops the cube")
+
+    [row] = answer("candidates")["policies"]
+    assert row["decision"] == "rejected"
+    assert "drops the cube" in row["decided"]
+    table = recap("candidates").output
+    assert "rejected" in table
+    assert "waits" in table
+    assert current(store) == "old"
+
+
+def test_a_policy_that_was_not_evaluated_is_said_to_be(store: Store) -> None:
+    """It is promoted all the same: a person's word counts."""
+    fresh = make_policy(store, "fresh")
+
+    said = answer("promote", fresh.id)
+
+    assert said["evaluated"] is False
+    assert "has not been evaluated" in said["reasons"][0]
+    assert current(store) == "fresh"
+
+
+def test_a_store_of_two_projects_needs_a_name(store: Store) -> None:
+    """The error lists them."""
+    store.set_ref("other/arm/current", make_policy(store, "theirs"))
+
+    done = recap("promote")
+
+    assert isinstance(done.exception, ConfigError)
+    assert "demo/sim-aloha, other/arm" in str(done.exception)
+    assert answer("candidates", "--project", "demo/sim-aloha")["policies"]
