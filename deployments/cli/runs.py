@@ -4,13 +4,7 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
-<<<<<<< HEAD
-from collections.abc import Generator
-=======
-import json
-import sys
 from collections.abc import Generator, Sequence
->>>>>>> part-a
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -88,8 +82,6 @@ def run_round(
         answer([result], Store(recap_home()), output, began=began)
 
 
-<<<<<<< HEAD
-=======
 def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
     """Stages by the names that tables and runs show: ``train-value`` is ``train_value``.
 
@@ -105,21 +97,6 @@ def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
     return tuple(known[name.replace("-", "_")] for name in names)
 
 
-def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
-    """Serve all flows until Ctrl-C."""
-    with _prepared(project, output, preferred_port=port) as resolved:
-        from deployments.up import serve_all
-
-        url = ui_url()
-        if output.json:
-            sys.stdout.write(json.dumps({"url": url, "home": str(recap_home())}) + "\n")
-            sys.stdout.flush()
-        output.console.print(f"Prefect UI: {url}   (Ctrl-C stops everything)", soft_wrap=True)
-        with suppress(KeyboardInterrupt):  # this is how it ends
-            serve_all(resolved)
-
-
->>>>>>> part-a
 @contextmanager
 def _prepared(project: ProjectConfig, output: Output) -> Generator[ProjectConfig]:
     """A server that answers, and settings that this machine can run."""

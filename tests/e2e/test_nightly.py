@@ -54,7 +54,12 @@ def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -
     served.never()
     until(lambda: served.is_idle() or None, 60)
     known = served.deployment()
-    body = {"flow_id": known["flow_id"], "deployment_id": known["id"], "name": "long night"}
+    body: dict[str, object] = {
+        "flow_id": known["flow_id"],
+        "deployment_id": known["id"],
+        "name": "long night",
+    }
+    body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00Z"}}
     long_night = served.api("/flow_runs/", body)["id"]
     for state in ("PENDING", "RUNNING"):
         answer = served.api(f"/flow_runs/{long_night}/set_state", {"state": {"type": state}})
