@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -79,10 +80,17 @@ def follow(run: UUID, console: Console, *, interval_s: float = 1.0) -> Any:  # n
     try:
         with get_client(sync_client=True) as client:
             ended = _Follower(client, run, console).until_it_ends(interval_s)
+    except httpx.HTTPError as error:
+        raise ServerError(
+            f"the server does not answer any more ({error!r}). The run may go on without it; look "
+            f"at {address} once 'recap up' runs again"
+        ) from error
     except KeyboardInterrupt:
         console.print(f"The run goes on. Look at it, or cancel it, at {address}", soft_wrap=True)
         raise
     state = ended.state
+    if state is not None and state.is_paused():
+        raise RecapError(f"run {ended.name} waits for a person: answer it at {address}")
     if state is None or not state.is_completed():
         how = "without a state" if state is None else f"as {state.name}: {state.message}"
         raise RecapError(f"run {ended.name} ended {how}. Its log is at {address}")

@@ -80,7 +80,7 @@ def _take(session: Path, sessions: IngestChoice, refs: ProjectRefs) -> TakenSess
     described = describe(session, mode=mode, next_round=refs.next_round())
     recording = known_recording(described)
     if recording is None:
-        recording = ingest(session, described, name=artifact_key(session.name)[:64])
+        recording = ingest(session, described, name=artifact_key(session.name)[:64] or "session")
     is_new = not refs.has_recording(recording)
     refs.keep_recording(recording)
     return TakenSession(session=session.name, recording=recording, is_new=is_new)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from prefect import flow
 
 from flows.gate import decide
+from flows.people import settled, wait_for_approval
 from flows.references import ProjectRefs
 from flows.relabeling import relabeled
 from flows.results import Experience, IterationResult, Judgement, Learning, RoundInputs
 from flows.stage3 import run_stage3
 from flows.timeline import record_round, warn_of_unhealthy_value_model
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import GateDecision
 from recap_core.config.iteration import RecordIterationConfig
 from recap_core.config.stages import ReportConfig
 from recap_core.errors import DataError, UnhealthyValueModelError
@@ -26,6 +28,7 @@ from recap_core.lineage.artifacts import (
     Report,
     ValueCheckpoint,
 )
+from recap_core.lineage.project_files import project_name
 from tasks.collection import collect
 from tasks.datasets import annotations_of, convert, merge
 from tasks.evaluation import evaluate
@@ -59,7 +62,7 @@ def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> I
     experience = _gain_experience(config, inputs, k)
     learning = _learn(config, inputs, experience, k)
     judgement = _judge(config, inputs, experience, learning, k)
-    decision = decide(judgement, config.iteration)
+    decision = _asked(config, learning.policy, decide(judgement, config.iteration))
     settings = config.model_dump(mode="json", exclude={"runtime"})
     shown = ReportConfig(title=f"Round {k}", decision=decision, settings=settings)
     page = _report(experience, learning, judgement, shown, refs.finished_round(k - 1))
@@ -226,6 +229,14 @@ def _check(
 def _learned_from(experience: Experience, learning: Learning) -> AnyDataset:
     relabeling = learning.relabeling
     return relabeling.dataset if relabeling else experience.merged
+
+
+def _asked(config: ProjectConfig, policy: PolicyCheckpoint, decision: GateDecision) -> GateDecision:
+    """The decision, after a person was asked about a candidate where the project wants that."""
+    if decision.verdict != "candidate" or not config.iteration.wait_for_approval:
+        return decision
+    ProjectRefs(open_store(), config).set("candidate", policy)  # what is waited for has a name
+    return settled(decision, wait_for_approval(project_name(config), policy, decision))
 
 
 def _report(

@@ -33,11 +33,10 @@ def describe(
     """
     from recap_core.stages.ingest import describe_session
 
-    store = open_store()
-    config = describe_session(session, mode=mode, store=store)
+    config = describe_session(session, mode=mode, store=open_store())
     if config.mode == "demonstration":
         return config
-    return describe_session(session, mode=mode, round_index=next_round, store=store)
+    return config.model_copy(update={"round_index": next_round})
 
 
 def known_recording(config: IngestConfig) -> Recording | None:

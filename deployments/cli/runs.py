@@ -68,6 +68,7 @@ def run_round(
         from deployments.submission import find_served, follow, require_served, submit
         from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
+        from flows.results import IterationResult
 
         began, name = datetime.now(UTC), project_name(resolved)
         choice, stages = RoundChoice(index=round_index), _stages(refresh)
@@ -78,7 +79,8 @@ def run_round(
                 result = recap_iteration(name, this_round=choice, refresh=stages)
         else:
             form = {"project": name, "this_round": choice.model_dump(), "refresh": list(stages)}
-            result = follow(submit(served, form), output.console)
+            found = follow(submit(served, form), output.console)
+            result = IterationResult.model_validate(found)
         answer([result], Store(recap_home()), output, began=began)
 
 

@@ -79,6 +79,9 @@ class IterationConfig(Config):
     check: CheckPolicyConfig = CheckPolicyConfig()
     gate: GateConfig = GateConfig()
     """When the new policy becomes ``current``."""
+    wait_for_approval: bool = False
+    """Suspend the run of a deployment until a person approves or rejects a ``candidate``; a run in
+    the foreground never waits."""
 
     @model_validator(mode="before")
     @classmethod

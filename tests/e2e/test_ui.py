@@ -118,8 +118,20 @@ def _picture(browser: Any, name: str) -> None:  # noqa: ANN401 - selenium's driv
         browser.save_screenshot(str(Path(directory) / f"{name}.png"))
 
 
+def _field(browser: Any, title: str) -> Any:  # noqa: ANN401 - selenium's driver and element
+    """The input below a title of a form."""
+    inputs = "*[self::input or self::textarea]"
+    label = f"//*[starts-with(normalize-space(text()), '{title}')]"
+    return browser.find_element("xpath", f"{label}/ancestor::*[.//{inputs}][1]//{inputs}")
+
+
+def _fill(field: Any, text: str) -> None:  # noqa: ANN401 - selenium's element
+    field.send_keys("\ue009", "a")  # Control-A
+    field.send_keys("\ue000", text)  # Control is released
+
+
 def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser: Any) -> None:  # noqa: ANN401
-    """Open the form, press Submit without any edit, and find every stage on the run's page."""
+    """A bad value is refused in words; with a good one, every stage is on the run's page."""
 
     def deployment() -> str | None:
         found = api("/deployments/filter", {})
@@ -132,11 +144,19 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
         buttons = browser.find_elements("tag name", "button")
         return next((b for b in buttons if b.text.strip() == "Submit"), None)
 
-    button = _wait_for(submit, 60)
+    def press() -> None:
+        button = _wait_for(submit, 60)
+        browser.execute_script("arguments[0].scrollIntoView()", button)
+        time.sleep(1)
+        button.click()
+
+    _wait_for(submit, 60)
     _picture(browser, "ui-form")
-    browser.execute_script("arguments[0].scrollIntoView()", button)
-    time.sleep(1)
-    button.click()
+    _fill(_field(browser, "Share of positive frames"), "1.5")
+    press()
+    _wait_for(lambda: "1.5 is greater than the maximum of 1" in _text(browser) or None, 10)
+    _fill(_field(browser, "Share of positive frames"), "0.5")
+    press()
 
     def ended() -> dict | None:
         runs = [r for r in api("/flow_runs/filter", {}) if r["deployment_id"]]
@@ -145,6 +165,7 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
 
     run = _wait_for(ended, 600)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert run["parameters"]["labels"] == {"positive_share": 0.5}
 
     browser.get(f"{ui}/runs/flow-run/{run['id']}")
     _wait_for(lambda: "Completed" in _text(browser) or None, 60)

@@ -1,0 +1,66 @@
+"""Runs that are handed to whoever serves the flows, seen from the command that follows them."""
+
+import io
+from uuid import UUID
+
+import pytest
+from prefect import flow, task
+from rich.console import Console
+
+from deployments.submission import find_served, follow, require_served
+from recap_core.errors import RecapError, ServerError
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _address(prefect_api: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    del prefect_api
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+
+
+@task(name="learn", task_run_name="learn-round-1")
+def learn() -> int:
+    """A stage."""
+    return 3
+
+
+@flow(name="followed", persist_result=True, result_serializer="json")
+def followed(*, fails: bool) -> int:
+    """A round."""
+    if fails:
+        raise ValueError("value_label[3] is 0.2")
+    return learn()
+
+
+def run_of(*, fails: bool) -> UUID:
+    """Id of a run that has ended."""
+    state = followed(fails=fails, return_state=True)
+    run = state.state_details.flow_run_id
+    assert run is not None
+    return run
+
+
+def test_a_finished_run_gives_its_result() -> None:
+    """Its tasks are printed, each with its state."""
+    output = io.StringIO()
+
+    assert follow(run_of(fails=False), Console(file=output, width=120), interval_s=0.1) == 3
+
+    assert "learn-round-1" in output.getvalue()
+    assert "http://127.0.0.1:4200/runs/flow-run/" in output.getvalue()
+
+
+def test_a_failed_run_says_how_it_ended() -> None:
+    """In one line, with its page."""
+    run = run_of(fails=True)
+
+    with pytest.raises(RecapError, match=r"ended as Failed: .*value_label\[3\] is 0\.2.*/runs/"):
+        follow(run, Console(file=io.StringIO()), interval_s=0.1)
+
+
+def test_what_nobody_serves_is_named() -> None:
+    """With the two ways to go on."""
+    assert find_served("recap-iteration", "nobody/robot") is None
+    with pytest.raises(ServerError, match=r"recap-iteration/nobody-robot.*recap up.*--here"):
+        require_served("recap-iteration", "nobody/robot")
