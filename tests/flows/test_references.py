@@ -8,7 +8,7 @@ from flows.gate import decide
 from flows.references import ProjectRefs
 from flows.results import BootstrapResult, Judgement
 from recap_core.config.presets import tiny_project
-from recap_core.errors import ArtifactNotFoundError, IncompatibleError
+from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
     Annotations,
     Dataset,
@@ -205,3 +205,49 @@ def test_without_an_evaluation_a_person_decides(recap_home: Path) -> None:
 
     assert decision.verdict == "candidate"
     assert decision.reasons
+
+
+def test_a_policy_is_found_by_what_people_call_it(store: Store, refs: ProjectRefs) -> None:
+    """A ref of the project, any ref, ``name-id8`` or an id; otherwise the names there are."""
+    policy = bootstrapped(store, refs).policy
+
+    for name in ("start", "current", "demo/sim-aloha/start", f"sft-{policy.id[:8]}", policy.id):
+        assert refs.policy(name) == policy
+    with pytest.raises(ArtifactNotFoundError, match=r"no policy 'round-3.*current, start"):
+        refs.policy("round-3-policy")
+    with pytest.raises(IncompatibleError, match="'demonstrations' is dataset demonstrations, no"):
+        refs.policy("demonstrations")
+
+
+def test_a_candidate_is_the_newest_policy_that_was_not_promoted(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """A promotion leaves it alone."""
+    current = bootstrapped(store, refs).policy
+    first, second = (publish(store, PolicyCheckpoint, name) for name in ("first", "second"))
+
+    refs.keep_round(1, first, current)
+    assert refs.policy("candidate") == first
+
+    refs.keep_round(2, second, second)
+    assert refs.policy("candidate") == first
+    assert refs.policy("current") == second
+
+
+def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: ProjectRefs) -> None:
+    """A round that needs some and finds none says what to do."""
+    bootstrapped(store, refs)
+    publish(store, Recording, "of-another-project")
+    assert refs.new_recordings() == ()
+
+    recording = publish(store, Recording, "monday")
+    refs.keep_recording(recording)
+
+    assert refs.has_recording(recording)
+    assert refs.new_recordings() == (recording,)
+    assert refs.recordings("demonstration") == ()
+    project = tiny_project()
+    iteration = project.iteration.model_copy(update={"episodes": "recordings"})
+    robots = project.model_copy(update={"project": "robots", "iteration": iteration})
+    with pytest.raises(DataError, match="nothing new was recorded for robots/sim-aloha"):
+        ProjectRefs(store, robots).round_recordings(1)
