@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 
 from flows.nightly import NightlyForm, nightly
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import GateConfig
 from recap_core.data.session import SUMMARY
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
 from tests.flows.conftest import saved
@@ -20,7 +21,12 @@ OTHER_ROBOT = SyntheticRobot(cameras=())
 def with_inbox(project: ProjectConfig, name: str, inbox: Path) -> str:
     """A project of its own that learns from an inbox; an operator judges. Its name."""
     inbox.mkdir()
-    changes = {"episodes": "recordings", "inbox": str(inbox), "judge": "operator"}
+    changes = {
+        "episodes": "recordings",
+        "inbox": str(inbox),
+        "judge": "operator",
+        "gate": GateConfig(required_checks=()),  # four training steps pass no check
+    }
     iteration = project.iteration.model_copy(update=changes)
     return saved(project.model_copy(update={"project": name, "iteration": iteration}))
 
