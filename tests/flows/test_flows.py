@@ -24,9 +24,12 @@ from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.gate import GateConfig
 from recap_core.errors import ArtifactNotFoundError, DataError, UnhealthyValueModelError
+from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.project_files import load_project
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
 from tests.flows.conftest import saved
+from tests.flows.nights import arrived, night, report, with_inbox
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -355,3 +358,48 @@ def test_policies_side_by_side(first: LoopResult, small_project: ProjectConfig) 
     assert versions("evaluation-plumbing-sim-aloha") == ["start, round-1-policy on 2 episodes"]
     with pytest.raises(ArtifactNotFoundError, match=r"no policy 'round-9-policy'.*round-1-policy"):
         evaluate_only(name, policies=("round-9-policy",))
+
+
+def test_a_night_makes_a_candidate_and_the_next_one_finds_nothing_new(
+    first: LoopResult, small_project: ProjectConfig, tmp_path: Path, home: Path
+) -> None:
+    """What robots recorded by day is taken in, learned from once, and left to an operator."""
+    project = with_inbox(small_project, "robots-at-night", tmp_path / "inbox")
+    source = Store(home).path(first.rounds[0].experience.recordings[0])
+    copy_sessions(source, tmp_path / "inbox", cut=8)
+    (tmp_path / "inbox" / "wednesday" / "episode_000").mkdir(parents=True)
+    bootstrap(project)
+
+    state = night(project)
+    again = night(project)
+
+    assert state.name == "Completed"
+    assert state.result().outcome == "trained"
+    refs = ProjectRefs(Store(home), load_project(home, project))
+    policy = refs.policy("candidate")
+    assert state.message == f"round 1: {policy.name}-{policy.id[:8]} is candidate"
+    assert refs.policy("current") == first.bootstrap.policy
+    assert again.name == "Nothing new"
+    assert "wednesday" in report(project)
+
+
+@pytest.mark.usefixtures("first")
+def test_a_failed_night_leaves_the_policy_and_names_the_stage(
+    home: Path, small_project: ProjectConfig, tmp_path: Path
+) -> None:
+    """A recording of another robot cannot be learned from; it stays for the next night."""
+    project = with_inbox(small_project, "night", tmp_path / "inbox")
+    bootstrap(project)
+    refs = ProjectRefs(Store(home), load_project(home, project))
+    before = refs.get("current", PolicyCheckpoint)
+    arrived(tmp_path / "inbox", 2)
+
+    state = night(project)
+
+    assert state.is_failed()
+    assert (state.message or "").startswith("merge-round-1")
+    assert refs.get("current", PolicyCheckpoint) == before
+    assert len(refs.new_recordings()) == 1
+    told = report(project)
+    assert f"still `{before.name}-{before.id[:8]}`" in told
+    assert "Stage **merge-round-1" in told
