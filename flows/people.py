@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import resume_flow_run, suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
 from recap_core.config.gate import GateDecision
@@ -167,7 +167,7 @@ def settled(decision: GateDecision, approval: Approval) -> GateDecision:
 
 def can_wait() -> bool:
     """Whether the running flow can be suspended: it is a deployment's, and no subflow."""
-    return flow_run.deployment_id is not None and flow_run.parent_flow_run_id is None
+    return deployment.id is not None and flow_run.parent_flow_run_id is None
 
 
 def resume_waiting(project: str, *, num_new_episodes: int | None = None) -> list[str]:

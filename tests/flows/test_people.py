@@ -96,7 +96,9 @@ class Run:
         """Run until it ends or waits."""
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(self.id)
-        return run_flow(self._flow, flow_run=run, parameters=run.parameters, return_type="state")  # pyright: ignore
+        ended = run_flow(self._flow, flow_run=run, parameters=run.parameters, return_type="state")
+        assert isinstance(ended, State)
+        return ended
 
     def resume(self, **answer: str) -> State:
         """Click, and run again."""
