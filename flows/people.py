@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -209,7 +210,7 @@ def wake(notes: Iterable[Waiting]) -> list[str]:
         if not _is_suspended(note.run):
             forget_waiting(open_store().home, note.run, note.waits_for)
             continue
-        resume_flow_run(note.run, run_input={field: LOOK_AGAIN})
+        resume_flow_run(UUID(note.run), run_input={field: LOOK_AGAIN})
         woken.append(note.run_name)
     return woken
 
