@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import resume_flow_run, suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
 from recap_core.config.gate import GateDecision
@@ -167,7 +168,7 @@ def settled(decision: GateDecision, approval: Approval) -> GateDecision:
 
 def can_wait() -> bool:
     """Whether the running flow can be suspended: it is a deployment's, and no subflow."""
-    return flow_run.deployment_id is not None and flow_run.parent_flow_run_id is None
+    return deployment.id is not None and flow_run.parent_flow_run_id is None
 
 
 def resume_waiting(project: str, *, num_new_episodes: int | None = None) -> list[str]:
@@ -209,7 +210,7 @@ def wake(notes: Iterable[Waiting]) -> list[str]:
         if not _is_suspended(note.run):
             forget_waiting(open_store().home, note.run, note.waits_for)
             continue
-        resume_flow_run(note.run, run_input={field: LOOK_AGAIN})
+        resume_flow_run(UUID(note.run), run_input={field: LOOK_AGAIN})
         woken.append(note.run_name)
     return woken
 

@@ -39,6 +39,7 @@ def add_promotion_commands(app: typer.Typer) -> None:
     project = "--project demo/sim-aloha"
     for function, example in (
         (candidates, project),
+        (score, f"monday-1a2b3c4d {project}"),
         (promote, f"{project} --note 'steady grip'"),
         (reject, f"{project} --note 'drops the cube'"),
         (rollback, project),
@@ -141,6 +142,45 @@ def rollback(  # noqa: PLR0913 - one parameter per option
     fields = {"project": where, "current": before.id, "previous": now.id}
     text = f"{where}/current is {_label(before)} again; it was {_label(now)}."
     _answer(text, fields, json=json)
+
+
+def score(
+    recording: Annotated[
+        str, typer.Argument(help="Recording of the policy's own episodes: id, name-id8 or ref.")
+    ],
+    policy: PolicyArgument = None,
+    *,
+    project: ProjectOption = None,
+    leave_out_takeovers: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-takeovers",
+            help="Episodes in which somebody took over count as failures; leave them out instead.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """An operator's evaluation: how a policy did in episodes that were recorded and marked."""
+    from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
+    from deployments.cli.promotion_facts import success_text
+    from recap_core.config.score import ScoreConfig
+    from recap_core.lineage.artifacts import Annotations, Recording
+    from recap_core.stages.score_recording import score_recording
+
+    store = open_store()
+    where, chosen = _chosen(store, project, policy)
+    recorded = artifact_of_kind(store, recording, Recording, wanted="a recording")
+    annotations = store.get_ref(f"{where}/annotations")
+    evaluation = score_recording(
+        recorded,
+        chosen,
+        ScoreConfig(takeovers="leave_out" if leave_out_takeovers else "failure"),
+        name=f"{chosen.name}-on-{recorded.name}"[:64],
+        store=store,
+        annotations=annotations if isinstance(annotations, Annotations) else None,
+    )
+    text = f"{_label(chosen)} succeeds in {success_text(evaluation)} episodes of {_label(recorded)}"
+    tell(evaluation, store, json=json, lines=[text])
 
 
 def candidates(

@@ -23,7 +23,7 @@ class CheckPolicyConfig(Config):
     """Check ``range``: largest share of actions outside what was recorded."""
     range_tolerance: float = Field(default=0.1, ge=0)
     """How far outside counts as inside, in parts of the recorded range."""
-    max_jump_ratio: float = Field(default=5.0, gt=0)
+    max_jump_ratio: float = Field(default=3.0, gt=0)
     """Check ``jumps``: 95 % quantile of the steps from one chunk to the next, as a multiple of that
     of the recorded steps."""
     max_error_growth: float = Field(default=0.2, ge=0)

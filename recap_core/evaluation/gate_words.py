@@ -77,6 +77,8 @@ def _doubt(task: TaskSample, config: GateConfig, ruling: Ruling) -> str:
 
 
 def _more(ruling: Ruling) -> str:
+    if ruling.because is not None and ruling.because.sample is None:
+        return "How many more episodes would decide it is not known where seeds differ."
     if ruling.num_more_episodes is None:
         return "More episodes of the same kind would not decide it; a person can."
     return (

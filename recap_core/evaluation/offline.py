@@ -142,7 +142,7 @@ def measure(
     """
     scale, frames = recorded.scale, asked.frames
     row = np.searchsorted(frames, asked.first)
-    is_finite: np.ndarray = np.isfinite(chunks).all(axis=(1, 2))
+    is_finite = np.asarray(np.isfinite(chunks).all(axis=(1, 2)))
     errors = _frame_errors(recorded, asked.first, chunks[row])
     by_class: dict[str, float] = {}
     for index, name in enumerate(CLASSES):

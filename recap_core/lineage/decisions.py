@@ -116,9 +116,10 @@ def policy_at(store: Store, ref: str) -> PolicyCheckpoint:
 
 def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> PersonsWord | None:
     """What was decided about a policy last; None: nothing yet."""
+    said: dict[str, Literal["promoted", "rejected"]] = {CURRENT: "promoted", REJECTED: "rejected"}
     words = [
         PersonsWord(word, change.at, change.by, change.note)
-        for ref, word in ((CURRENT, "promoted"), (REJECTED, "rejected"))
+        for ref, word in said.items()
         for change in store.ref_history(f"{project}/{ref}")
         if change.id == policy.id
     ]

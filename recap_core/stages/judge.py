@@ -107,9 +107,12 @@ def _samples(
 
 def _differing(current: Evaluation, new: Evaluation, store: Store) -> list[str]:
     """Settings that make one evaluation harder than the other."""
-    stages = [store.manifest(each).stage for each in (current, new)]
-    if stages[0] != stages[1]:
-        return [f"who evaluated ({stages[0]}, {stages[1]})"]
+    made = [store.manifest(each) for each in (current, new)]
+    if made[0].stage != made[1].stage:
+        return [f"who evaluated ({made[0].stage}, {made[1].stage})"]
+    if made[0].stage != EVALUATE.id:
+        keys = {*made[0].config, *made[1].config} - _MAY_DIFFER
+        return [key for key in sorted(keys) if made[0].config.get(key) != made[1].config.get(key)]
     one, other = (_settings(each, store).model_dump(exclude=_MAY_DIFFER) for each in (current, new))
     changed = [name for name in one if name != "robot" and one[name] != other[name]]
     robots = one["robot"], other["robot"]

@@ -45,6 +45,7 @@ LABEL = Stage("label", 2, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 3, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
+SCORE_RECORDING = Stage("score_recording", 1, Evaluation)
 CHECK_POLICY = Stage("check_policy", 1, OfflineCheck)
 REPORT = Stage("report", 3, Report)
 RECORD_ITERATION = Stage("record_iteration", 1, Iteration)
@@ -57,7 +58,8 @@ STAGES: dict[str, Stage] = {
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
-        COPY, RELABEL, EVALUATE, CHECK_POLICY, REPORT, RECORD_ITERATION, IMPORT_POLICY,
+        COPY, RELABEL, EVALUATE, SCORE_RECORDING, CHECK_POLICY, REPORT, RECORD_ITERATION,
+        IMPORT_POLICY,
     )
 }  # fmt: skip
 

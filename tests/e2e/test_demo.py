@@ -22,6 +22,7 @@ FROM_OUTSIDE = {
     "import_value",
     "annotate",
     "check_policy",
+    "score_recording",
     "ingest",
     "import_dataset",
     "import_labels",

@@ -12,6 +12,7 @@ import pytest
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 from typer.testing import CliRunner
@@ -96,7 +97,14 @@ class Run:
         """Run until it ends or waits."""
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(self.id)
-        return run_flow(self._flow, flow_run=run, parameters=run.parameters, return_type="state")  # pyright: ignore
+            try:
+                ended = run_flow(
+                    self._flow, flow_run=run, parameters=run.parameters, return_type="state"
+                )
+            except Pause:  # where the runner's process would end
+                ended = client.read_flow_run(self.id).state
+        assert isinstance(ended, State)
+        return ended
 
     def resume(self, **answer: str) -> State:
         """Click, and run again."""

@@ -175,7 +175,7 @@ def test_a_small_loss_is_undecided_until_enough_episodes_show_it() -> None:
     )
 
 
-def test_one_tasks_gain_does_not_hide_anothers_loss() -> None:
+def test_the_gain_of_one_task_does_not_hide_the_loss_of_another() -> None:
     """+40 points on one task, 10 lost and none gained on the other: the total is better, yet no."""
     samples = compared(pairs(50, 20, 0, "cube"), pairs(50, 0, 10, "drawer"))
     ruling = rule_on(samples, GateConfig())

@@ -37,6 +37,7 @@ MODULES = {
     "relabel": "relabel",
     "evaluate": "evaluate",
     "check_policy": "check_policy",
+    "score_recording": "score_recording",
     "report": "report",
     "record_iteration": "record_iteration",
     "import_labels": "import_labels",
