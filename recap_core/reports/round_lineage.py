@@ -19,7 +19,7 @@ BOX_WIDTH, BOX_HEIGHT = 118, 38
 COLUMN, LANE = 146, 62
 _HEAD = 44
 _RAIL = 32
-_NAME_CHARACTERS = 15
+_NAME_CHARACTERS = 14
 _RADIUS: Final = 7
 
 type Address = Callable[[str], str]
