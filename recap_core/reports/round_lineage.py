@@ -15,11 +15,11 @@ from recap_core.reports.lineage_graph import family_of, kind_text, short_id, sho
 from recap_core.reports.site_content import RoundGraph, RoundNode
 from recap_core.reports.svg import markup, node, number
 
-BOX_WIDTH, BOX_HEIGHT = 118, 38
-COLUMN, LANE = 146, 62
+BOX_WIDTH, BOX_HEIGHT = 128, 38
+COLUMN, LANE = 154, 62
 _HEAD = 44
 _RAIL = 32
-_NAME_CHARACTERS = 14
+_NAME_CHARACTERS = 16
 _RADIUS: Final = 7
 
 type Address = Callable[[str], str]
