@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from recap_core.labels.adv_ind import NEGATIVE, NONE, POSITIVE
 from recap_core.config.changes import SettingChange
+from recap_core.labels.adv_ind import NEGATIVE, NONE, POSITIVE
 from recap_core.reports.content import (
     Comparison,
     Fact,
