@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from recap_core.reports.lineage_graph import family_of, kind_text, short_id, shorten
 from recap_core.reports.site_content import RoundGraph, RoundNode
-from recap_core.reports.svg import markup, node, number
+from recap_core.reports.svg import Number, markup, node, number
 
-BOX_WIDTH, BOX_HEIGHT = 118, 38
-COLUMN, LANE = 146, 62
+BOX_WIDTH, BOX_HEIGHT = 128, 38
+COLUMN, LANE = 154, 62
 _HEAD = 44
 _RAIL = 32
-_NAME_CHARACTERS = 15
+_NAME_CHARACTERS = 16
 _RADIUS: Final = 7
 
 type Address = Callable[[str], str]
@@ -125,12 +125,12 @@ def _line(
     return node("g", node("title", words), node("path", class_="edge", d=path), class_="arrow")
 
 
-def _corner(x: float, y: float, end_x: float, end_y: float) -> str:
+def _corner(x: Number, y: Number, end_x: Number, end_y: Number) -> str:
     middle = number((y + end_y) / 2)
     return f"C{number(x)},{middle} {number(end_x)},{middle} {number(end_x)},{number(end_y)}"
 
 
-def _around(x: float, bottom: float, top: float) -> str:
+def _around(x: Number, bottom: Number, top: Number) -> str:
     """Past the boxes between, at the left of the column."""
     left = x - BOX_WIDTH / 2 - 5
     start, end = bottom + 4, top - 8
@@ -142,7 +142,7 @@ def _around(x: float, bottom: float, top: float) -> str:
     )
 
 
-def _over_the_rail(x: float, y: float, end_x: float, end_y: float) -> str:
+def _over_the_rail(x: Number, y: Number, end_x: Number, end_y: Number) -> str:
     """Out to the right, up beside the column, along the rail, and down."""
     gutter = x + (COLUMN - BOX_WIDTH) / 2
     r = _RADIUS

@@ -39,7 +39,7 @@ def success_plot(rows: Sequence[RoundRow], start: Rate | None, address: Address)
     """
     top, height = 10, 250
     frame = _Frame(len(rows), top, height, 0.0, 1.0)
-    shapes = frame.grid([(m, percent(m, 0)) for m in (0, 0.25, 0.5, 0.75, 1)])
+    shapes = frame.grid([(m, percent(m, 0)) for m in (0.0, 0.25, 0.5, 0.75, 1.0)])
     if start is not None:
         shapes += _start_band(frame, start)
     shapes += frame.names([row.round_index for row in rows])

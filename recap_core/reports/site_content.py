@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from recap_core.config.changes import SettingChange
 from recap_core.reports.content import Fact, LineageGraph, Note, SuccessBar
@@ -20,6 +20,7 @@ FAMILIES: dict[Family, str] = {
 """Kinds of work in the order of a round, with their names."""
 
 
+@runtime_checkable
 class Addresses(Protocol):
     """Where pages are, as seen from one of them; empty where there is none."""
 
@@ -138,11 +139,11 @@ class RoundRow:
     @property
     def seconds(self) -> float:
         """Of all its stages."""
-        return sum(cost.seconds for cost in self.costs)
+        return sum((cost.seconds for cost in self.costs), start=0.0)
 
     def seconds_of(self, family: Family) -> float:
         """Of the stages of one kind of work."""
-        return sum(cost.seconds for cost in self.costs if cost.family == family)
+        return sum((c.seconds for c in self.costs if c.family == family), start=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from recap_core.config.changes import SettingChange
 from recap_core.labels.adv_ind import NEGATIVE, NONE, POSITIVE
 from recap_core.reports.content import (
     Comparison,
@@ -24,6 +25,15 @@ from recap_core.reports.content import (
     Thumbnail,
     TrainingCurve,
     ValueCurve,
+)
+from recap_core.reports.round_content import (
+    ClassRow,
+    DecisionPart,
+    Moved,
+    OfflinePart,
+    RoundChange,
+    TaskChange,
+    TaskRate,
 )
 
 THRESHOLD = 0.021
@@ -121,7 +131,13 @@ def lineage() -> LineageGraph:
         ("evaluation", "control-evaluation"): ["control"],
     }
     nodes = tuple(
-        LineageNode(id=artifact_id(name), kind=kind, name=name, highlight=name == "round1-policy")
+        LineageNode(
+            id=artifact_id(name),
+            kind=kind,
+            name=name,
+            highlight=name == "round1-policy",
+            address=f"#artifact-{artifact_id(name)}",
+        )
         for kind, name in made_from
     )
     edges = tuple(
@@ -179,6 +195,7 @@ def stages() -> tuple[StageRow, ...]:
             frames=frames,
             note=note,
             cached=name == "norm-stats",
+            new_bytes=1000 * frames,
         )
         for stage, name, seconds, frames, note in rows
     )
@@ -320,6 +337,56 @@ def training_curves() -> tuple[TrainingCurve, ...]:
     )
 
 
+def decision() -> DecisionPart:
+    """What the gate said of the new policy."""
+    return DecisionPart(
+        verdict="promoted",
+        reasons=(
+            "The new policy is better than the one in use: +37.3 points, at least +26.7.",
+            "No task got worse.",
+        ),
+        tasks=(
+            TaskRate(
+                task="transfer cube", num_episodes=150, current=0.293, new=0.667,
+                low=0.267, high=0.473,
+            ),
+        ),
+    )  # fmt: skip
+
+
+def offline() -> OfflinePart:
+    """Held-out frames, with and without people."""
+    return OfflinePart(
+        num_episodes=9,
+        num_frames=640,
+        rows=(
+            ClassRow("demonstration", 40, 0.31, 0.33),
+            ClassRow("positive", 300, 0.42, 0.51),
+            ClassRow("negative", 300, 1.13, None),
+        ),
+        failed=("range",),
+        warnings=("Two dimensions leave the range that was recorded.",),
+        seen_in_training=False,
+    )
+
+
+def change() -> RoundChange:
+    """Against a round before."""
+    return RoundChange(
+        round_index=1,
+        moved=(Moved(label="rank correlation of V", before="0.49", after="0.71"),),
+        labels=(
+            TaskChange(
+                task="transfer cube", num_frames=2000, gained=110, lost=70, other=20,
+                before=0.21, after=0.23,
+            ),
+        ),
+        settings=(SettingChange("iteration.label.positive_share", "0.2", "0.3"),),
+        num_new_episodes=80,
+        num_new_frames=2699,
+    )  # fmt: skip
+
+
 def reproduction() -> Reproduction:
     """How to get the same again."""
     return Reproduction(
@@ -341,6 +408,9 @@ def sample_report() -> IterationReport:
         created="3 March 2026, 14:05",
         success_bars=success_bars(),
         comparisons=comparisons(),
+        decision=decision(),
+        offline=offline(),
+        change=change(),
         costs=costs(),
         notes=notes(),
         value_curves=value_curves(),

@@ -53,3 +53,21 @@ def test_tick_labels_are_short() -> None:
     """Thousands are k; no trailing zeros."""
     assert [numbers.compact(v) for v in (0.25, 1500, -2000)] == ["0.25", "1.5k", f"{MINUS}2k"]
     assert [numbers.signed_compact(v) for v in (25, 0, -25)] == ["+25", "0", f"{MINUS}25"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (4200, "4.2 kB"), (118_400_000, "118 MB"),
+        (999_600_000, "1.0 GB"), (3_400_000_000_000, "3.4 TB"), (5 * 10**15, "5000 TB"),
+    ],
+)  # fmt: skip
+def test_sizes_have_the_unit_that_fits(size: int, text: str) -> None:
+    """Powers of a thousand, as disks are sold."""
+    assert numbers.bytes_text(size) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(3421.4, "3,421"), (87.2, "87"), (0.6234, "0.62")])
+def test_speeds_have_the_digits_that_tell(value: float, text: str) -> None:
+    """Fast in whole numbers, slow in two digits."""
+    assert numbers.rate(value) == text
