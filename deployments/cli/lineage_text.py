@@ -103,16 +103,18 @@ def spans(rounds: Sequence[str]) -> list[str]:
     for name in rounds:
         prefix, _, number = name.rpartition("-")
         numbers.setdefault(prefix, []).append(int(number))
-    found: list[str] = []
-    for prefix, all_numbers in numbers.items():
-        first = last = all_numbers[0]
-        for number in (*all_numbers[1:], None):
-            if number == last + 1:
-                last = number
-                continue
-            found.append(f"{prefix}-{first}" + (f" to {last}" if last > first else ""))
-            first = last = number or 0
-    return found
+    return [span for prefix, found in numbers.items() for span in _spans(prefix, found)]
+
+
+def _spans(prefix: str, numbers: list[int]) -> list[str]:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    ends = [f" to {run[-1]}" if len(run) > 1 else "" for run in runs]
+    return [f"{prefix}-{run[0]}{end}" for run, end in zip(runs, ends, strict=True)]
 
 
 def _robot(record: IterationRecord) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
 from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
@@ -34,6 +35,7 @@ add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
 app.add_typer(lineage, name="lineage")
+app.add_typer(bundle, name="bundle")
 
 
 @app.command(epilog="Example: recap demo --seed 1")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deployments.cli.lineage_text import spans
@@ -74,11 +75,9 @@ def recordings_table(recordings: Sequence[TracedRecording], title: str = "") -> 
 
 def labels_lines(labels: TracedLabels) -> list[str]:
     """A label set and its rule."""
-    return [
-        f"{labels.of.label}: {labels.num_positive} positive, {labels.num_negative} negative, "
-        f"{labels.num_none} none; {labels.autonomous_positive_share:.1%} of the pool positive",
-        f"  {labels.rule}",
-    ]
+    counts = f"{labels.num_positive} positive, {labels.num_negative} negative"
+    share = f"{labels.autonomous_positive_share:.1%} of the pool positive"
+    return [f"{labels.of.label}: {counts}, {labels.num_none} none; {share}", f"  {labels.rule}"]
 
 
 def value_model_line(model: TracedValueModel) -> str:
@@ -95,29 +94,23 @@ def value_model_line(model: TracedValueModel) -> str:
 
 def _tell_origin(origin: Origin, console: Console) -> None:
     _tell_rounds(origin.rounds, console)
-    if origin.evaluations:
-        _heading(console, "success [95 %]")
-        for evaluation in origin.evaluations[-MAX_EVALUATIONS:]:
-            console.print(f"  {evaluation.of.label}: {evaluation.text()}")
-    if origin.policies:
-        _heading(console, "trained")
-        for policy in origin.policies:
-            console.print(f"  {_trained(policy)}")
-    if origin.labels:
-        _heading(console, "labelled")
-        for labels in origin.labels:
-            console.print("\n".join(f"  {line}" for line in labels_lines(labels)))
-    if origin.value_models:
-        _heading(console, "judged by")
-        for model in origin.value_models:
-            console.print(f"  {value_model_line(model)}")
-    if origin.annotations:
-        _heading(console, "corrected")
-        for one in origin.annotations:
-            console.print(
-                f"  {one.of.label}: {one.num_changed} outcomes changed, {one.num_excluded} "
-                "episodes left out"
-            )
+    _section(
+        console,
+        "success [95 %]",
+        [f"{e.of.label}: {e.text()}" for e in origin.evaluations[-MAX_EVALUATIONS:]],
+    )
+    _section(console, "trained", [_trained(policy) for policy in origin.policies])
+    _section(console, "labelled", [line for one in origin.labels for line in labels_lines(one)])
+    _section(console, "judged by", [value_model_line(model) for model in origin.value_models])
+    _section(
+        console,
+        "corrected",
+        [
+            f"{one.of.label}: {one.num_changed} outcomes changed, {one.num_excluded} episodes "
+            "left out"
+            for one in origin.annotations[-1:]  # the newest holds the earlier ones
+        ],
+    )
     if origin.recordings:
         _heading(console, "learned from")
         console.print(recordings_table(origin.recordings))
@@ -144,7 +137,7 @@ def _tell_uses(uses: Uses, console: Console) -> None:
         for policy, evaluations in shown:
             told = evaluations[-1].text() if evaluations else "not evaluated"
             refs = f"  <- {', '.join(policy.refs)}" if policy.refs else ""
-            console.print(f"  {policy.label}: {told}{refs}")
+            console.print(escape(f"  {policy.label}: {told}{refs}"))
     if uses.num_later_recordings:
         console.print(f"\nthese policies collected {uses.num_later_recordings} later recordings")
 
@@ -186,8 +179,16 @@ def _when(recording: TracedRecording) -> str:
     return f"{datetime.fromtimestamp(recording.recorded_at, UTC):%Y-%m-%d %H:%M}"
 
 
+def _section(console: Console, title: str, lines: Sequence[str]) -> None:
+    """A title and its lines; nothing without lines."""
+    if lines:
+        _heading(console, title)
+    for line in lines:
+        console.print(f"  {escape(line)}")
+
+
 def _heading(console: Console, text: str) -> None:
-    console.print(f"\n[bold]{text}[/bold]")
+    console.print(f"\n[bold]{escape(text)}[/bold]")
 
 
 def _kind(kind: str) -> str:
