@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.options import Output
-from recap_core.lineage.ancestry import explain, lineage_graph
+from recap_core.lineage.ancestry import Graph, explain, lineage_graph
 from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.rendering import render_mermaid, render_text, short_refs
@@ -22,6 +22,8 @@ _NOT_FACTS = {
 FOLD = 4
 """More branches in one role than this are drawn as the first and the last."""
 MAX_CHILDREN = 12
+ENDS = ("recording",)
+"""Where experience enters: the policy that collected it has a lineage of its own."""
 ROUNDS = ("iteration",)
 """Rounds are made from everything, so a tree that grows towards children leaves them out."""
 
@@ -48,7 +50,7 @@ def show(snapshot: Snapshot, artifact: Artifact, *, json: bool) -> None:
     _print("\n".join(lines))
     _print("\nmade from")
     tree = lineage_graph(snapshot, artifact)
-    _print(render_text(tree, root=artifact.id, fold=FOLD))
+    _print(render_text(tree, root=artifact.id, fold=FOLD, ends=ENDS))
     children = facts["children"]
     if children:
         _print("\nled to")
@@ -69,9 +71,15 @@ def graph(snapshot: Snapshot, artifact: Artifact | None, *, mermaid: bool, json:
         _print(render_text(found, fold=FOLD) or f"no artifacts in {snapshot.store.home}")
     else:
         _print("made from")
-        _print(render_text(found, root=artifact.id, fold=FOLD))
+        _print(render_text(found, root=artifact.id, fold=FOLD, ends=ENDS))
         _print("\nled to")
         _print(render_text(found, root=artifact.id, towards="children", fold=FOLD, without=ROUNDS))
+
+
+def _led_to(found: Graph, artifact: Artifact) -> str:
+    return render_text(
+        found, root=artifact.id, towards="children", fold=FOLD, without=ROUNDS, ends=ENDS
+    )
 
 
 def rounds(snapshot: Snapshot, project: str | None) -> None:

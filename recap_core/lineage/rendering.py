@@ -10,13 +10,14 @@ from recap_core.lineage.manifest import Metric
 _MAX_METRICS = 3
 
 
-def render_text(
+def render_text(  # noqa: PLR0913 - options are keyword-only
     graph: Graph,
     *,
     root: str | None = None,
     towards: Literal["parents", "children"] = "parents",
     fold: int | None = None,
     without: Collection[str] = (),
+    ends: Collection[str] = (),
 ) -> str:
     """A tree with box characters, one artifact per line.
 
@@ -29,8 +30,10 @@ def render_text(
             from it.
         fold: Of more branches than this in one role, only the first and the last are drawn.
         without: Kinds that are left out, with what only they lead to.
+        ends: Kinds that are drawn without what is behind them, unless they are the root.
     """
     tree = _Tree(graph, towards, fold, without)
+    tree.cut(ends, keep=root)
     for id_ in [root] if root else tree.roots():
         tree.draw(id_)
     return "\n".join(tree.lines)
@@ -66,6 +69,12 @@ class _Tree:
                 start, end = end, start
             if self._nodes[end].kind not in without:
                 self._branches[start].append(_Branch(edge.role, end))
+
+    def cut(self, ends: Collection[str], *, keep: str | None) -> None:
+        """Let the tree end at artifacts of some kinds."""
+        for id_, node in self._nodes.items():
+            if node.kind in ends and id_ != keep:
+                self._branches[id_] = []
 
     def roots(self) -> list[str]:
         """Nodes that no branch leads to."""
