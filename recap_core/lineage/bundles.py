@@ -14,8 +14,9 @@ import stat
 import tarfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Protocol, runtime_checkable
 
 import xxhash
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -163,6 +164,7 @@ def parse_index(text: bytes) -> BundleIndex:
     return index
 
 
+@runtime_checkable
 class BundleSource(Protocol):
     """A bundle that is read."""
 
@@ -172,7 +174,7 @@ class BundleSource(Protocol):
         """What is missing, cut short or too much of an artifact."""
         ...
 
-    def open(self, artifact: BundledArtifact, file: BundledFile) -> BinaryIO:
+    def open(self, artifact: BundledArtifact, file: BundledFile) -> BufferedReader:
         """The content of a file."""
         ...
 
@@ -207,7 +209,7 @@ class DirectorySource:
             return [str(error)]
         return _differences(artifact, found)
 
-    def open(self, artifact: BundledArtifact, file: BundledFile) -> BinaryIO:
+    def open(self, artifact: BundledArtifact, file: BundledFile) -> BufferedReader:
         """The content of a file."""
         return (self._root / artifact.directory / file.path).open("rb")
 
@@ -264,14 +266,14 @@ class TarSource:
         }
         return _differences(artifact, found)
 
-    def open(self, artifact: BundledArtifact, file: BundledFile) -> BinaryIO:
+    def open(self, artifact: BundledArtifact, file: BundledFile) -> BufferedReader:
         """The content of a file."""
         return self._content(self._members[f"{artifact.directory}/{file.path}"])
 
-    def _content(self, member: tarfile.TarInfo) -> BinaryIO:
+    def _content(self, member: tarfile.TarInfo) -> BufferedReader:
         stream = self._archive.extractfile(member)
-        assert stream is not None, "it is a regular file"  # noqa: S101 - _add keeps others out
-        return stream  # pyright: ignore[reportReturnType] - IO[bytes] is what BinaryIO is
+        assert isinstance(stream, BufferedReader)  # noqa: S101 - _add lets regular files in only
+        return stream
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import xxhash
 
@@ -403,7 +403,7 @@ def _is_sound(path: Path, file: BundledFile) -> bool:
     return content_digests([path], None)[0] == file.digest
 
 
-def _copy(stream: BinaryIO, path: Path, *, limit: int) -> _Copied:
+def _copy(stream: io.BufferedReader, path: Path, *, limit: int) -> _Copied:
     """Copy at most one byte more than ``limit``, under another name until all of it is there."""
     digest, size = xxhash.xxh3_128(), 0
     step = path.with_name(f"{path.name[:200]}{_STEP}")

@@ -226,7 +226,7 @@ def _annotations(snapshot: Snapshot, sides: tuple[_Side, _Side]) -> Pair[TracedA
             else None
             for a in newest or [None]
         ]
-    return Pair(old=found[0], new=found[1])
+    return Pair[TracedAnnotations](old=found[0], new=found[1])
 
 
 def _paired(
