@@ -238,7 +238,7 @@ def test_an_interrupted_import_goes_on(
             assert all(tree_digest(other.path(m.artifact()), None) == m.digest
                        for m in other.artifacts())  # fmt: skip
 
-    assert num_stops > 5
+    assert num_stops > 3
     assert {m.id for m in other.artifacts()} == {a.id for a in family.values()}
     assert left_over(Store(other.home)) == []
 

@@ -95,10 +95,7 @@ def test_a_report_without_a_policy_cannot_be_traced(
     snapshot: Snapshot, eight_rounds: GeneratedStore
 ) -> None:
     """It says so, and what to do."""
-    report = snapshot.artifact(
-        next(m.id for m in snapshot.manifests.values() if m.kind == "report")
-    )
-
+    report = next(m.artifact() for m in snapshot.manifests.values() if m.kind == "report")
     without = Snapshot(eight_rounds.store)
     del without.manifests[without.parents(report.id, "policy")[0]]
 
