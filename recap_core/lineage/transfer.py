@@ -121,7 +121,9 @@ def export_directory(
             with (progress or Silent()).bar("export", total) as bar:
                 written = _write_all(snapshot.store, target, entries, bar)
             text = index.model_dump_json(indent=1) + "\n"
-            replace_file(target / INDEX_FILE, text, temporary=target / f".{INDEX_FILE}")
+            step = target / f".{INDEX_FILE}"
+            step.unlink(missing_ok=True)  # of a killed export
+            replace_file(target / INDEX_FILE, text, temporary=step)
             (target / _LOCK).unlink(missing_ok=True)
     return Exported(index, *written)
 

@@ -61,8 +61,8 @@ def bench_command(fifty: GeneratedStore, name: str) -> None:
     empty = _seconds(("--help",), fifty.store.home)
     wall, used = _seconds(("lineage", *COMMANDS[name]), fifty.store.home)
     sys.stdout.write(
-        f"\nlineage {name}: {wall:.2f} s ({used:.2f} s of processor; recap --help {empty[0]:.2f} s, "
-        f"{empty[1]:.2f} s)\n"
+        f"\nlineage {name}: {wall:.2f} s ({used:.2f} s of processor); "
+        f"recap --help: {empty[0]:.2f} s ({empty[1]:.2f} s)\n"
     )
     assert used - empty[1] < BAR_S
 
