@@ -46,7 +46,13 @@ from recap_core.stages.trace import (
     traced_labels,
     traced_value_model,
 )
-from recap_core.stages.trace_content import TracedAnnotations
+from recap_core.stages.trace_content import (
+    Named,
+    TracedAnnotations,
+    TracedEvaluation,
+    TracedLabels,
+    TracedValueModel,
+)
 
 if TYPE_CHECKING:
     from recap_core.stages.label_diff import LabelDiff
@@ -98,6 +104,8 @@ def diff_lineage(
     ]
     added = [r for id_, r in recordings[1].items() if id_ not in recordings[0]]
     removed = [r for id_, r in recordings[0].items() if id_ not in recordings[1]]
+    labels, models = [s.labels for s in sides], [s.value_model for s in sides]
+    policies, evaluations = [s.policy for s in sides], [s.evaluation for s in sides]
     made = [snapshot.manifests[side.policy or side.subject.id] for side in sides]
     return LineageDiff(
         old=named(snapshot, old.id),
@@ -106,25 +114,20 @@ def diff_lineage(
         recordings_removed=tuple(removed),
         num_recordings_in_both=len(recordings[1]) - len(added),
         annotations=_annotations(snapshot, sides),
-        labels=_pair(snapshot, [side.labels for side in sides], Labels, traced_labels),
+        labels=Pair[TracedLabels](**_pair(snapshot, labels, Labels, traced_labels)),
         flips=_flips(snapshot, sides, notes) if with_labels else None,
-        value_model=_pair(
-            snapshot, [side.value_model for side in sides], ValueCheckpoint, traced_value_model
+        value_model=Pair[TracedValueModel](
+            **_pair(snapshot, models, ValueCheckpoint, traced_value_model)
         ),
-        policy=_pair(
-            snapshot,
-            [side.policy for side in sides],
-            PolicyCheckpoint,
-            lambda snapshot, policy: named(snapshot, policy.id),
-        ),
-        evaluation=_pair(
-            snapshot, [side.evaluation for side in sides], Evaluation, traced_evaluation
+        policy=Pair[Named](**_pair(snapshot, policies, PolicyCheckpoint, _named)),
+        evaluation=Pair[TracedEvaluation](
+            **_pair(snapshot, evaluations, Evaluation, traced_evaluation)
         ),
         paired=_paired(snapshot, sides, notes),
         settings=changes(sides[0].settings, sides[1].settings),
-        code_version=Pair(old=made[0].code_version, new=made[1].code_version),
+        code_version=Pair[str](old=made[0].code_version, new=made[1].code_version),
         libraries=changes(made[0].libraries, made[1].libraries),
-        decision=Pair(old=sides[0].decision, new=sides[1].decision),
+        decision=Pair[GateDecision](old=sides[0].decision, new=sides[1].decision),
         notes=tuple(notes),
     )
 
@@ -206,10 +209,15 @@ def _settings(snapshot: Snapshot, side: _Side) -> dict[str, Any]:
 
 def _pair[A: Artifact, T](
     snapshot: Snapshot, ids: list[str | None], kind: type[A], describe: Callable[[Snapshot, A], T]
-) -> Pair[T]:
+) -> dict[str, T | None]:
+    """What ``describe`` says of either side, where it has such an artifact."""
     found = [snapshot.artifact(id_) for id_ in ids]
-    old, new = (describe(snapshot, a) if isinstance(a, kind) else None for a in found)
-    return Pair(old=old, new=new)
+    told = [describe(snapshot, a) if isinstance(a, kind) else None for a in found]
+    return {"old": told[0], "new": told[1]}
+
+
+def _named(snapshot: Snapshot, artifact: Artifact) -> Named:
+    return named(snapshot, artifact.id)
 
 
 def _annotations(snapshot: Snapshot, sides: tuple[_Side, _Side]) -> Pair[TracedAnnotations]:

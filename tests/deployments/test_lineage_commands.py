@@ -142,7 +142,7 @@ def test_a_policy_goes_to_another_machine(recap: Recap, tmp_path: Path, name: st
 
 def test_recordings_arrive_in_a_project(recap: Recap, tmp_path: Path) -> None:
     """Its next round finds them by the refs that ingesting sets too."""
-    recap("bundle", "export", "round-8-dataset", tmp_path / "b", "--with-ancestors", "--json")
+    recap("bundle", "export", "round-2-dataset", tmp_path / "b", "--with-ancestors", "--json")
     there = tmp_path / "there"
     got = json.loads(
         recap("bundle", "import", tmp_path / "b", "--project", "lab/arm", "--json", home=there).out
@@ -157,7 +157,7 @@ def test_recordings_arrive_in_a_project(recap: Recap, tmp_path: Path) -> None:
 
 def test_a_ref_needs_one_artifact(recap: Recap, tmp_path: Path) -> None:
     """Two were exported."""
-    recap("bundle", "export", "round-1", "round-2", tmp_path / "b")
+    recap("bundle", "export", "round-2-policy", "round-3-policy", tmp_path / "b")
     answer = recap("bundle", "import", tmp_path / "b", "--ref", "a/b/c", home=tmp_path / "there")
     assert answer.code == 1
     assert "made for 2" in answer.err

@@ -9,8 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from kill_drill import killed_before_change
-from lineage_toys import STATS, ToyConfig, copies, make_report, make_stats
+from kill_drill import killed_before_change  # pyright: ignore[reportMissingImports] - see above
+from lineage_toys import (  # pyright: ignore[reportMissingImports] - see above
+    STATS,
+    ToyConfig,
+    copies,
+    make_report,
+    make_stats,
+)
 
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.bundles import open_bundle
