@@ -1,7 +1,8 @@
 """A finished round as markdown: the decision, scores, what changed, and where it came from.
 
-Prefect's pages render tables, lists, code and links; they show mermaid as its source and drop
-inline HTML and SVG, so pictures are on the pages that are linked.
+Both of Prefect's UIs render tables, lists, code, links, ``<details>`` and images. The one that is
+served by default shows mermaid as its source (V2 draws it) and backticks inside of a link as they
+are; both drop inline SVG, scripts and styles. So pictures are on the pages that are linked.
 """
 
 from collections.abc import Sequence
@@ -154,7 +155,8 @@ def _changed(record: IterationRecord, snapshot: Snapshot) -> str:
         lines.append(f"- and {len(diff.settings) - MAX_SETTINGS} more settings")
     lines += [f"- {note}" for note in diff.notes]
     hint = f"`recap lineage diff {before.id[:8]} {record.artifact.id[:8]}` shows all of it."
-    return "\n".join([title, "", *lines, "", hint])
+    told = "\n".join(lines).replace("->", "→")
+    return "\n".join([title, "", told, "", hint])
 
 
 def _experience(diff: LineageDiff) -> list[str]:
@@ -236,7 +238,7 @@ def _made(record: IterationRecord, snapshot: Snapshot) -> str:
                         f"{seconds:.1f}",
                     )
                 )
-    return rows_table(("part", "artifact", "", "seconds"), rows)
+    return rows_table(("part", "artifact", "seconds", ""), rows)
 
 
 def _origin(policy: Artifact | None, snapshot: Snapshot) -> str:
@@ -250,7 +252,7 @@ def _origin(policy: Artifact | None, snapshot: Snapshot) -> str:
 
 def _linked(artifact: Artifact) -> str:
     link = page_link(artifact)
-    return f"[`{label(artifact)}`]({link})" if link else f"`{label(artifact)}`"
+    return f"[{label(artifact)}]({link})" if link else f"`{label(artifact)}`"
 
 
 def _percent(rate: float | None) -> str:

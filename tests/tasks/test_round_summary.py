@@ -35,7 +35,7 @@ def test_a_round_says_what_was_decided_and_what_changed(
     assert "| **new policy** | **" in text
     assert "## What changed since round 3" in text
     assert "- 8 episodes added" in text
-    assert "- setting `iteration.label.positive_share`: 0.4 -> 0.38" in text
+    assert "- setting `iteration.label.positive_share`: 0.4 → 0.38" in text
     assert "became positive and" in text
     assert "| value model | `round-4-" in text
     assert "recording round-4-evening" in text

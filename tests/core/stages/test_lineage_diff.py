@@ -57,7 +57,7 @@ def test_flips_are_counted_as_by_hand(snapshot: Snapshot, eight_rounds: Generate
     assert flips.only_after == 4
     changed = int((marks[0] != marks[1][:n]).sum())
     assert sum(task.gained + task.lost + task.other for task in flips.tasks) == changed
-    assert len(flips.examples) == 5
+    assert len(flips.examples) == min(5, flips.num_changed_episodes) > 1
     assert all(example.recording.kind == "recording" for example in flips.examples)
     first = flips.examples[0]
     assert sum(first.transitions.values()) >= sum(flips.examples[-1].transitions.values())
