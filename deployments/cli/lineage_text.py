@@ -86,12 +86,10 @@ def rounds(snapshot: Snapshot, project: str | None) -> None:
     """Print every project's rounds, and what its refs point to."""
     console = Output(json=False, verbose=False).console
     records = [r for r in snapshot.rounds if project in {None, r.artifact.project, _robot(r)}]
-    if not records:
-        where = f"of {project} " if project else ""
-        console.print(
-            f"no finished rounds {where}in {snapshot.store.home} "
-            f"({len(snapshot.manifests)} artifacts; see: recap lineage graph --all)"
-        )
+    if not records and project is None:
+        graph(snapshot, None, mermaid=False, json=False)
+    elif not records:
+        console.print(f"no finished rounds of {project} in {snapshot.store.home}")
     for robot in dict.fromkeys(_robot(record) for record in records):
         _print_project(robot, [r for r in records if _robot(r) == robot], snapshot, console)
 

@@ -77,7 +77,7 @@ def lineage_graph(store: Store | Snapshot, artifact: Artifact | None = None) -> 
     nodes = [Node(id=id_, kind=REMOVED) for id_ in sorted(chosen - set(snapshot.manifests))]
     nodes += [_node(manifest, snapshot) for manifest in known]
     edges = [
-        Edge(parent=parent.id, child=manifest.id, role=parent.role)
+        Edge.model_construct(parent=parent.id, child=manifest.id, role=parent.role)
         for manifest in known
         for parent in manifest.parents
         if parent.id in chosen

@@ -78,10 +78,10 @@ def test_graph_of_an_artifact_goes_both_ways(recap: Recap) -> None:
     assert "iteration" not in forward
 
 
-def test_an_empty_store_has_no_rounds(recap: Recap, tmp_path: Path) -> None:
-    """It says where it looked."""
-    text = recap("lineage", "graph", home=tmp_path / "none").out
-    assert "no finished rounds" in text
+def test_a_store_without_rounds_shows_what_it_has(recap: Recap, tmp_path: Path) -> None:
+    """Which is nothing at first; a project without rounds is named."""
+    assert "no artifacts in" in recap("lineage", "graph", home=tmp_path / "none").out
+    assert "no finished rounds of lab" in recap("lineage", "graph", "--project", "lab").out
 
 
 def test_diff_tells_what_changed(recap: Recap) -> None:
