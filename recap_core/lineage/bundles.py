@@ -217,7 +217,7 @@ class DirectorySource:
 class TarSource:
     """A bundle as a tar file; nothing is ever unpacked by the names in it."""
 
-    def __init__(self, archive: tarfile.TarFile, num_bytes: int) -> None:
+    def __init__(self, archive: tarfile.TarFile) -> None:
         self._archive = archive
         try:
             members = archive.getmembers()
@@ -225,7 +225,7 @@ class TarSource:
             raise DataError(f"the tar file is damaged or not complete ({error})") from error
         self._members: dict[str, tarfile.TarInfo] = {}
         for member in members:
-            self._add(member, num_bytes)
+            self._add(member)
         first = self._members.get(INDEX_FILE)
         if first is None or not first.isreg() or first.size > MAX_INDEX_BYTES:
             raise DataError(f"there is no {INDEX_FILE} in it: this is no bundle")
@@ -239,15 +239,13 @@ class TarSource:
         if extra:
             raise DataError(f"{extra[0]!r} is not listed in {INDEX_FILE} ({len(extra)} such files)")
 
-    def _add(self, member: tarfile.TarInfo, num_bytes: int) -> None:
+    def _add(self, member: tarfile.TarInfo) -> None:
         if member.isdir():
             return
         if not (member.isreg() or member.islnk()):
             raise DataError(f"{member.name!r} is neither a file nor a hard link")
         if member.name in self._members:
             raise DataError(f"{member.name!r} is there twice")
-        if member.isreg() and member.offset_data + member.size > num_bytes:
-            raise DataError(f"the tar file ends in the middle of {member.name!r}")
         name = member.name
         if member.islnk():
             linked = self._members.get(member.linkname)
@@ -298,7 +296,7 @@ def open_bundle(path: Path) -> Generator[BundleSource]:
                 f"it is neither a directory nor an uncompressed tar file ({error})"
             ) from error
         with archive:
-            yield TarSource(archive, status.st_size)
+            yield TarSource(archive)
     except DataError as error:
         if str(path) in str(error):
             raise

@@ -13,7 +13,12 @@ from typing import NamedTuple
 
 import xxhash
 
-from recap_core.errors import ArtifactError, CorruptArtifactError, DataError
+from recap_core.errors import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    CorruptArtifactError,
+    DataError,
+)
 from recap_core.lineage.artifacts import KINDS, Artifact
 from recap_core.lineage.atomic_file import atomic_file
 from recap_core.lineage.bundles import (
@@ -83,8 +88,19 @@ class _Copied(NamedTuple):
 def chosen_artifacts(
     snapshot: Snapshot, artifacts: Sequence[Artifact], *, with_ancestors: bool
 ) -> list[Manifest]:
-    """What a bundle of ``artifacts`` holds, parents first."""
+    """What a bundle of ``artifacts`` holds, parents first.
+
+    Raises:
+        ArtifactNotFoundError: If one is not in the store, or came after the snapshot.
+    """
     ids = {artifact.id for artifact in artifacts}
+    for artifact in artifacts:
+        if artifact.id not in snapshot.manifests:
+            raise ArtifactNotFoundError(
+                f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in "
+                f"{snapshot.store.home}, or cannot be read. See what there is with: "
+                "recap lineage graph"
+            )
     if with_ancestors:
         ids = ids.union(*({m.id for m in snapshot.ancestors(id_)} for id_ in ids))
     return snapshot.in_order(ids)

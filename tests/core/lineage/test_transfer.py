@@ -243,6 +243,57 @@ def test_an_interrupted_import_goes_on(
     assert left_over(Store(other.home)) == []
 
 
+def test_an_interrupted_export_goes_on(store: Store, memory: Path) -> None:
+    """A file that is there and sound is kept; halves are not."""
+    root = make_stats(store, "root")
+    bundle = memory / "bundle"
+    partial = bundle / f".partial-{root.id}"
+    partial.mkdir(parents=True)
+    (bundle / ".bundle.lock").touch()
+    shutil.copy(store.path(root) / "b.txt", partial / "b.txt")
+    (partial / "a.txt.copying").write_text("ro")
+
+    done = export_directory(Snapshot(store), [root], bundle)
+
+    place = bundle / done.contents.artifacts[0].directory
+    assert tree_digest(place, None) == root.digest
+    b_txt = (place / "b.txt").stat().st_size
+    assert done.num_bytes == sum(f.size for f in done.contents.artifacts[0].files) - b_txt + (
+        done.contents.artifacts[0].manifest.size
+    )
+
+
+class _Spoils:
+    """Somebody changes a file while the export looks elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def update(self, done: int, note: str = "") -> None:
+        """Change it."""
+        del done, note
+        self._path.chmod(0o644)
+        self._path.write_text("<p>!")
+
+    @contextmanager
+    def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Itself."""
+        del label, total, done
+        yield self
+
+
+def test_a_file_that_changes_during_an_export_ends_it(
+    store: Store, family: Family, memory: Path
+) -> None:
+    """The bundle is not finished."""
+    page = store.path(family["report"]) / "index.html"
+    with pytest.raises(CorruptArtifactError, match="changed while it was copied"):
+        export_directory(
+            Snapshot(store), list(family.values()), memory / "bundle", progress=_Spoils(page)
+        )
+    assert not (memory / "bundle" / INDEX_FILE).exists()
+
+
 def test_nothing_that_exists_is_replaced(store: Store, other: Store, memory: Path) -> None:
     """The other store's own result of the same stage key stays the one that the key finds."""
     theirs = other.produce(STATS, ToyConfig(), {}, name="stats", build=writes("theirs"))
@@ -341,8 +392,8 @@ def test_half_a_tar_file_is_refused(store: Store, other: Store, memory: Path) ->
     """Wherever it was cut; so is a compressed one, and none."""
     content = exported(store, make_stats(store, "root"), memory / "bundle.tar").read_bytes()
     half = memory / "half.tar"
-    for size in range(0, len(content) - 10240, 512):
-        half.write_bytes(content[: size + 100])
+    for size in range(0, len(content.rstrip(b"\0")), 256):
+        half.write_bytes(content[:size])
         with pytest.raises(DataError, match=r"half.tar"):
             import_bundle(half, other)
     with pytest.raises(DataError, match="there is no bundle at"):
