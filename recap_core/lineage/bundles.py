@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import xxhash
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -270,8 +270,8 @@ class TarSource:
 
     def _content(self, member: tarfile.TarInfo) -> BufferedReader:
         stream = self._archive.extractfile(member)
-        assert isinstance(stream, BufferedReader)  # noqa: S101 - _add lets regular files in only
-        return stream
+        assert stream is not None  # noqa: S101 - _add lets regular files in only
+        return cast("BufferedReader", stream)
 
 
 @contextmanager
