@@ -65,3 +65,11 @@ def finished_rounds(tmp_path_factory: pytest.TempPathFactory) -> "GeneratedStore
     from tests.generated_store import generate_store
 
     return generate_store(tmp_path_factory.mktemp("rounds"), num_iterations=3, num_other=1)
+
+
+@pytest.fixture(scope="session")
+def eight_rounds(tmp_path_factory: pytest.TempPathFactory) -> "GeneratedStore":
+    """A store with two projects, eight rounds and one, to be read only; made once and shared."""
+    from tests.generated_store import generate_store
+
+    return generate_store(tmp_path_factory.mktemp("rounds"), num_iterations=8, num_other=1)

@@ -8,6 +8,7 @@ from typing import Any
 from recap_core.config.environment import recap_home
 from recap_core.errors import IncompatibleError
 from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.references import find_artifact
 from recap_core.lineage.store import Store
 
 
@@ -21,7 +22,7 @@ def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *
 
     Args:
         store: Where it is.
-        reference: Id, unique prefix, ``<name>-<id8>`` or ref.
+        reference: Id, unique prefix, ``<name>-<id8>``, ref, or a ref's last part.
         kind: What it must be.
         wanted: What such an artifact is called in an error: ``a dataset``.
 
@@ -29,7 +30,7 @@ def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *
         ArtifactNotFoundError: If there is none.
         IncompatibleError: If it is of another kind.
     """
-    artifact = store.get(reference)
+    artifact = find_artifact(store, reference)
     if not isinstance(artifact, kind):
         raise IncompatibleError(
             f"{reference} is {artifact.kind} {artifact.name}-{artifact.id[:8]}, but {wanted} "

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
+from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -36,9 +38,9 @@ add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
 add_promotion_commands(app)
-lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
-app.add_typer(lineage, name="lineage")
 app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
+app.add_typer(lineage, name="lineage")
+app.add_typer(bundle, name="bundle")
 
 
 @app.command(epilog="Example: recap demo --seed 1")
@@ -176,35 +178,6 @@ def up(  # noqa: PLR0913 - one parameter per option
     up_command.serve_projects(
         served, port=port, pages_port=pages_port, nights=nights, output=output
     )
-
-
-@lineage.command(epilog="Example: recap lineage show demo/sim-aloha/current")
-def show(
-    artifact: Annotated[
-        str, typer.Argument(help="Id, 6 digits of it or more, name-id8, or project/robot/ref.")
-    ],
-    *,
-    json: JsonOption = False,
-) -> None:
-    """What an artifact is, and everything it was made from."""
-    from deployments.cli import lineage_text
-
-    lineage_text.show(artifact, json=json)
-
-
-@lineage.command(epilog="Example: recap lineage graph --mermaid > lineage.mmd")
-def graph(
-    artifact: Annotated[
-        str | None, typer.Argument(help="Only its ancestors and descendants.")
-    ] = None,
-    *,
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a mermaid flow chart.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """The lineage of the whole store, or around one artifact."""
-    from deployments.cli import lineage_text
-
-    lineage_text.graph(artifact, mermaid=mermaid, json=json)
 
 
 def run() -> None:
