@@ -5,6 +5,7 @@ from prefect import task
 from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.lineage.artifacts import Evaluation, PolicyCheckpoint
+from tasks.elsewhere import elsewhere
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
 from tasks.stage_key import StageKey
@@ -21,6 +22,7 @@ from tasks.summaries import summarized
     cache_policy=StageKey(stage="evaluate"),
     result_serializer="json",
 )
+@elsewhere("evaluate")
 def evaluate(
     policy: PolicyCheckpoint, config: EvaluationConfig, runtime: CollectRuntime, *, name: str
 ) -> Evaluation:

@@ -21,6 +21,7 @@ from recap_core.lineage.artifacts import (
     Values,
 )
 from recap_core.progress import Silent
+from tasks.elsewhere import elsewhere
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
 from tasks.stage_key import StageKey
@@ -37,6 +38,7 @@ from tasks.summaries import summarized
     cache_policy=StageKey(stage="infer_values"),
     result_serializer="json",
 )
+@elsewhere("infer_values")
 def infer_values(
     dataset: AnyDataset,
     value_model: ValueCheckpoint,

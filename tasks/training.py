@@ -9,6 +9,7 @@ from prefect import task
 from recap_core.config.stages import TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.lineage.artifacts import AnyDataset, NormStats, PolicyCheckpoint, ValueCheckpoint
+from tasks.elsewhere import elsewhere
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
 from tasks.stage_key import StageKey
@@ -25,6 +26,7 @@ from tasks.summaries import summarized
     cache_policy=StageKey(stage="train_policy"),
     result_serializer="json",
 )
+@elsewhere("train_policy")
 def train_policy(  # noqa: PLR0913 - the parameters of the stage
     dataset: AnyDataset,
     norm_stats: NormStats,
@@ -59,6 +61,7 @@ def train_policy(  # noqa: PLR0913 - the parameters of the stage
     cache_policy=StageKey(stage="train_value"),
     result_serializer="json",
 )
+@elsewhere("train_value")
 def train_value(  # noqa: PLR0913 - the parameters of the stage
     dataset: AnyDataset,
     norm_stats: NormStats,

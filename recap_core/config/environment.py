@@ -22,3 +22,11 @@ def vlm_bundle_dir() -> Path | None:
     """The reference's bundle of SigLIP, Gemma 3 and tokenizer: ``OPENPI_VLM_CKPT_DIR``, or None."""
     value = os.environ.get("OPENPI_VLM_CKPT_DIR")
     return Path(value).expanduser().absolute() if value else None
+
+
+def accelerator_deployment() -> str | None:
+    """Who runs the accelerator stages of flows in this process: ``RECAP_GPU_DEPLOYMENT``.
+
+    ``<flow>/<deployment>`` of an orchestrator; None: they run where the flow runs.
+    """
+    return os.environ.get("RECAP_GPU_DEPLOYMENT") or None
