@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli.data_commands import add_data_commands
+from deployments.cli.deploy_command import add_deploy_command
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -32,6 +33,7 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
+add_deploy_command(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 
