@@ -5,7 +5,7 @@ once as there are devices. Everything is known by its name and made to be as des
 may be called again after every change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from importlib import resources
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,12 +64,15 @@ def install(installation: Installation, *, dry_run: bool = False) -> list[Change
         ConfigError: If a pool exists with another infrastructure, or the block does not.
     """
     with get_client(sync_client=True) as client:
+        automations = [dead_run_automation()]
+        if installation.notify is not None:  # asked for before anything is changed
+            automations += notifying_automations(installation.notify, client)
         changes = [
             change
             for name in ("cpu", "gpu")
             for change in _install_pool(name, installation, client, dry_run=dry_run)
         ]
-        return [*changes, *_install_automations(installation, client, dry_run=dry_run)]
+        return [*changes, *_install_automations(automations, client, dry_run=dry_run)]
 
 
 def base_job_template(pool: PoolName, infrastructure: Infrastructure) -> dict[str, Any]:
@@ -141,18 +145,28 @@ def _install_queues(
 
 
 def _install_automations(
-    installation: Installation, client: SyncPrefectClient, *, dry_run: bool
-) -> list[Change]:
-    wanted = [dead_run_automation()]
-    if installation.notify is not None:
-        wanted += notifying_automations(installation.notify, client)
-    changes = [
-        Change(
-            subject=f"automation {automation.name}",
-            action="updated" if client.read_automations_by_name(automation.name) else "created",
-        )
-        for automation in wanted
-    ]
-    if not dry_run:
-        keep_automations(wanted)
-    return changes
+    wanted: Sequence[AutomationCore], client: SyncPrefectClient, *, dry_run: bool
+) -> Iterator[Change]:
+    for automation in wanted:
+        known = client.read_automations_by_name(automation.name)
+        if not known:
+            action = "created"
+        else:
+            action = "kept" if len(known) == 1 and _is_same(known[0], automation) else "updated"
+        yield Change(subject=f"automation {automation.name}", action=action)
+        if not dry_run and action != "kept":
+            keep_automations([automation])
+
+
+def _is_same(known: AutomationCore, wanted: AutomationCore) -> bool:
+    """Whether the server has it as it should be; ids are the server's own."""
+    return _content(known) == _content(wanted)
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    fields = {"name", "description", "enabled", "tags", "trigger", "actions"}
+    content = automation.model_dump(mode="json", include=fields)
+    content["trigger"].pop("id", None)
+    for several in ("expect", "after", "for_each"):  # sets
+        content["trigger"][several] = sorted(content["trigger"][several])
+    return content

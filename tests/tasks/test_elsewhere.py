@@ -1,14 +1,17 @@
 """Stages that are handed to another machine: what is sent, awaited, and said when it goes wrong."""
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.types.entrypoint import EntrypointType
 
@@ -49,9 +52,7 @@ def pool(prefect_api: None) -> None:
 
 
 @pytest.fixture
-def handed_over(
-    pool: None, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
+def handed_over(pool: None, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The environment of a worker of pool cpu."""
     del pool
     monkeypatch.setenv("RECAP_HOME", str(inputs.store.home))
@@ -68,25 +69,33 @@ def values_flow(inputs: tuple, name: str) -> str:
     return task(dataset, model, CONFIG, RUNTIME, name=name).id
 
 
-def end_run(state: State, *, before_end: threading.Event | None = None) -> threading.Thread:
-    """In another thread: wait for a run of the deployment, and set its state."""
+def when_handed_over(act: Callable[[SyncPrefectClient, FlowRun], object]) -> threading.Thread:
+    """In another thread: wait for a run of the deployment, and do something about it."""
 
-    def end() -> None:
+    def wait() -> None:
         with get_client(sync_client=True) as client:
             for _ in range(600):
-                runs = client.read_flow_runs()
-                waiting = [r for r in runs if r.work_pool_name == "no-worker" and r.state]
-                waiting = [r for r in waiting if r.state is not None and r.state.is_scheduled()]
-                if waiting:
-                    if before_end is not None:
-                        before_end.wait()
-                    client.set_flow_run_state(waiting[0].id, state, force=True)
-                    return
+                for run in client.read_flow_runs():
+                    is_mine = run.work_pool_name == "no-worker" and run.state is not None
+                    if is_mine and run.state is not None and run.state.is_scheduled():
+                        act(client, run)
+                        return
                 time.sleep(0.1)
 
-    thread = threading.Thread(target=end)
+    thread = threading.Thread(target=wait)
     thread.start()
     return thread
+
+
+def end_run(state: State, *, before_end: threading.Event | None = None) -> threading.Thread:
+    """Set the state of the run that is handed over."""
+
+    def end(client: SyncPrefectClient, run: FlowRun) -> None:
+        if before_end is not None:
+            before_end.wait()
+        client.set_flow_run_state(run.id, state, force=True)
+
+    return when_handed_over(end)
 
 
 def test_arguments_survive_the_way(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,20 +192,23 @@ def test_nobody_waits_for_a_run_that_is_no_longer_awaited(
     handed_over: pytest.MonkeyPatch, inputs: Inputs
 ) -> None:
     """An interrupted flow cancels what it has handed over."""
+    del handed_over
+    runs: list[FlowRun] = []
 
-    def interrupt(seconds: float) -> None:
-        del seconds
-        raise KeyboardInterrupt
+    def interrupt(client: SyncPrefectClient, run: FlowRun) -> None:
+        del client
+        runs.append(run)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    handed_over.setattr(elsewhere.time, "sleep", interrupt)
+    waiting = when_handed_over(interrupt)
     with pytest.raises(KeyboardInterrupt):
         values_flow(inputs[:2], "never")
-    handed_over.undo()
+    waiting.join()
 
     with get_client(sync_client=True) as client:
-        runs = [run for run in client.read_flow_runs() if run.work_pool_name == "no-worker"]
-    newest = max(runs, key=lambda run: str(run.created))
-    assert newest.state_name in {"Cancelling", "Cancelled"}
+        state = client.read_flow_run(runs[0].id).state
+    assert state is not None
+    assert state.name in {"Cancelling", "Cancelled"}
 
 
 def test_a_deployment_that_does_not_exist_is_named(
