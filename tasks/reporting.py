@@ -29,8 +29,8 @@ from tasks.summaries import summarized
     result_serializer="json",
 )
 def report(  # noqa: PLR0913 - everything that a report shows
-    before: Evaluation,
-    after: Evaluation,
+    before: Evaluation | None,
+    after: Evaluation | None,
     *,
     control: Evaluation | None,
     policy: PolicyCheckpoint,

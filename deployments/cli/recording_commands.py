@@ -188,8 +188,8 @@ def artifact_name(session: Path) -> str:
 def _config(settings: dict[str, object], robot: Path | None) -> "ConvertConfig":
     from pydantic import ValidationError
 
-    from recap_core.config.overlay import explain
     from recap_core.config.dataset import ConvertConfig
+    from recap_core.config.overlay import explain
     from recap_core.errors import ConfigError
 
     given = {key: value for key, value in settings.items() if value is not None}

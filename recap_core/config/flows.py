@@ -22,9 +22,18 @@ class Runtime(Config):
     infer: InferRuntime = InferRuntime()
 
 
+type Episodes = Literal["simulation", "recordings"]
+type Judge = Literal["simulation", "operator"]
+
+
 class BootstrapConfig(Config):
     """Demonstrations to a first policy: collect, convert, norm stats, SFT (stage 2), evaluate."""
 
+    episodes: Episodes = "simulation"
+    """``recordings``: all demonstrations that were ingested for the project, in place of the
+    simulator's expert."""
+    judge: Judge = "simulation"
+    """``operator``: nothing is evaluated in simulation."""
     demonstrations: CollectConfig
     convert: ConvertConfig = ConvertConfig(demonstrations=True)
     norm_stats: NormStatsConfig = NormStatsConfig()
@@ -38,6 +47,15 @@ class BootstrapConfig(Config):
 class IterationConfig(Config):
     """One round: collect, convert, merge, value model, labels, relabel, fine-tune, evaluate."""
 
+    episodes: Episodes = "simulation"
+    """``recordings``: what robots recorded and no finished round has used, in place of the
+    simulator's rollouts."""
+    inbox: str | None = Field(default=None, min_length=1)
+    """Directory that robots copy finished sessions into, one directory per session; None: there is
+    none."""
+    judge: Judge = "simulation"
+    """``operator``: no policy is evaluated in simulation; a round ends with a ``candidate`` that
+    an operator tries on the robot and promotes."""
     collect: CollectConfig
     convert: ConvertConfig = ConvertConfig()
     merge: MergeConfig = MergeConfig()

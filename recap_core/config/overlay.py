@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -49,7 +49,9 @@ def validated[C: BaseModel](model: type[C], settings: Mapping[str, Any], *, of: 
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"{of}: {explain(error, model)}" if of else explain(error, model)) from None
+        raise ConfigError(
+            f"{of}: {explain(error, model)}" if of else explain(error, model)
+        ) from None
 
 
 def lay_over(
@@ -70,7 +72,8 @@ def lay_over(
         if isinstance(below, str) and isinstance(value, Mapping) and below in LABEL_PRESETS:
             below = settings[name] = LABEL_PRESETS[below].model_dump(mode="json")
         if isinstance(below, dict) and isinstance(value, Mapping) and name not in replaced:
-            lay_over(below, value, replaced=replaced)
+            nested = cast("dict[str, Any]", below)
+            lay_over(nested, cast("Mapping[str, Any]", value), replaced=replaced)
         else:
             settings[name] = value
 
@@ -92,7 +95,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{file} holds a {type(content).__name__}, not settings by name")
-    return content
+    return cast("dict[str, Any]", content)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -130,8 +133,9 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
         for choice in getattr(current, "__args__", ()):  # X | None
             if isinstance(choice, type) and issubclass(choice, BaseModel):
                 current = choice
-    is_model = isinstance(current, type) and issubclass(current, BaseModel)
-    return list(current.model_fields) if is_model else []
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return []
 
 
 def _short(value: object, length: int = 60) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.iteration import passes_gate
+from flows.gate import decide
 from flows.references import ProjectRefs
 from flows.results import BootstrapResult, Judgement
 from recap_core.config.presets import tiny_project
@@ -78,7 +78,7 @@ def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording, Annotations, Va
 def bootstrapped(store: Store, refs: ProjectRefs, name: str = "sft") -> BootstrapResult:
     """A remembered bootstrap."""
     result = BootstrapResult(
-        recording=publish(store, Recording, "recording"),
+        recordings=(publish(store, Recording, "recording"),),
         demonstrations=publish(store, Dataset, "demonstrations"),
         norm_stats=publish(store, NormStats, "stats"),
         policy=publish(store, PolicyCheckpoint, name),
@@ -199,21 +199,30 @@ def test_a_ref_to_another_kind_is_refused(store: Store, refs: ProjectRefs) -> No
 
 
 @pytest.mark.parametrize(
-    ("promote", "after", "current", "passes"),
+    ("promote", "after", "current", "verdict"),
     [
-        ("if_not_worse", 5, 5, True),
-        ("if_not_worse", 4, 5, False),
-        ("if_not_worse", 6, 5, True),
-        ("always", 0, 5, True),
-        ("never", 9, 5, False),
+        ("if_not_worse", 5, 5, "promoted"),
+        ("if_not_worse", 4, 5, "kept"),
+        ("if_not_worse", 6, 5, "promoted"),
+        ("always", 0, 5, "promoted"),
+        ("never", 9, 5, "candidate"),
     ],
 )
 def test_the_gate_compares_with_the_current_policy(
-    *, promote: str, after: int, current: int, passes: bool
+    *, promote: str, after: int, current: int, verdict: str
 ) -> None:
     """Equal is not worse."""
     judgement = Judgement(
         before=evaluation(9), collector=evaluation(current), after=evaluation(after)
     )
+    config = tiny_project().iteration.model_copy(update={"promote": promote})
 
-    assert passes_gate(judgement, promote) is passes  # pyright: ignore[reportArgumentType]
+    assert decide(judgement, config).verdict == verdict
+
+
+def test_without_an_evaluation_a_person_decides() -> None:
+    """Unless the project always promotes."""
+    decision = decide(Judgement(), tiny_project().iteration)
+
+    assert decision.verdict == "candidate"
+    assert "operator" in decision.reasons[0]
