@@ -14,13 +14,15 @@ from typing import Final
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ActionTypes, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import BaseModel, ConfigDict, Field
 
 from recap_core.config.nights import NIGHT_STATES
 
+RUN_TAG: Final = "recap"
+"""Tag of every run of our deployments; runs of others on the same server are left alone."""
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 HEARTBEAT_S: Final = 30
 """Seconds between heartbeats: the shortest that Prefect allows (its default is 180)."""
@@ -49,13 +51,22 @@ class DeadRunRule(BaseModel):
 
 
 def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
-    """Runs whose heartbeats stop become ``Crashed``.
+    """Runs with the tag ``recap`` whose heartbeats stop become ``Crashed``.
 
     It cannot touch a run that has ended: without ``force`` the server refuses to turn a final state
     into ``Crashed``. That matters, because a run's last heartbeat may reach the server after its
     end, and then nothing follows it.
     """
     ends = {f"prefect.flow-run.{name}" for name in (*rule.end_states, *_WAITS)}
+    crash: ActionTypes = ChangeFlowRunState(
+        state=StateType.CRASHED,
+        name="Crashed",
+        force=False,
+        message=(
+            f"No sign of life for {rule.silence_s} s: its process was killed, or its machine is "
+            "gone. Run it again: it goes on from there."
+        ),
+    )
     return AutomationCore(
         name="recap: crash dead runs",
         description=(
@@ -67,22 +78,19 @@ def dead_run_automation(rule: DeadRunRule = DeadRunRule()) -> AutomationCore:
             match=ResourceSpecification.model_validate(
                 {"prefect.resource.id": ["prefect.flow-run.*"]}
             ),
+            match_related=ResourceSpecification.model_validate(
+                {
+                    "prefect.resource.id": f"prefect.tag.{RUN_TAG}",
+                    "prefect.resource.role": "tag",
+                }
+            ),
             for_each={"prefect.resource.id"},
             after={HEARTBEAT},
             expect={HEARTBEAT, *ends},
             threshold=1,
             within=timedelta(seconds=rule.silence_s),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                message=(
-                    f"No sign of life for {rule.silence_s} s: its process was killed, or its "
-                    "machine is gone. Run it again: it goes on from there."
-                ),
-            )
-        ],
+        actions=[crash],
     )
 
 

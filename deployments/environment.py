@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _NO_PROXY = "127.0.0.1,localhost"
 
@@ -31,6 +32,7 @@ def configure_prefect(home: Path, server_url: str | None, *, verbose: bool = Fal
         "PREFECT_LOGGING_EXTRA_LOGGERS": "recap_core,tasks,flows",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # never a second server on the quiet
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",  # seconds from Run to running
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; what deployments.automations expects
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }.items():
@@ -61,6 +63,16 @@ def flush_prefect(timeout_s: float = 10.0) -> None:
 
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=timeout_s)
+
+
+def machine_timezone() -> str:
+    """IANA name of the machine's time zone: ``TZ``, else ``/etc/localtime``, else ``UTC``."""
+    named = os.environ.get("TZ", "").removeprefix(":")
+    linked = str(Path("/etc/localtime").resolve()).rpartition("zoneinfo/")[2]
+    for name in (named, linked):
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            return ZoneInfo(name).key
+    return "UTC"
 
 
 def ui_url() -> str:

@@ -31,6 +31,7 @@ from recap_core.errors import ServerError
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+_LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 class PrefectServer:
@@ -89,7 +90,9 @@ class LocalServer:
         Raises:
             ServerError: If it ends instead.
         """
-        return self._await(self._record, timeout_s)["url"]
+        url = self._await(self._record, timeout_s)["url"]
+        self._preferred_port = int(url.rpartition(":")[2])  # should it ever be started again
+        return url
 
     def wait(self, timeout_s: float = START_TIMEOUT_S) -> PrefectServer:
         """Return the server once it answers.
@@ -98,6 +101,13 @@ class LocalServer:
             ServerError: If it ends instead, or does not answer within ``timeout_s``.
         """
         return self._await(self._answering, timeout_s)
+
+    def revive(self) -> None:
+        """Start the server again, where it was, if it has ended though it still has this user."""
+        is_starting = self._child is not None and self._child.poll() is None
+        if self._users is None or is_starting or self._record() is not None:
+            return
+        self._spawn()
 
     def stop(self) -> None:
         """Stop being a user; the last one stops the server and waits until it is gone."""
@@ -202,6 +212,9 @@ def server_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        # In memory, the default, a restart would forget who holds a night's only slot: the running
+        # night would be stopped, and no later one could ever start.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES_ON_DISK,
     }
 
 

@@ -1,85 +1,127 @@
-"""All flows, served to the Prefect UI."""
+"""All flows, served to the Prefect UI: ``recap up``.
+
+Two runners share the process. One runs what uses the accelerator for hours, one run at a time. The
+other runs what is short, so that taking in a recording does not wait for a night's training.
+"""
 
 import asyncio
-import signal
-from typing import cast
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
-from prefect.runner import Runner
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
+from deployments.automations import RUN_TAG, dead_run_automation, keep_automations
+from deployments.runners import Group, serve
+from deployments.server import LocalServer
 from flows.bootstrap import bootstrap
 from flows.evaluation import evaluate_only
 from flows.ingest import ingest_recordings
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
+from flows.nightly import nightly
 from flows.relabeling import relabel_only
 from flows.stage3 import stage3
 from recap_core.config.flows import ProjectConfig
+from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import project_name
 
-TOLD_AGAIN_AFTER_S = 15.0
+LONG_FLOWS: Final[tuple[Flow[..., Any], ...]] = (
+    recap_iteration, recap_loop, nightly, bootstrap, stage3, relabel_only, evaluate_only,
+)  # fmt: skip
+SHORT_FLOWS: Final[tuple[Flow[..., Any], ...]] = (ingest_recordings,)
+NUM_SHORT_RUNS: Final = 2
+
+# Two nights at once would learn from the same recordings.
+ALONE: Final = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
 
 
-class _Runner(Runner):
-    """A runner that ends in the same orderly way on SIGTERM as on Ctrl-C."""
+def serve_all(
+    projects: Sequence[ProjectConfig],
+    nights: Schedule | None = None,
+    server: LocalServer | None = None,
+) -> None:
+    """Serve every flow of some projects until interrupted.
 
-    def handle_sigterm(self, *args: object, **kwargs: object) -> None:
-        """Leave by the way of Ctrl-C; Prefect's own handler leaves a coroutine behind."""
-        del args, kwargs
-        signal.raise_signal(signal.SIGINT)
-
-
-def serve_all(project: ProjectConfig) -> None:
-    """Serve every flow until interrupted; its form in the UI is filled in with ``project``.
-
-    One run at a time: a round uses all of a machine's accelerator.
+    Args:
+        projects: Saved projects; the forms in the UI are filled in with their names.
+        nights: When the nightly flow starts by itself; None: as it was before.
+        server: The server to start again should it end by itself; None if somebody else minds it.
     """
-    runner = _Runner(name="recap", limit=1)
-    for deployment in deployments(project):
-        runner.add_deployment(deployment)
-    asyncio.run(_serve(runner))
+    keep_automations([dead_run_automation()])
+    groups = (
+        Group("long", deployments(projects, nights, LONG_FLOWS), limit=1),
+        Group("short", deployments(projects, nights, SHORT_FLOWS), limit=NUM_SHORT_RUNS),
+    )
+    asyncio.run(serve(groups, server))
 
 
-async def _serve(runner: Runner) -> None:
-    """Serve until Ctrl-C, then let the runner end in order.
+def deployments(
+    projects: Sequence[ProjectConfig],
+    nights: Schedule | None = None,
+    flows: Sequence[Flow[..., Any]] = (*LONG_FLOWS, *SHORT_FLOWS),
+) -> list[RunnerDeployment]:
+    """One deployment per flow and project, named ``<project>-<robot>``."""
+    return [_deployment(flow, config, nights) for config in projects for flow in flows]
 
-    Prefect's runner may lose a cancellation that reaches it while a run has just ended, and would
-    then serve for ever. So it is told again.
+
+def _deployment(
+    flow: Flow[..., Any], config: ProjectConfig, nights: Schedule | None
+) -> RunnerDeployment:
+    is_nightly = flow is nightly
+    deployment = flow.to_deployment(
+        deployment_name(config),
+        parameters={"project": project_name(config)},
+        description=flow.description,
+        version=version("recap"),
+        tags=[RUN_TAG, config.project, config.robot],
+        schedule=nights if is_nightly else None,
+        concurrency_limit=ALONE if is_nightly else None,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    return cast("RunnerDeployment", deployment)  # not a coroutine: nothing here is async
+
+
+def deployment_name(config: ProjectConfig) -> str:
+    """What a project's deployments are called, for example ``demo-sim-aloha``."""
+    return f"{config.project}-{config.robot}"
+
+
+def night_schedule(cron: str | None, timezone: str) -> Schedule | None:
+    """When a night starts; None if ``cron`` is None.
+
+    Raises:
+        ConfigError: If it is no cron expression, or there is no such time zone.
     """
-    interrupted = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
-    serving = asyncio.ensure_future(runner.start())
-    waiting = asyncio.ensure_future(interrupted.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    while not serving.done():
-        serving.cancel()
-        await asyncio.wait({serving}, timeout=TOLD_AGAIN_AFTER_S)
-    if not serving.cancelled():
-        serving.result()
+    if cron is None:
+        return None
+    try:
+        ZoneInfo(timezone)
+        return Schedule(cron=cron, timezone=timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f"--nightly {cron!r} in time zone {timezone!r} is no schedule ({error}). Write five "
+            "fields, minute hour day month weekday, such as '0 2 * * *', and a time zone such as "
+            "'Europe/Berlin'"
+        ) from None
 
 
-def deployments(project: ProjectConfig) -> list[RunnerDeployment]:
-    """One deployment per flow, named after the project."""
-    name = project_name(project)
-    return [
-        cast(
-            "RunnerDeployment",  # not a coroutine: nothing here is async
-            flow.to_deployment(
-                name.replace("/", "-"),
-                parameters={"project": name},
-                description=flow.description,
-                entrypoint_type=EntrypointType.MODULE_PATH,
-            ),
-        )
-        for flow in (
-            recap_iteration,
-            recap_loop,
-            bootstrap,
-            stage3,
-            relabel_only,
-            evaluate_only,
-            ingest_recordings,
-        )
-    ]
+def forget_nights(projects: Sequence[ProjectConfig]) -> None:
+    """Remove the schedules of the nightly deployments, and the runs that they have planned."""
+    with get_client(sync_client=True) as client:
+        for config in projects:
+            try:
+                known = client.read_deployment_by_name(f"{nightly.name}/{deployment_name(config)}")
+            except ObjectNotFound:
+                continue
+            for schedule in known.schedules:
+                client.delete_deployment_schedule(known.id, schedule.id)

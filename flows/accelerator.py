@@ -5,12 +5,18 @@ from typing import Any, Literal
 from prefect import Task, flow
 from prefect.runtime import flow_run
 
+from tasks.collection import collect
 from tasks.elsewhere import decoded, on_accelerator
 from tasks.evaluation import evaluate
 from tasks.labelling import infer_values
+from tasks.refresh import refreshing
 from tasks.training import train_policy, train_value
 
-STAGE_TASKS: dict[str, Task[..., Any]] = {
+type AcceleratorStage = Literal[
+    "collect", "train_policy", "train_value", "infer_values", "evaluate"
+]
+STAGE_TASKS: dict[AcceleratorStage, Task[..., Any]] = {
+    "collect": collect,
     "train_policy": train_policy,
     "train_value": train_value,
     "infer_values": infer_values,
@@ -26,8 +32,7 @@ def _run_name() -> str:
 
 @flow(name="accelerator-stage", flow_run_name=_run_name)
 def accelerator_stage(
-    stage: Literal["train_policy", "train_value", "infer_values", "evaluate"],
-    arguments: dict[str, Any],
+    stage: AcceleratorStage, arguments: dict[str, Any], *, refresh: bool = False
 ) -> str:
     """Run one stage that a flow on another machine has handed over; the id of its artifact.
 
@@ -35,9 +40,11 @@ def accelerator_stage(
 
     Args:
         stage: Which one.
-        arguments: Its arguments as JSON: artifacts as ``{"artifact": id}``, settings as they are.
+        arguments: Its arguments as JSON: artifacts as ``{"artifact": id}``, settings with the name
+            of their class.
+        refresh: Run it although its result is there.
     """
     task = STAGE_TASKS[stage]
-    with on_accelerator():
-        made = task(**decoded(task.fn, arguments))
+    with on_accelerator(), refreshing([stage] if refresh else []):
+        made = task(**decoded(stage, arguments))
     return made.id

@@ -7,12 +7,10 @@ the result is found by its stage key, so nothing else passes between them.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
-from inspect import signature
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -21,12 +19,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelling
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue
 
-from recap_core.config.base import Config
 from recap_core.config.environment import accelerator_deployment
-from recap_core.errors import ConfigError, RemoteStageError, WorkerLostError
+from recap_core.errors import RemoteStageError, WorkerLostError
 from recap_core.lineage.artifacts import Artifact
+from tasks.child_job import Job, decode_arguments, encode
 from tasks.stage_key import find_made
 from tasks.store import open_store
 
@@ -48,39 +46,35 @@ def on_accelerator() -> Generator[None]:
         _is_accelerator.reset(token)
 
 
-def elsewhere[**P, A: Artifact](stage: str) -> Callable[[Callable[P, A]], Callable[P, A]]:
-    """Let a task's function run on the machine that ``RECAP_GPU_DEPLOYMENT`` names, if it is set.
-
-    Args:
-        stage: Id in :data:`recap_core.stages.registry.STAGES`; the function's parameters carry the
-            names of the stage function's.
-    """
-
-    def decorate(function: Callable[P, A]) -> Callable[P, A]:
-        @wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> A:
-            deployment = accelerator_deployment()
-            if deployment is None or _is_accelerator.get():
-                return function(*args, **kwargs)
-            bound = signature(function).bind(*args, **kwargs)
-            return cast("A", hand_over(stage, bound.arguments, deployment))
-
-        return run
-
-    return decorate
+def deployment_elsewhere() -> str | None:
+    """Who runs the accelerator stages of this process; None: it does so itself."""
+    return None if _is_accelerator.get() else accelerator_deployment()
 
 
-def hand_over(stage: str, arguments: Mapping[str, Any], deployment: str) -> Artifact:
+def hand_over(
+    stage: str, arguments: Mapping[str, Any], deployment: str, *, is_refreshed: bool = False
+) -> Artifact:
     """Let a deployment make a stage's artifact, and wait for it.
 
     If this wait ends early, by a cancellation for example, the other run is cancelled too.
+
+    Args:
+        stage: Id in :data:`recap_core.stages.registry.STAGES`.
+        arguments: By parameter of the stage function, without store and progress.
+        deployment: ``<flow>/<deployment>``, of the flow ``accelerator-stage``.
+        is_refreshed: Whether the stage executes although its result exists.
 
     Raises:
         RemoteStageError: If the run failed, or what it made is not in this machine's store.
         WorkerLostError: If its process or machine is gone.
     """
     with get_client(sync_client=True) as client:
-        run = _submit(stage, arguments, deployment, client)
+        parameters = {
+            "stage": stage,
+            "arguments": {name: encode(value) for name, value in arguments.items()},
+            "refresh": is_refreshed,
+        }
+        run = _submit(parameters, deployment, client)
         try:
             run = _await_end(run, deployment, client)
         except BaseException:
@@ -90,50 +84,27 @@ def hand_over(stage: str, arguments: Mapping[str, Any], deployment: str) -> Arti
     return _await_artifact(stage, arguments, run)
 
 
-def encoded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a stage as JSON: artifacts by their ids, settings as they are."""
-    return {name: _encode(value) for name, value in arguments.items()}
-
-
-def decoded(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The reverse of :func:`encoded`, for the function of a task.
+def decoded(stage: str, arguments: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """The arguments of a stage that was handed over, with the artifacts of this machine's store.
 
     Raises:
-        ConfigError: If an argument is unknown, or its settings are not allowed.
+        ConfigError: If the stage does not take one of them, or no task runs it.
         ArtifactNotFoundError: If an artifact is not in this machine's store.
     """
-    hints, found = get_type_hints(function), dict[str, Any]()
-    for name, value in arguments.items():
-        if name not in hints:
-            raise ConfigError(f"{name!r} is no argument of {function.__name__}")
-        if isinstance(value, dict) and set(value) == {"artifact"}:
-            found[name] = open_store().get(value["artifact"])
-            continue
-        try:
-            found[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError as error:
-            raise ConfigError(f"{name} of {function.__name__} cannot be used: {error}") from error
-    return found
+    store = open_store()
+    job = Job(
+        stage=stage, home=store.home, arguments=dict(arguments), cancel_grace_s=0, parent_pid=0
+    )
+    return decode_arguments(job, store)
 
 
-def _encode(value: object) -> object:
-    if isinstance(value, Artifact):
-        return {"artifact": value.id}
-    if isinstance(value, Config):
-        return value.model_dump(mode="json")
-    return value
-
-
-def _submit(
-    stage: str, arguments: Mapping[str, Any], deployment: str, client: SyncPrefectClient
-) -> FlowRun:
-    parameters = {"stage": stage, "arguments": encoded(arguments)}
+def _submit(parameters: Mapping[str, Any], deployment: str, client: SyncPrefectClient) -> FlowRun:
     try:
         run = cast(
             "FlowRun",  # not a coroutine: nothing here is async
             run_deployment(
                 deployment,
-                parameters=parameters,
+                parameters=dict(parameters),
                 timeout=0,
                 work_queue_name=_queue(client, deployment),
             ),
@@ -143,7 +114,7 @@ def _submit(
             f"RECAP_GPU_DEPLOYMENT is {deployment}, but the server has no such deployment. "
             "Create it with: recap deploy"
         ) from error
-    get_run_logger().info("Stage %s is handed to %s as run %s", stage, deployment, run.name)
+    get_run_logger().info("Handed to %s as run %s", deployment, run.name)
     return run
 
 

@@ -102,10 +102,29 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     runs.run_round(project, round_index=round_index, output=Output(json=json, verbose=verbose))
 
 
-@app.command(epilog="Example: recap up --port 4200")
+@app.command(epilog="Example: recap up --config recap.yaml --nightly '0 2 * * *'")
 def up(  # noqa: PLR0913 - one parameter per option
     *,
+    saved: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--project", help="A project that recap has worked with before; repeat for several."
+        ),
+    ] = None,
+    nightly: Annotated[
+        str | None, typer.Option(help="When a night starts: a cron expression. Kept until changed.")
+    ] = None,
+    no_nightly: Annotated[
+        bool, typer.Option("--no-nightly", help="No night starts by itself any more.")
+    ] = False,
+    timezone: Annotated[
+        str | None,
+        typer.Option(help="Of --nightly, such as Europe/Berlin. Default: the machine's."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Used if it is free.")] = 4200,
+    pages_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of reports and lineage, if it is free.")
+    ] = 4201,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -114,13 +133,26 @@ def up(  # noqa: PLR0913 - one parameter per option
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Serve the Prefect UI and all flows until Ctrl-C; runs start there with a form."""
-    from deployments.cli import projects, runs
+    """Serve the Prefect UI, all flows and their pages until Ctrl-C; nights start by themselves.
 
-    project = projects.project(
-        preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
+    Serves the project of --config and --preset, or saved ones with --project.
+    """
+    from deployments.cli import projects, up_command
+
+    output = Output(json=json, verbose=verbose)
+    nights = up_command.Nights(nightly, timezone, are_over=no_nightly)
+    if saved and (config or settings):
+        raise typer.BadParameter("--project serves a project as it was saved; leave out --config")
+    if saved:
+        served = up_command.saved_projects(saved)
+    else:
+        new = projects.project(
+            preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
+        )
+        served = up_command.new_project(new, output)
+    up_command.serve_projects(
+        served, port=port, pages_port=pages_port, nights=nights, output=output
     )
-    runs.serve_flows(project, port=port, output=Output(json=json, verbose=verbose))
 
 
 @lineage.command(epilog="Example: recap lineage show demo/sim-aloha/current")

@@ -4,11 +4,9 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
-import json
-import sys
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -22,7 +20,7 @@ from deployments.cli.resolution import (
     without_cameras,
 )
 from deployments.cli.session import prefect_session
-from deployments.environment import ui_url, without_heartbeats
+from deployments.environment import without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
 from recap_core.lineage.project_files import project_name, save_project
@@ -55,29 +53,11 @@ def run_round(project: ProjectConfig, *, round_index: int | None, output: Output
         answer([result], Store(recap_home()), output, began=began)
 
 
-def serve_flows(project: ProjectConfig, *, port: int, output: Output) -> None:
-    """Serve all flows until Ctrl-C."""
-    with _prepared(project, output, preferred_port=port) as resolved:
-        from deployments.up import serve_all
-
-        url = ui_url()
-        if output.json:
-            sys.stdout.write(json.dumps({"url": url, "home": str(recap_home())}) + "\n")
-            sys.stdout.flush()
-        output.console.print(f"Prefect UI: {url}   (Ctrl-C stops everything)", soft_wrap=True)
-        with suppress(KeyboardInterrupt):  # this is how it ends
-            serve_all(resolved)
-
-
 @contextmanager
-def _prepared(
-    project: ProjectConfig, output: Output, *, preferred_port: int = 0
-) -> Generator[ProjectConfig]:
+def _prepared(project: ProjectConfig, output: Output) -> Generator[ProjectConfig]:
     """A server that answers, and settings that this machine can run."""
     console = output.console
-    session = prefect_session(
-        recap_home(), console, verbose=output.verbose, preferred_port=preferred_port
-    )
+    session = prefect_session(recap_home(), console, verbose=output.verbose)
     with ThreadPoolExecutor(1) as pool, session as wait:
         problem = pool.submit(rendering_problem) if uses_cameras(project) else None
         import flows.loop  # noqa: F401 - takes seconds, in which the server starts

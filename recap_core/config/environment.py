@@ -65,3 +65,8 @@ def device_locks_dir() -> Path:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+
+
+def pages_url() -> str | None:
+    """Address of the pages that ``recap up`` serves: ``RECAP_PAGES_URL``; None outside of it."""
+    return os.environ.get("RECAP_PAGES_URL") or None

@@ -1,0 +1,120 @@
+"""``recap up``: the UI, all flows, the nights and the pages of one machine in one command."""
+
+import json
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from deployments.cli.options import Output
+from deployments.cli.resolution import (
+    check_cameras,
+    rendering_problem,
+    uses_cameras,
+    without_cameras,
+)
+from deployments.cli.session import prefect_session
+from deployments.environment import machine_timezone, ui_url
+from recap_core.config.environment import recap_home
+from recap_core.config.flows import ProjectConfig
+from recap_core.errors import ConfigError
+from recap_core.lineage.project_files import load_project, project_name, save_project
+
+
+class Nights(NamedTuple):
+    """What the command line says about the nightly schedule."""
+
+    cron: str | None = None
+    """When a night starts; None leaves the schedule as it was."""
+    timezone: str | None = None
+    """Of ``cron``; None: the machine's."""
+    are_over: bool = False
+    """Remove the schedule."""
+
+
+def saved_projects(names: Sequence[str]) -> list[ProjectConfig]:
+    """Saved projects by name.
+
+    Raises:
+        ConfigError: If one is not known, or is named twice.
+    """
+    found = [load_project(recap_home(), name) for name in names]
+    known = [project_name(config) for config in found]
+    for name in known:
+        if known.count(name) > 1:
+            raise ConfigError(f"--project names {name} twice; name it once")
+    return found
+
+
+def new_project(config: ProjectConfig, output: Output) -> list[ProjectConfig]:
+    """A project of settings as they are now, saved; without cameras if they cannot be rendered."""
+    reason = rendering_problem() if uses_cameras(config) else None
+    if reason is not None:
+        output.console.print(f"[yellow]Going on without cameras.[/yellow] {reason}", soft_wrap=True)
+        config = without_cameras(config)
+        check_cameras(config)
+    home = recap_home()
+    home.mkdir(parents=True, exist_ok=True)
+    save_project(home, config)
+    return [config]
+
+
+def serve_projects(
+    projects: Sequence[ProjectConfig],
+    *,
+    port: int,
+    pages_port: int,
+    nights: Nights,
+    output: Output,
+) -> None:
+    """Serve everything until Ctrl-C.
+
+    Args:
+        projects: Saved projects.
+        port: Of the Prefect UI, if it is free.
+        pages_port: Of the pages, if it is free.
+        nights: The nightly schedule.
+        output: How it is told.
+    """
+    home, console = recap_home(), output.console
+    session = prefect_session(home, console, verbose=output.verbose, preferred_port=port)
+    with _pages(home, pages_port) as pages, session as ready:
+        import deployments.up as serving  # takes seconds, in which the server starts
+
+        ready()
+        schedule = serving.night_schedule(nights.cron, nights.timezone or machine_timezone())
+        if nights.are_over:
+            serving.forget_nights(projects)
+        deployed = [project_name(config) for config in projects]
+        if output.json:
+            answer = {"url": ui_url(), "pages": pages, "home": str(home), "projects": deployed}
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        console.print(f"Prefect UI: {ui_url()}   (Ctrl-C stops everything)", soft_wrap=True)
+        if pages is not None:
+            console.print(f"Reports and lineage: {pages}", soft_wrap=True)
+        console.print(f"Projects: {', '.join(deployed)}", soft_wrap=True)
+        if schedule is not None:
+            console.print(f"Every night: {schedule.cron} ({schedule.timezone})", soft_wrap=True)
+        with suppress(KeyboardInterrupt):  # this is how it ends
+            serving.serve_all(projects, schedule, ready.server)
+
+
+@contextmanager
+def _pages(home: Path, port: int) -> Generator[str | None]:
+    """Serve the pages inside the block, and tell flows where; yields the address."""
+    if find_spec("deployments.pages") is None:
+        yield None
+        return
+    from deployments.pages import PageServer
+
+    server = PageServer(home, port)
+    server.start()
+    try:
+        os.environ["RECAP_PAGES_URL"] = server.url
+        yield server.url
+    finally:
+        server.stop()

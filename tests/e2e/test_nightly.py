@@ -1,0 +1,69 @@
+"""Nights of ``recap up``: a schedule fires, nothing new is no failure, two never overlap."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from recap_core.config.flows import ProjectConfig
+from recap_core.config.presets import plumbing_project
+from tests.e2e.nights import ServedNights, from_recordings, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServedNights]:
+    """One ``recap up`` for the module; its inbox holds a session that is still being copied."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        home = tmp_path_factory.mktemp("nights")
+        half_copied(home / "inbox" / "session-7")
+        served = ServedNights(home, project(home / "inbox"))
+        yield served
+        served.stop()
+    assert served.process.returncode == 0
+
+
+def project(inbox: Path) -> ProjectConfig:
+    return from_recordings(plumbing_project(cameras=False), inbox)
+
+
+def half_copied(session: Path) -> None:
+    """The first files of an episode whose metadata has not arrived."""
+    (session / "episode_000").mkdir(parents=True)
+    (session / "episode_000" / "states.npy").write_bytes(b"\x93NUMPY")
+
+
+def test_a_scheduled_night_fires_and_finds_nothing_new(served: ServedNights) -> None:
+    """It completes under a name of its own, and leaves the half-copied session for tomorrow."""
+    served.every(5)
+
+    night = until(lambda: served.nights("Nothing new"), 90)[0]
+
+    assert night["auto_scheduled"]
+    assert night["state"]["type"] == "COMPLETED"
+    assert "No finished session" in night["state"]["message"]
+    assert night["total_run_time"] < 20
+    assert "session-7" in served.report()
+    assert (served.home / "inbox" / "session-7" / "episode_000" / "states.npy").is_file()
+
+
+def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -> None:
+    """The server gives the deployment's only slot to one run, and cancels what comes meanwhile."""
+    flow = served.deployment()["flow_id"]
+    body = {"flow_id": flow, "deployment_id": served.deployment()["id"], "name": "long night"}
+    long_night = served.api("/flow_runs/", body)["id"]
+
+    def starts() -> bool | None:
+        state = {"state": {"type": "PENDING"}}
+        answer = served.api(f"/flow_runs/{long_night}/set_state", state)
+        return answer["status"] == "ACCEPT" or None
+
+    until(starts, 30)
+    served.api(f"/flow_runs/{long_night}/set_state", {"state": {"type": "RUNNING"}})
+
+    cancelled = until(lambda: served.nights("Cancelled"), 60)[0]
+
+    assert "concurrency limit" in cancelled["state"]["message"]
+    assert [run["name"] for run in served.nights("Running")] == ["long night"]
