@@ -49,7 +49,9 @@ def leaves(node: object) -> Iterator[Any]:
 def filled(template: dict, **values: object) -> dict[str, Any]:
     """The job of a template with its defaults, as Prefect's base worker fills it in."""
     return asyncio.run(
-        Job.from_template_and_values(template, {"name": "run", "command": "x", **values}, NOBODY)
+        Job.from_template_and_values(
+            template, {"name": "run", "command": "x", **values}, client=NOBODY
+        )
     ).model_dump()
 
 
@@ -118,5 +120,5 @@ def test_the_process_template_is_prefect_s(pool: PoolName, infrastructure: Infra
 
     assert template["job_configuration"] == own["job_configuration"]
     assert set(template["variables"]["properties"]) == set(own["variables"]["properties"])
-    job = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, {}, NOBODY))
+    job = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, {}, client=NOBODY))
     assert job.stream_output
