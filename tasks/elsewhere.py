@@ -124,17 +124,8 @@ def _queue(client: SyncPrefectClient, deployment: str) -> str | None:
     pool = client.read_deployment_by_name(deployment).work_pool_name
     if mine is None or pool is None:
         return None
-    return mine if _has_queue(client, pool, mine) else None
-
-
-def _has_queue(client: SyncPrefectClient, pool: str, queue: str) -> bool:
-    answer = client.request(
-        "GET",
-        "/work_pools/{work_pool_name}/queues/{name}",
-        path_params={"work_pool_name": pool, "name": queue},
-        raise_for_status=False,
-    )
-    return answer.status_code == 200
+    known = {queue.name for queue in client.read_work_queues(work_pool_name=pool)}
+    return mine if mine in known else None
 
 
 def _await_end(run: FlowRun, deployment: str, client: SyncPrefectClient) -> FlowRun:
