@@ -7,7 +7,6 @@ from prefect.runtime import flow_run
 
 from flows.forms import DemonstrationChoice, FirstTrainingChoice, ProjectName, StageName
 from flows.references import ProjectRefs, pretrained_policy
-from flows.refreshing import refreshing
 from flows.results import BootstrapResult
 from flows.settings import project_of_run, run_settings
 from recap_core.config.flows import ProjectConfig
@@ -16,6 +15,7 @@ from recap_core.lineage.artifacts import Dataset, Recording
 from tasks.collection import collect
 from tasks.datasets import convert, merge, norm_stats
 from tasks.evaluation import evaluate
+from tasks.refresh import refreshing
 from tasks.store import open_store
 from tasks.training import train_policy
 

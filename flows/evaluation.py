@@ -9,11 +9,11 @@ from pydantic import Field
 
 from flows.forms import EvaluationChoice, Name, ProjectName, StageName
 from flows.references import ProjectRefs
-from flows.refreshing import refreshing
 from flows.results import EvaluationResult
 from flows.settings import project_of_run, run_settings
 from tasks.comparison import compared
 from tasks.evaluation import evaluate
+from tasks.refresh import refreshing
 from tasks.store import open_store
 from tasks.summaries import artifact_key, label, success_text
 

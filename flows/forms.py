@@ -6,7 +6,14 @@ changed in ``settings``, in the shape of ``recap.yaml``.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from recap_core.config.flows import Episodes, ProjectConfig
 from recap_core.config.labels import LABEL_PRESETS
@@ -26,19 +33,20 @@ def _as_the_project_says(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
+# Plain names, not ``type`` statements: Prefect's pages then find the rules where the field is.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
-type Name = Annotated[str, StringConstraints(pattern=NAME, max_length=200)]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=200)]
 
-type LabelPreset = Literal[
+LabelPreset = Literal[
     "reference", "paper_finetune", "paper_pretrain", "paper_speed", "sim_demo", "rlinf", "evo_rl"
 ]
-type Promotion = Literal["as the project says", "if_not_worse", "always", "never"]
-type StageName = Literal[
+Promotion = Literal["as the project says", "better", "not_worse", "always", "never"]
+StageName = Literal[
     "collect", "convert", "merge", "norm_stats", "train_value", "infer_values", "label", "copy",
-    "relabel", "train_policy", "evaluate", "report",
+    "relabel", "train_policy", "evaluate", "check_policy", "report",
 ]  # fmt: skip
 
-type ProjectName = Annotated[
+ProjectName = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$",
@@ -52,6 +60,10 @@ class Choice(BaseModel):
     """One group of fields of a form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, handler: SerializerFunctionWrapHandler) -> Changes:
+        return {name: value for name, value in handler(self).items() if value is not None}
 
     def changes(self, config: ProjectConfig) -> Changes:
         """What the group changes about a project's settings, in their shape."""
@@ -345,12 +357,12 @@ def promotion_changes(promotion: Promotion) -> Changes:
     """What the choice of a promotion rule changes about a project's settings."""
     if promotion == "as the project says":
         return {}
-    return {"iteration": {"promote": promotion}}
+    return {"iteration": {"gate": {"rule": promotion}}}
 
 
 def stage_names() -> tuple[str, ...]:
     """The stages that a form can have made anew."""
-    return get_args(StageName.__value__)
+    return get_args(StageName)
 
 
 def _nested(key: str, value: object) -> Changes:

@@ -3,6 +3,7 @@
 from flows.results import Judgement
 from recap_core.config.flows import IterationConfig
 from recap_core.config.gate import GateDecision
+from tasks.judging import judge
 
 
 def decide(judgement: Judgement, config: IterationConfig) -> GateDecision:
@@ -10,18 +11,5 @@ def decide(judgement: Judgement, config: IterationConfig) -> GateDecision:
 
     Where an operator judges, nothing has been evaluated and a person decides.
     """
-    new, current = judgement.after, judgement.collector
-    if config.promote == "always":
-        return GateDecision(verdict="promoted", reasons=("iteration.promote is always.",))
-    if config.promote == "never":
-        return GateDecision(verdict="candidate", reasons=("iteration.promote is never.",))
-    if new is None or current is None:
-        reason = "An operator judges: try it on the robot, then promote it or leave it."
-        return GateDecision(verdict="candidate", reasons=(reason,))
-    counts = (
-        f"{new.num_successes} of {new.num_episodes} episodes succeeded, "
-        f"{current.num_successes} of {current.num_episodes} with the current policy"
-    )
-    if new.num_successes * current.num_episodes >= current.num_successes * new.num_episodes:
-        return GateDecision(verdict="promoted", reasons=(f"Not worse: {counts}.",))
-    return GateDecision(verdict="kept", reasons=(f"Worse: {counts}.",))
+    new, current, offline = judgement.after, judgement.collector, judgement.offline
+    return judge(current, new, config.gate, offline=offline)

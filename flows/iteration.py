@@ -17,10 +17,10 @@ from flows.forms import (
     promotion_changes,
 )
 from flows.references import ProjectRefs, pretrained_value_model
-from flows.refreshing import refreshing
 from flows.results import IterationResult
 from flows.rounds import run_round
 from flows.settings import project_of_run, run_settings
+from tasks.refresh import refreshing
 from tasks.store import open_store
 
 

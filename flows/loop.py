@@ -17,13 +17,13 @@ from flows.forms import (
     promotion_changes,
 )
 from flows.references import ProjectRefs, pretrained_value_model
-from flows.refreshing import refreshing
 from flows.results import IterationResult, LoopResult, RoundInputs
 from flows.rounds import recap_round
 from flows.settings import project_of_run, run_settings
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import Dataset
+from tasks.refresh import refreshing
 from tasks.store import open_store
 
 

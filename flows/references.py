@@ -302,9 +302,13 @@ class ProjectRefs:
     def _age(self, recording: Recording) -> tuple[float, str]:
         return self._store.manifest(recording).finished_at.timestamp(), recording.id
 
+    def finished_round(self, round_index: int) -> Iteration | None:
+        """The record of a round as an artifact; None if it is not finished."""
+        return self.find(f"round-{round_index}", Iteration)
+
     def _record(self, round_index: int) -> IterationRecord | None:
         """The record of a finished round; None if it is not finished."""
-        artifact = self.find(f"round-{round_index}", Iteration)
+        artifact = self.finished_round(round_index)
         if artifact is None:
             return None
         return IterationRecord(artifact, self._store.manifest(artifact))

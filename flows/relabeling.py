@@ -7,7 +7,6 @@ from prefect.runtime import flow_run
 
 from flows.forms import LabelChoice, ProjectName, RelabelChoice, StageName
 from flows.references import ProjectRefs
-from flows.refreshing import refreshing
 from flows.results import Relabeling, RelabelResult
 from flows.settings import project_of_run, run_settings
 from flows.timeline import warn_of_unhealthy_value_model
@@ -17,6 +16,7 @@ from recap_core.errors import ArtifactNotFoundError, UnhealthyValueModelError
 from recap_core.lineage.artifacts import Dataset, ValueCheckpoint
 from tasks.datasets import copy
 from tasks.labelling import label, relabel
+from tasks.refresh import refreshing
 from tasks.store import open_store
 from tasks.summaries import health_reasons
 

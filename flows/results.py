@@ -11,6 +11,7 @@ from recap_core.lineage.artifacts import (
     Iteration,
     Labels,
     NormStats,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     RelabeledDataset,
@@ -98,6 +99,8 @@ class Judgement(Result):
     control_policy: PolicyCheckpoint | None = None
     control: Evaluation | None = None
     """Of the starting policy, trained for the same extra steps on demonstrations only."""
+    offline: OfflineCheck | None = None
+    """Checks of the new policy without a robot."""
 
 
 class IterationResult(Result):

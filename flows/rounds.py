@@ -16,8 +16,11 @@ from recap_core.config.stages import ReportConfig
 from recap_core.errors import DataError, UnhealthyValueModelError
 from recap_core.lineage.artifacts import (
     Annotations,
+    AnyDataset,
     Artifact,
     Dataset,
+    Iteration,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     Report,
@@ -27,6 +30,7 @@ from tasks.collection import collect
 from tasks.datasets import annotations_of, convert, merge
 from tasks.evaluation import evaluate
 from tasks.iterations import record_iteration
+from tasks.judging import check_policy
 from tasks.reporting import report
 from tasks.store import open_store
 from tasks.summaries import health_reasons
@@ -54,9 +58,11 @@ def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> I
     refs = ProjectRefs(open_store(), config)
     experience = _gain_experience(config, inputs, k)
     learning = _learn(config, inputs, experience, k)
-    judgement = _judge(config, inputs, learning.policy, k)
-    page = _report(experience, learning, judgement, k)
+    judgement = _judge(config, inputs, experience, learning, k)
     decision = decide(judgement, config.iteration)
+    settings = config.model_dump(mode="json", exclude={"runtime"})
+    shown = ReportConfig(title=f"Round {k}", decision=decision, settings=settings)
+    page = _report(experience, learning, judgement, shown, refs.finished_round(k - 1))
     record = record_iteration(
         _parts(inputs, experience, learning, judgement, page),
         RecordIterationConfig(
@@ -64,7 +70,7 @@ def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> I
             robot=config.robot,
             round_index=k,
             decision=decision,
-            settings=config.model_dump(mode="json", exclude={"runtime"}),
+            settings=settings,
         ),
         name=f"round-{k}",
     )
@@ -119,6 +125,7 @@ def _parts(
         "after": judgement.after,
         "control_policy": judgement.control_policy,
         "control": judgement.control,
+        "offline": judgement.offline,
         "report": page,
     }
 
@@ -179,19 +186,23 @@ def _learn(config: ProjectConfig, inputs: RoundInputs, experience: Experience, k
 
 
 def _judge(
-    config: ProjectConfig, inputs: RoundInputs, policy: PolicyCheckpoint, k: int
+    config: ProjectConfig, inputs: RoundInputs, experience: Experience, learning: Learning, k: int
 ) -> Judgement:
-    """Evaluate the policy before, the new one, and the control, all on the same seeds."""
+    """Evaluate the policy before, the new one, and the control, all on the same seeds.
+
+    Where an operator judges, the new policy is only checked without a robot.
+    """
     settings, robots = config.iteration, config.runtime.collect
+    offline = _check(config, inputs, experience, learning, k) if settings.checks_offline else None
     if settings.judge == "operator":
-        return Judgement()
+        return Judgement(offline=offline)
     before = evaluate(inputs.start, settings.evaluation, robots, name="start")
     collector = before
     if inputs.collector != inputs.start:
         name = f"round-{k}-collector"
         collector = evaluate(inputs.collector, settings.evaluation, robots, name=name)
-    after = evaluate(policy, settings.evaluation, robots, name=f"round-{k}")
-    judgement = Judgement(before=before, collector=collector, after=after)
+    after = evaluate(learning.policy, settings.evaluation, robots, name=f"round-{k}")
+    judgement = Judgement(before=before, collector=collector, after=after, offline=offline)
     if settings.control is None:
         return judgement
     control_policy = train_policy(
@@ -202,19 +213,43 @@ def _judge(
     return judgement.model_copy(update={"control_policy": control_policy, "control": control})
 
 
-def _report(experience: Experience, learning: Learning, judgement: Judgement, k: int) -> Report:
+def _check(
+    config: ProjectConfig, inputs: RoundInputs, experience: Experience, learning: Learning, k: int
+) -> OfflineCheck:
+    """The new policy on held-out frames, beside the one in use."""
+    return check_policy(
+        _learned_from(experience, learning), learning.policy, inputs.collector,
+        config.iteration.check, name=f"round-{k}", runtime=config.runtime.infer,
+    )  # fmt: skip
+
+
+def _learned_from(experience: Experience, learning: Learning) -> AnyDataset:
+    relabeling = learning.relabeling
+    return relabeling.dataset if relabeling else experience.merged
+
+
+def _report(
+    experience: Experience,
+    learning: Learning,
+    judgement: Judgement,
+    config: ReportConfig,
+    previous: Iteration | None,
+) -> Report:
     relabeling = learning.relabeling
     return report(
         judgement.before,
         judgement.after,
         control=judgement.control,
         policy=learning.policy,
-        dataset=relabeling.dataset if relabeling else experience.merged,
+        dataset=_learned_from(experience, learning),
         value_model=learning.value_model,
         values=relabeling and relabeling.values,
         labels=relabeling and relabeling.labels,
-        config=ReportConfig(title=f"Round {k}"),
-        name=f"round-{k}",
+        current=judgement.collector,
+        offline=judgement.offline,
+        previous=previous,
+        config=config,
+        name=config.title.lower().replace(" ", "-"),
     )
 
 

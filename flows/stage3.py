@@ -8,12 +8,12 @@ from prefect.runtime import flow_run
 from flows.bootstrap import first_policy
 from flows.forms import ProjectName, StageName, StartChoice, TrainingChoice
 from flows.references import ProjectRefs
-from flows.refreshing import refreshing
 from flows.results import RoundInputs, Stage3Result
 from flows.settings import project_of_run, run_settings
 from recap_core.config.flows import ProjectConfig
 from tasks.datasets import merge
 from tasks.evaluation import evaluate
+from tasks.refresh import refreshing
 from tasks.store import open_store
 from tasks.training import train_policy
 

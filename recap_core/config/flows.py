@@ -2,14 +2,16 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recap_core.config.base import Config
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
 from recap_core.config.evaluation import EvaluationConfig
+from recap_core.config.gate import GateConfig, with_gate
 from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LabelConfig
+from recap_core.config.offline import CheckPolicyConfig
 from recap_core.config.stages import InferValuesConfig, TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 
@@ -72,8 +74,22 @@ class IterationConfig(Config):
     control: TrainPolicyConfig | None = None
     """The starting policy trained for the same extra steps on demonstrations only."""
     on_unhealthy_value_model: Literal["stage3", "stop"] = "stage3"
-    promote: Literal["if_not_worse", "always", "never"] = "if_not_worse"
-    """When the new policy becomes ``current``: its success rate is at least the current one's."""
+    offline: Literal["operator", "always", "never"] = "operator"
+    """When a new policy is checked without a robot: where an operator judges, always, or never."""
+    check: CheckPolicyConfig = CheckPolicyConfig()
+    gate: GateConfig = GateConfig()
+    """When the new policy becomes ``current``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_promote(cls, data: object) -> object:
+        """Settings that are stored may still say ``promote``."""
+        return with_gate(data)
+
+    @property
+    def checks_offline(self) -> bool:
+        """Whether a new policy is checked without a robot."""
+        return self.offline == "always" or (self.offline == self.judge == "operator")
 
 
 class ProjectConfig(Config):

@@ -316,8 +316,16 @@ class Store:
         """Write the index of stage keys afresh, after artifacts were copied in by hand."""
         self._catalog.rebuild_index()
 
-    def set_ref(self, ref: str, artifact: Artifact) -> None:
+    def set_ref(
+        self, ref: str, artifact: Artifact, *, by: str | None = None, note: str | None = None
+    ) -> None:
         """Point ``project/robot-or-task/name`` to an artifact; rolling back is the same call.
+
+        Args:
+            ref: Name of the ref.
+            artifact: What it points to from now on.
+            by: Who says so; kept in the ref's history, as is ``note``.
+            note: Why.
 
         Raises:
             ArtifactError: If ``ref`` is not valid.
@@ -325,7 +333,7 @@ class Store:
         """
         check_ref(ref)
         self.path(artifact)
-        self._refs.set(ref, artifact.id)
+        self._refs.set(ref, artifact.id, by=by, note=note)
 
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact a ref points to, None if the ref does not exist.

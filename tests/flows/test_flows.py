@@ -17,6 +17,7 @@ from flows.results import IterationResult, LoopResult
 from flows.stage3 import stage3
 from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import GateConfig
 from recap_core.errors import UnhealthyValueModelError
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
@@ -68,7 +69,7 @@ def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
             run.name: run.state_name or ""
             for run in runs
             if run.start_time is not None and run.start_time >= since
-            if not run.name.startswith(("first-policy", "round-"))  # stand for subflows
+            if not run.name.startswith(("first-policy-", "recap-round-"))  # stand for subflows
         }
         if len(found) >= num_tasks and not {"Pending", "Running"} & set(found.values()):
             break
@@ -138,7 +139,7 @@ def test_the_next_round_builds_on_the_refs_of_the_last(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """It collects with ``current``, merges the earlier round, and starts from the SFT."""
-    project = with_iteration(named(small_project, "two-rounds"), promote="always")
+    project = with_iteration(named(small_project, "two-rounds"), gate=GateConfig(rule="always"))
     one = recap_loop(saved(project), rounds=1).rounds[0]
 
     two = recap_iteration(saved(project))
@@ -163,7 +164,7 @@ def test_a_policy_that_is_not_promoted_stays_a_candidate(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """The old policy stays ``current``, and collects again in the next round."""
-    project = with_iteration(named(small_project, "cautious"), promote="never")
+    project = with_iteration(named(small_project, "cautious"), gate=GateConfig(rule="never"))
 
     result = recap_loop(saved(project), rounds=1).rounds[0]
 

@@ -31,7 +31,7 @@ def test_equal_settings_leave_the_file_alone_and_others_replace_it(tmp_path: Pat
     assert path.stat() == before
 
     other = DEMO.model_copy(
-        update={"iteration": DEMO.iteration.model_copy(update={"promote": "never"})}
+        update={"iteration": DEMO.iteration.model_copy(update={"offline": "never"})}
     )
     save_project(tmp_path, other)
     assert load_project(tmp_path, "demo") == other
