@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast
 from uuid import UUID
 
@@ -81,7 +81,8 @@ class NightResult(Result):
 
 
 def _run_name() -> str:
-    return f"night-{project_of_run(flow_run.parameters)}"
+    due = flow_run.scheduled_start_time or datetime.now(UTC)
+    return f"night-{project_of_run(flow_run.parameters)}-{due:%Y-%m-%d-%H%M}"
 
 
 @flow(name="nightly", flow_run_name=_run_name)
@@ -103,7 +104,7 @@ def nightly(
     """
     later = _night_since()
     if later is not None:
-        message = f"{later} has started since this night was due, and has caught up for it"
+        message = f"{later} began after this night was due, and has caught up for it"
         get_run_logger().info("%s.", message)
         return Completed(name=SKIPPED, message=message, data=NightResult(outcome="skipped"))
     config: ProjectConfig | None = None

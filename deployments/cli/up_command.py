@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,8 +93,7 @@ def serve_projects(
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
         console.print(f"Prefect UI: {ui_url()}   (Ctrl-C stops everything)", soft_wrap=True)
-        if pages is not None:
-            console.print(f"Reports and lineage: {pages}", soft_wrap=True)
+        console.print(f"Reports and lineage: {pages}", soft_wrap=True)
         console.print(f"Projects: {', '.join(deployed)}", soft_wrap=True)
         if schedule is not None:
             console.print(f"Every night: {schedule.cron} ({schedule.timezone})", soft_wrap=True)
@@ -104,15 +102,16 @@ def serve_projects(
 
 
 @contextmanager
-def _pages(home: Path, port: int) -> Generator[str | None]:
+def _pages(home: Path, port: int) -> Generator[str]:
     """Serve the pages inside the block, and tell flows where; yields the address."""
-    if find_spec("deployments.pages") is None:
-        yield None
-        return
     from deployments.pages import PageServer
 
     server = PageServer(home, port)
-    server.start()
+    try:
+        server.start()
+    except OSError:  # the port is taken
+        server = PageServer(home, 0)
+        server.start()
     try:
         os.environ["RECAP_PAGES_URL"] = server.url
         yield server.url

@@ -10,6 +10,14 @@ def recap_home() -> Path:
     return Path(os.environ.get("RECAP_HOME") or "recap-home").expanduser().absolute()
 
 
+def accelerator_deployment() -> str | None:
+    """Who runs the accelerator stages of flows in this process: ``RECAP_GPU_DEPLOYMENT``.
+
+    ``<flow>/<deployment>`` of an orchestrator; None: they run where the flow runs.
+    """
+    return os.environ.get("RECAP_GPU_DEPLOYMENT") or None
+
+
 def weights_dir() -> Path | None:
     """Directory of published weights and tokenizers; None if neither variable is set.
 
@@ -25,12 +33,9 @@ def vlm_bundle_dir() -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
-def accelerator_deployment() -> str | None:
-    """Who runs the accelerator stages of flows in this process: ``RECAP_GPU_DEPLOYMENT``.
-
-    ``<flow>/<deployment>`` of an orchestrator; None: they run where the flow runs.
-    """
-    return os.environ.get("RECAP_GPU_DEPLOYMENT") or None
+def pages_url() -> str | None:
+    """Address of the pages that ``recap up`` serves: ``RECAP_PAGES_URL``; None outside of it."""
+    return os.environ.get("RECAP_PAGES_URL") or None
 
 
 def devices() -> tuple[str, ...]:
@@ -65,8 +70,3 @@ def device_locks_dir() -> Path:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
-
-
-def pages_url() -> str | None:
-    """Address of the pages that ``recap up`` serves: ``RECAP_PAGES_URL``; None outside of it."""
-    return os.environ.get("RECAP_PAGES_URL") or None

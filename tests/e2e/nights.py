@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import yaml
 
+from deployments.server import PrefectServer
 from recap_core.config.flows import ProjectConfig
 
 START_TIMEOUT_S = 120
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 class ServedNights:
@@ -33,13 +36,19 @@ class ServedNights:
         settings = home / "recap.yaml"
         settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         command = [sys.executable, "-m", "deployments.cli.main", "up", "--config", str(settings)]
+        ports = ["--port=0", "--pages-port=0"]
+        self._command = [*command, *ports, "--no-cameras", "--json", *more]
         self._said = home / "up.json"
-        with self._said.open("w") as said, (home / "up.log").open("a") as log:
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after :meth:`kill`, and wait until it answers."""
+        with self._said.open("w") as said, (self.home / "up.log").open("a") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [*command, "--port=0", "--pages-port=0", "--no-cameras", "--json", *more],
+                self._command,
                 stdout=said,
                 stderr=log,
-                env={**os.environ, "RECAP_HOME": str(home)},
+                env={**os.environ, "RECAP_HOME": str(self.home)},
                 start_new_session=True,
             )
         self.url = json.loads(until(self._answer, START_TIMEOUT_S))["url"]
@@ -57,8 +66,17 @@ class ServedNights:
             headers={"content-type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request) as response:  # noqa: S310
-            text = response.read()
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request) as response:  # noqa: S310
+                    text = response.read()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # SQLite was busy: Prefect's own clients try again, too
+                    raise
+                time.sleep(0.5)
+        else:
+            raise AssertionError(f"{path}: the server stays busy")
         return json.loads(text) if text else None
 
     def deployment(self, flow: str = "nightly") -> Mapping[str, Any]:
@@ -76,19 +94,32 @@ class ServedNights:
         path = f"/deployments/{self.deployment()['id']}/schedules"
         self.api(path, [{"schedule": schedule, "active": True}])
 
-    def run(self, **parameters: object) -> str:
-        """Press *Run* on the nightly deployment; the run's id."""
-        path = f"/deployments/{self.deployment()['id']}/create_flow_run"
+    def never(self) -> None:
+        """Remove the schedule, and what it has planned."""
+        deployment = self.deployment()
+        for schedule in deployment["schedules"]:
+            path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+            self.api(path, method="DELETE")
+
+    def run(self, flow: str = "nightly", **parameters: object) -> str:
+        """Press *Run* on a deployment; the run's id."""
+        path = f"/deployments/{self.deployment(flow)['id']}/create_flow_run"
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return str(self.api(path, body)["id"])
 
+    def ended(self, run: str) -> Mapping[str, Any] | None:
+        """The state of a run if it is a final one."""
+        state = self.state(run)
+        return state if state["type"] in FINAL else None
+
     def nights(self, *states: str) -> list[Mapping[str, Any]]:
-        """Runs of the nightly deployment that are in these states, oldest first."""
-        body = {
+        """Runs of the nightly deployment in these states, or in any, oldest first."""
+        body: dict[str, Any] = {
             "deployments": {"id": {"any_": [self.deployment()["id"]]}},
-            "flow_runs": {"state": {"name": {"any_": list(states)}}},
             "sort": "EXPECTED_START_TIME_ASC",
         }
+        if states:
+            body["flow_runs"] = {"state": {"name": {"any_": list(states)}}}
         return self.api("/flow_runs/filter", body)
 
     def state(self, run: str) -> Mapping[str, Any]:
@@ -99,6 +130,14 @@ class ServedNights:
         """The newest morning report."""
         config = self.deployment()["name"]
         return str(self.api(f"/artifacts/nights-{config}/latest")["data"])
+
+    def is_idle(self) -> bool:
+        """Whether no night runs or is about to."""
+        return all(night["state_type"] in (*FINAL, "SCHEDULED") for night in self.nights())
+
+    def is_answering(self) -> bool:
+        """Whether the server answers."""
+        return PrefectServer(self.url, is_shared=True).is_healthy()
 
     def server_pid(self) -> int:
         """Process of the Prefect server."""

@@ -51,17 +51,16 @@ def test_a_scheduled_night_fires_and_finds_nothing_new(served: ServedNights) -> 
 
 def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -> None:
     """The server gives the deployment's only slot to one run, and cancels what comes meanwhile."""
-    flow = served.deployment()["flow_id"]
-    body = {"flow_id": flow, "deployment_id": served.deployment()["id"], "name": "long night"}
+    served.never()
+    until(lambda: served.is_idle() or None, 60)
+    known = served.deployment()
+    body = {"flow_id": known["flow_id"], "deployment_id": known["id"], "name": "long night"}
     long_night = served.api("/flow_runs/", body)["id"]
+    for state in ("PENDING", "RUNNING"):
+        answer = served.api(f"/flow_runs/{long_night}/set_state", {"state": {"type": state}})
+        assert answer["status"] == "ACCEPT"
 
-    def starts() -> bool | None:
-        state = {"state": {"type": "PENDING"}}
-        answer = served.api(f"/flow_runs/{long_night}/set_state", state)
-        return answer["status"] == "ACCEPT" or None
-
-    until(starts, 30)
-    served.api(f"/flow_runs/{long_night}/set_state", {"state": {"type": "RUNNING"}})
+    served.every(5)
 
     cancelled = until(lambda: served.nights("Cancelled"), 60)[0]
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect import flow
@@ -40,13 +41,13 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[SyncPre
             yield client
 
 
-def _started(client: SyncPrefectClient, tag: str = RUN_TAG) -> str:
+def _started(client: SyncPrefectClient, tag: str = RUN_TAG) -> UUID:
     run = client.create_flow_run(some_flow, tags=[tag], state=Pending())
     client.set_flow_run_state(run.id, Running())
-    return str(run.id)
+    return run.id
 
 
-def _beat(run: str, tag: str = RUN_TAG) -> None:
+def _beat(run: UUID, tag: str = RUN_TAG) -> None:
     emit_event(
         event=HEARTBEAT,
         resource={"prefect.resource.id": f"prefect.flow-run.{run}"},
@@ -77,7 +78,7 @@ def test_only_a_run_that_fell_silent_is_crashed(client: SyncPrefectClient) -> No
         time.sleep(20)
         _beat(alive)
 
-    def state(run: str) -> str | None:
+    def state(run: UUID) -> str | None:
         return client.read_flow_run(run).state_name
 
     assert state(silent) == "Crashed"

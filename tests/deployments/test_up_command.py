@@ -1,0 +1,58 @@
+"""Options of ``recap up``; what it serves is shown in tests/e2e."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployments.cli import up_command
+from deployments.environment import machine_timezone
+from recap_core.config.flows import ProjectConfig
+from recap_core.config.presets import plumbing_project
+from recap_core.errors import ConfigError
+from recap_core.lineage.project_files import save_project
+
+
+@pytest.fixture
+def project(recap_home: Path) -> ProjectConfig:
+    config = plumbing_project(cameras=False)
+    save_project(recap_home, config)
+    return config
+
+
+def test_a_saved_project_is_served_as_it_was_saved(project: ProjectConfig) -> None:
+    """Its robot may be left out where it has one."""
+    assert up_command.saved_projects(["plumbing"]) == [project]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_project_is_served_once() -> None:
+    """Two deployments of one name would replace each other."""
+    with pytest.raises(ConfigError, match="twice"):
+        up_command.saved_projects(["plumbing", "plumbing/sim-aloha"])
+
+
+def test_the_time_zone_of_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is no zone does not count."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    assert machine_timezone() == "Europe/Berlin"
+    monkeypatch.setenv("TZ", "Nowhere/City")
+    assert machine_timezone() != "Nowhere/City"
+
+
+@pytest.fixture
+def night_schedule() -> Callable[..., object]:
+    from deployments.up import night_schedule
+
+    return night_schedule
+
+
+def test_a_schedule_is_checked_before_anything_is_served(
+    night_schedule: Callable[..., object],
+) -> None:
+    """The message shows a schedule that is one."""
+    assert night_schedule(None, "UTC") is None
+    assert getattr(night_schedule("0 2 * * *", "Europe/Berlin"), "cron") == "0 2 * * *"  # noqa: B009
+    for cron, timezone in (("0 25 * * *", "UTC"), ("at two", "UTC"), ("0 2 * * *", "Berlin")):
+        with pytest.raises(ConfigError, match=r"0 2 \* \* \*.*Europe/Berlin"):
+            night_schedule(cron, timezone)
