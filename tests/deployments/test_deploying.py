@@ -9,7 +9,6 @@ from prefect.settings import get_current_settings
 
 from deployments.deploying import deploy, deployment_name, prefect_file
 from deployments.installation import Installation, install
-from recap_core.errors import ServerError
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -85,13 +84,3 @@ def test_a_run_needs_no_parameter(deployed: dict[str, DeploymentResponse], flow:
 
     assert run.parameters["project"] == PROJECT
     assert PROJECT in run.tags
-
-
-def test_a_deployment_that_fails_says_why(prefect_api: None) -> None:
-    """With the end of what prefect deploy said."""
-    del prefect_api
-    content = prefect_file({})
-    content["deployments"] = [{"name": "x", "entrypoint": "flows.nosuch.flow"}]
-
-    with pytest.raises(ServerError, match=r"prefect deploy ended with 1: .*nosuch"):
-        deploy(content)

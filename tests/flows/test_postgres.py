@@ -21,7 +21,7 @@ import pytest
 from deployments.server import PrefectServer
 from recap_core.config.flows import ProjectConfig
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 PASSWORD = "only-for-this-test"  # noqa: S105
 FLOW = """
 import sys
@@ -112,7 +112,7 @@ def api_url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Generato
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,  # noqa: S603
     ):
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while not server.is_healthy():
                 assert process.poll() is None, (home / "log").read_text()
                 assert time.monotonic() < deadline, (home / "log").read_text()

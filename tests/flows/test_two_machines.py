@@ -28,7 +28,7 @@ from recap_core.lineage.store import Store
 from tests.core.stages.value_inference import store_inputs
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.slow,
     # Prefect leaves clients of finished runs to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -95,7 +95,7 @@ def run(parameters: dict, queue: str) -> FlowRun:
         parameters=parameters,
         work_queue_name=queue,
         poll_interval=0.5,
-        timeout=240,
+        timeout=480,
         as_subflow=False,
     )
     assert isinstance(ended, FlowRun)
