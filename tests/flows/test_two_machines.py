@@ -21,6 +21,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from deployments.installation import Installation, install
 from flows.accelerator import accelerator_stage
+from flows.forms import RelabelChoice
 from flows.relabeling import relabel_only
 from recap_core.config.flows import ProjectConfig
 from recap_core.lineage.project_files import save_project
@@ -88,12 +89,12 @@ def machines(prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Gen
             worker.wait()
 
 
-def run(parameters: dict, queue: str) -> FlowRun:
+def run(parameters: dict) -> FlowRun:
     """Run relabel-only as the UI does, and wait for its end."""
     ended = run_deployment(
         "relabel-only/lab",
         parameters=parameters,
-        work_queue_name=queue,
+        work_queue_name="people",
         poll_interval=0.5,
         timeout=480,
         as_subflow=False,
@@ -119,11 +120,11 @@ def log_end(machine: Path) -> str:
 
 
 def test_accelerator_stages_run_on_the_other_machine(
-    machines: Machines, small_project: ProjectConfig
+    machines: Machines, small_project: ProjectConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values on pool gpu, in the queue of the run that waits; labels, copy, relabel on pool cpu.
 
-    The second time the first machine finds the values by itself, and hands nothing over.
+    The next time the first machine finds the values by itself, and hands nothing over.
     """
     dataset, model, store = store_inputs(machines.store.home)
     save_project(store.home, small_project)
@@ -132,7 +133,7 @@ def test_accelerator_stages_run_on_the_other_machine(
         "data": {"dataset": dataset.id, "value_model": model.id},
     }
 
-    first = run(parameters, "people")
+    first = run(parameters)
 
     assert first.state_name == "Completed", log_end(machines.cpu) + log_end(machines.gpu)
     assert first.work_pool_name == "cpu"
@@ -142,7 +143,9 @@ def test_accelerator_stages_run_on_the_other_machine(
     assert set(task_states(other).values()) == {"Completed"}
     made = set(task_states(first).values())
     assert made == {"Completed"}
-    second = run(parameters, "night")
-    assert second.state_name == "Completed", log_end(machines.cpu)
-    assert set(task_states(second).values()) == {"Cached"}
+    monkeypatch.setenv("RECAP_HOME", str(store.home))
+    monkeypatch.setenv("RECAP_GPU_DEPLOYMENT", "accelerator-stage/gpu")
+    data = RelabelChoice(dataset=dataset.id, value_model=model.id)
+    again = relabel_only(parameters["project"], data)
+    assert again.relabeling.values.parents[0] == dataset.id
     assert handed_over() == [other]
