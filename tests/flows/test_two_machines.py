@@ -24,7 +24,7 @@ from flows.accelerator import accelerator_stage
 from flows.forms import RelabelChoice
 from flows.relabeling import relabel_only
 from recap_core.config.flows import ProjectConfig
-from recap_core.lineage.project_files import save_project
+from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 from tests.core.stages.value_inference import store_inputs
 
@@ -128,12 +128,12 @@ def test_accelerator_stages_run_on_the_other_machine(
     """
     dataset, model, store = store_inputs(machines.store.home)
     save_project(store.home, small_project)
-    parameters = {
-        "project": f"{small_project.project}/{small_project.robot}",
-        "data": {"dataset": dataset.id, "value_model": model.id},
-    }
+    project, data = (
+        project_name(small_project),
+        RelabelChoice(dataset=dataset.id, value_model=model.id),
+    )
 
-    first = run(parameters)
+    first = run({"project": project, "data": data.model_dump(mode="json", exclude_none=True)})
 
     assert first.state_name == "Completed", log_end(machines.cpu) + log_end(machines.gpu)
     assert first.work_pool_name == "cpu"
@@ -145,7 +145,6 @@ def test_accelerator_stages_run_on_the_other_machine(
     assert made == {"Completed"}
     monkeypatch.setenv("RECAP_HOME", str(store.home))
     monkeypatch.setenv("RECAP_GPU_DEPLOYMENT", "accelerator-stage/gpu")
-    data = RelabelChoice(dataset=dataset.id, value_model=model.id)
-    again = relabel_only(parameters["project"], data)
+    again = relabel_only(project, data)
     assert again.relabeling.values.parents[0] == dataset.id
     assert handed_over() == [other]
