@@ -145,6 +145,6 @@ def test_accelerator_stages_run_on_the_other_machine(
     assert made == {"Completed"}
     monkeypatch.setenv("RECAP_HOME", str(store.home))
     monkeypatch.setenv("RECAP_GPU_DEPLOYMENT", "accelerator-stage/gpu")
-    again = relabel_only(project, data)
+    again = relabel_only(project=project, data=data)
     assert again.relabeling.values.parents[0] == dataset.id
     assert handed_over() == [other]
