@@ -139,7 +139,8 @@ def _install_queues(
                 client.create_work_queue(name, priority=priority, work_pool_name=pool)
         else:
             is_same = queue.priority == priority
-            yield Change(subject=subject, action="kept" if is_same else "updated")
+            changed = "created" if is_new else "updated"  # a new pool has a queue "default"
+            yield Change(subject=subject, action="kept" if is_same and not is_new else changed)
             if not is_same and not dry_run:
                 client.update_work_queue(queue.id, priority=priority)
 
