@@ -35,8 +35,8 @@ project = ProjectConfig.model_validate_json(sys.stdin.read())
 save_project(recap_home(), project)
 dataset, model, store = store_inputs(recap_home())
 data = RelabelChoice(dataset=dataset.id, value_model=model.id)
-first = relabel_only(project_name(project), data)
-assert relabel_only(project_name(project), data) == first
+first = relabel_only(project_name(project), data=data)
+assert relabel_only(project_name(project), data=data) == first
 """
 NUM_STAGES = 4
 """Values, labels, copy, relabel."""
