@@ -17,6 +17,8 @@
     │   └── StageTimeoutError       it was ended, because its time was over
     ├── RobotError
     │   └── RenderingError          no GL context for cameras
+    ├── RemoteStageError            another machine was given a stage and did not make its result
+    │   └── WorkerLostError         its process or the machine is gone; worth a second attempt
     └── ServerError                 the orchestration or policy server cannot be reached or started
 
 A message names the thing, the value, the rule and the next step. The command line prints it on one
@@ -94,6 +96,14 @@ class RobotError(RecapError):
 
 class RenderingError(RobotError):
     """No GL context can be made, so cameras cannot be rendered."""
+
+
+class RemoteStageError(RecapError):
+    """A stage that was handed to another machine left no result."""
+
+
+class WorkerLostError(RemoteStageError, ConnectionError):
+    """The process or the machine that had the stage is gone. An ``OSError``: it may work again."""
 
 
 class ServerError(RecapError):

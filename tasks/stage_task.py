@@ -16,6 +16,7 @@ from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.keys import stage_key
 from recap_core.stages.registry import STAGES, stage_call
 from tasks.child import run_in_child
+from tasks.elsewhere import deployment_elsewhere, hand_over
 from tasks.planning import current_plan
 from tasks.progress import TaskProgress
 from tasks.refresh import is_refreshed, note_refreshed
@@ -97,16 +98,18 @@ def _execute(
     arguments: Mapping[str, Any],
     uses_accelerator: Callable[[Mapping[str, Any]], bool] | None,
 ) -> Artifact:
-    """Call the stage's function, here or in a child process."""
+    """Call the stage's function: here, in a child process, or on another machine."""
     key = stage_key(*stage_call(STAGES[stage], arguments))
     is_anew = is_refreshed(stage, key)
     store = open_store(refresh=[stage] if is_anew else ())
     runtime = arguments.get("runtime")
-    if (
-        isinstance(runtime, AcceleratorRuntime)
-        and runtime.isolation == "process"
-        and (uses_accelerator is None or uses_accelerator(arguments))
+    if not isinstance(runtime, AcceleratorRuntime) or not (
+        uses_accelerator is None or uses_accelerator(arguments)
     ):
+        made = call_stage(stage, arguments, store=store, progress=TaskProgress())
+    elif (deployment := deployment_elsewhere()) is not None:
+        made = hand_over(stage, arguments, deployment, is_refreshed=is_anew)
+    elif runtime.isolation == "process":
         made = run_in_child(
             stage,
             arguments,

@@ -8,6 +8,7 @@ import typer
 
 from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
+from deployments.cli.deploy_command import add_deploy_command
 from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
     ConfigOption,
@@ -39,6 +40,7 @@ add_policy_commands(app)
 add_value_commands(app)
 add_promotion_commands(app)
 app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
+add_deploy_command(app)
 app.add_typer(lineage, name="lineage")
 app.add_typer(bundle, name="bundle")
 

@@ -18,6 +18,14 @@ def pages_url() -> str | None:
     return (os.environ.get("RECAP_PAGES_URL") or "").rstrip("/") or None
 
 
+def accelerator_deployment() -> str | None:
+    """Who runs the accelerator stages of flows in this process: ``RECAP_GPU_DEPLOYMENT``.
+
+    ``<flow>/<deployment>`` of an orchestrator; None: they run where the flow runs.
+    """
+    return os.environ.get("RECAP_GPU_DEPLOYMENT") or None
+
+
 def weights_dir() -> Path | None:
     """Directory of published weights and tokenizers; None if neither variable is set.
 

@@ -1,0 +1,118 @@
+"""``recap deploy``: make a Prefect server ready for real work."""
+
+import json as json_module
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.options import ConfigOption, JsonOption, Output, Preset, PresetOption
+from recap_core.config.environment import recap_home
+from recap_core.errors import ServerError
+from recap_core.lineage.project_files import list_projects, load_project, project_name, save_project
+
+
+class Infrastructure(StrEnum):
+    """How workers run flows."""
+
+    process = "process"
+    docker = "docker"
+    kubernetes = "kubernetes"
+
+
+def add_deploy_command(app: typer.Typer) -> None:
+    """Add ``deploy`` to the command line."""
+    app.command(epilog="Example: recap deploy --gpus 2 --notify slack-webhook/robots --dry-run")(
+        deploy
+    )
+
+
+def deploy(  # noqa: PLR0913 - one parameter per option
+    *,
+    project: Annotated[
+        list[str] | None,
+        typer.Option("--project", help="project/robot; default: all of the store."),
+    ] = None,
+    config: ConfigOption = None,
+    preset: PresetOption = Preset.tiny,
+    infrastructure: Annotated[
+        Infrastructure, typer.Option(help="How workers run flows.")
+    ] = Infrastructure.process,
+    gpus: Annotated[int, typer.Option(min=1, help="Accelerator stages at once.")] = 1,
+    flows: Annotated[int, typer.Option(min=1, help="Flows at once.")] = 4,
+    night: Annotated[str, typer.Option(help="When nights begin, as cron.")] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Of the cron.")] = "UTC",
+    notify: Annotated[
+        str | None, typer.Option(help="Notification block, such as slack-webhook/robots.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Create work pools, queues, limits, automations and deployments on a Prefect server.
+
+    It may be run again after every change: what is as it should be stays as it is.
+    """
+    output = Output(json=json, verbose=False)
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ServerError(
+            "PREFECT_API_URL is not set. recap deploy is for a server that runs by itself "
+            "(docs/installation.md); without one, recap up serves all flows from this machine"
+        )
+    from deployments.installation import Installation, install
+
+    installation = Installation(
+        infrastructure=infrastructure.value, num_gpus=gpus, num_flows=flows, notify=notify
+    )
+    projects = _projects(project or [], config, preset, is_saved=not dry_run)
+    changes = install(installation, dry_run=dry_run)
+    for change in changes:
+        output.console.print(f"{_verb(change.action, dry_run):>16}  {change.subject}")
+    deployed = _deploy(projects, {"night": night, "timezone": timezone}, dry_run=dry_run)
+    for flow in deployed:
+        output.console.print(f"{_verb('deployed', dry_run):>16}  {flow}")
+    if not projects:
+        output.console.print(f"No project has settings in {recap_home()}; give --config.")
+    if output.json:
+        made = [change.model_dump() for change in changes]
+        answer = {"dry_run": dry_run, "changes": made, "deployed": deployed}
+        sys.stdout.write(json_module.dumps(answer) + "\n")
+
+
+def _projects(
+    names: Sequence[str], config: Path | None, preset: Preset, *, is_saved: bool
+) -> list[str]:
+    """Projects whose flows are deployed; one of a file is saved in the store first."""
+    home = recap_home()
+    if config is None:
+        return [project_name(load_project(home, name)) for name in names or list_projects(home)]
+    from deployments.cli import projects
+
+    settings = projects.project(preset, 0, cameras=True, file=config, overrides=[])
+    if is_saved:
+        home.mkdir(parents=True, exist_ok=True)
+        save_project(home, settings)
+    return [project_name(settings)]
+
+
+def _deploy(projects: Sequence[str], definitions: dict[str, str], *, dry_run: bool) -> list[str]:
+    """Deploy the flows of all projects; what is deployed, as text."""
+    from deployments.deploying import deploy, deployed_flows, deployment_name, prefect_file
+
+    deployed: list[str] = []
+    for project in projects:
+        of_project = {"project": project, "deployment": deployment_name(project)}
+        content = prefect_file(definitions | of_project)
+        if not dry_run:
+            deploy(content)
+        deployed += deployed_flows(content)
+    return list(dict.fromkeys(deployed))
+
+
+def _verb(action: str, dry_run: bool) -> str:  # noqa: FBT001 - of this module
+    return f"would be {action}" if dry_run and action != "kept" else action

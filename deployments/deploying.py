@@ -1,0 +1,67 @@
+"""The deployments of ``prefect.yaml``, for the projects of a store, by ``prefect deploy``."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recap_core.errors import ServerError
+
+
+def deployment_name(project: str) -> str:
+    """Name of a project's deployments: Prefect's names may hold no slash."""
+    return project.replace("/", "-")
+
+
+def prefect_file(definitions: Mapping[str, str]) -> dict[str, Any]:
+    """``deployments/prefect.yaml`` with other definitions.
+
+    Args:
+        definitions: Values by name, of those at the file's head: ``project``, ``timezone``, ...
+            Wherever a definition is used, its new value stands.
+    """
+    text = resources.files("deployments").joinpath("prefect.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    known = content["definitions"]
+    return _replaced(content, {known[name]: value for name, value in definitions.items()})
+
+
+def _replaced(node: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - any YAML
+    if isinstance(node, dict):
+        return {key: _replaced(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, values) for value in node]
+    return values.get(node, node) if isinstance(node, str) else node
+
+
+def deployed_flows(content: Mapping[str, Any]) -> list[str]:
+    """``<entrypoint> as <name>`` of every deployment of a file."""
+    return [f"{one['entrypoint']} as {one['name']}" for one in content["deployments"]]
+
+
+def deploy(content: Mapping[str, Any]) -> None:
+    """Create or update the deployments of a file on the server of this environment.
+
+    Raises:
+        ServerError: If ``prefect deploy`` fails, with the end of what it said.
+    """
+    with tempfile.TemporaryDirectory(prefix="recap-deploy-") as directory:
+        file = Path(directory) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        done = subprocess.run(  # noqa: S603 - Prefect's own command
+            [*command, "--prefect-file", str(file)],
+            cwd=directory,
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+    if done.returncode != 0:
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise ServerError(f"prefect deploy ended with {done.returncode}: {' | '.join(said[-8:])}")

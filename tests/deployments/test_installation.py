@@ -1,0 +1,112 @@
+"""What a server has after ``recap deploy``: pools, queues, limits, automations."""
+
+import json
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.events import emit_event
+
+from deployments.installation import QUEUES, Change, Installation, install
+from recap_core.errors import ConfigError
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def api(prefect_api: None) -> None:
+    """All tests here need the server."""
+
+
+def by_action(changes: list[Change]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for change in changes:
+        found.setdefault(change.action, set()).add(change.subject)
+    return found
+
+
+def test_what_is_there_stays_and_what_differs_is_put_right() -> None:
+    """Said by a dry run first, which changes nothing; the second time nothing is left to do."""
+    said = by_action(install(Installation(), dry_run=True))
+    done = by_action(install(Installation()))
+    again = by_action(install(Installation()))
+
+    assert said == done
+    assert set(again) == {"kept"}
+    with get_client(sync_client=True) as client:
+        queues = client.read_work_queues(work_pool_name="gpu")
+        assert QUEUES.items() <= {queue.name: queue.priority for queue in queues}.items()
+        assert client.read_work_pool("gpu").concurrency_limit == 1
+        client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=99))
+        client.update_work_queue(queues[0].id, priority=42)
+    assert by_action(install(Installation(num_gpus=2)))["updated"] >= {
+        "work pool cpu",
+        "work pool gpu",
+    }
+    assert set(by_action(install(Installation(num_gpus=2)))) == {"kept"}
+
+
+def test_a_pool_of_another_infrastructure_is_not_touched() -> None:
+    """It may have runs; the error says how to go on."""
+    install(Installation())
+
+    with pytest.raises(ConfigError, match="exists with infrastructure process, not docker"):
+        install(Installation(infrastructure="docker"))
+
+
+def test_a_block_that_does_not_exist_changes_nothing() -> None:
+    """The whole installation is refused, with what to do."""
+    with pytest.raises(ConfigError, match="no block 'slack-webhook/nosuch'"):
+        install(Installation(notify="slack-webhook/nosuch"))
+
+
+@pytest.fixture
+def told() -> Generator[tuple[str, SimpleQueue[dict]]]:
+    """Address of a web hook, and what it was told."""
+    queue: SimpleQueue[dict] = SimpleQueue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["content-length"])
+            queue.put(json.loads(self.rfile.read(length)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", queue
+        server.shutdown()
+
+
+def test_somebody_is_told_of_a_pool_without_workers(
+    told: tuple[str, SimpleQueue[dict]],
+) -> None:
+    """Through a notification block that the server has, to a web hook."""
+    url, queue = told
+    CustomWebhookNotificationBlock(
+        name="hook",
+        url=url,
+        json_data={"subject": "{{subject}}", "body": "{{body}}"},
+        headers=None,
+        cookies=None,
+    ).save("lab", overwrite=True)
+    install(Installation(notify="custom-webhook/lab"))
+    with get_client(sync_client=True) as client:
+        pool = client.read_work_pool("gpu")
+    resource = {"prefect.resource.id": f"prefect.work-pool.{pool.id}"}
+
+    emit_event("prefect.work-pool.not-ready", resource=resource)
+
+    assert queue.get(timeout=60)["subject"] == "recap: no worker for gpu"
+    assert set(by_action(install(Installation(notify="custom-webhook/lab")))) == {"kept"}
