@@ -15,6 +15,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from recap_core.config.collection import CollectConfig, CollectRuntime
+from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.inference import InferRuntime
 from recap_core.config.isolation import AcceleratorRuntime
 from recap_core.config.robot import SimRobotConfig
@@ -25,10 +26,12 @@ from recap_core.errors import (
     StageTimeoutError,
     UnhealthyValueModelError,
 )
+from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.device_lock import WAITING, device_lock
-from recap_core.lineage.store import Store
+from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Bar, Silent
 from recap_core.stages.infer_values import infer_values
+from recap_core.stages.registry import TRAIN_POLICY, NoSettings
 from tasks.child import _error, run_in_child
 from tasks.child_events import failure
 from tasks.child_job import Job, decode_arguments, encode
@@ -189,29 +192,39 @@ def test_waiting_for_a_device_takes_none_of_a_childs_time(
     """The wait is seen here; cancelling it ends the child."""
     monkeypatch.setenv("RECAP_DEVICES", "left")
     monkeypatch.setenv("RECAP_DEVICE_LOCKS", str(tmp_path / "locks"))
-    dataset, model, store = store_inputs(recap_home)
-    arguments = {"dataset": dataset, "value_model": model, "config": InferValuesConfig()}
+    policy = published_policy(Store(recap_home))
+    config = EvaluationConfig(num_episodes=1, robot=SimRobotConfig(cameras=()))
 
     class Patient(Seen):
         def update(self, done: int, note: str = "") -> None:
             assert f"pid {os.getpid()}" in note
             super().update(done)
-            if len(self.bars) > 4:  # two seconds
+            if len(self.bars) > 6:  # three seconds
                 raise KeyboardInterrupt
 
     seen = Patient()
     with device_lock(), pytest.raises(KeyboardInterrupt):
         run_in_child(
-            "infer_values",
-            arguments | {"name": "values"},
-            InferRuntime(timeout_s=60, cancel_grace_s=5),
-            store=store,
+            "evaluate",
+            {"policy": policy, "config": config, "name": "never"},
+            CollectRuntime(timeout_s=1.9, cancel_grace_s=5),
+            store=Store(recap_home),
             progress=seen,
             log=LOG,
         )
 
     assert seen.bars[0] == (f"{WAITING}left", 1)
     assert not children()
+
+
+def published_policy(store: Store) -> PolicyCheckpoint:
+    """One that is never read."""
+
+    def build(area: Build) -> Built:
+        (area.output / "data.txt").write_text("no parameters")
+        return Built({"num_steps": 1, "num_params": 1})
+
+    return store.produce(TRAIN_POLICY, NoSettings(), {}, name="policy", build=build)
 
 
 def test_a_killed_child_is_an_error_that_may_pass(recap_home: Path) -> None:
@@ -239,9 +252,9 @@ def is_retried(error: Exception) -> bool:
     return is_transient(task, None, state)  # pyright: ignore[reportArgumentType] - not looked at
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_ends_with_its_parent(number: signal.Signals, recap_home: Path) -> None:
-    """Killed, told to stop or interrupted; and its draft goes with it or with the next opening."""
+    """Killed or told to stop; and its draft goes with it or with the next opening."""
     command = [sys.executable, "-c", PARENT, str(recap_home), ENDLESS.model_dump_json()]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:  # noqa: S603 - our own
         pid = stage_of(parent)
