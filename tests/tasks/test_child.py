@@ -29,13 +29,14 @@ from recap_core.errors import (
 from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.device_lock import WAITING, device_lock
 from recap_core.lineage.store import Build, Built, Store
-from recap_core.progress import Bar, Silent
+from recap_core.progress import Bar, Progress, Silent
 from recap_core.stages.infer_values import infer_values
 from recap_core.stages.registry import TRAIN_POLICY, NoSettings
 from tasks.child import _error, run_in_child
 from tasks.child_events import failure
 from tasks.child_job import Job, decode_arguments, encode
 from tests.core.stages.value_inference import store_inputs
+from tests.stage_processes import descendants, is_stage, until
 
 pytestmark = pytest.mark.timeout(300)
 ENDLESS = CollectConfig(
@@ -72,37 +73,27 @@ class Seen:
 
     @contextmanager
     def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Remember label and total."""
         del done
         self._opened(label)
         self.bars.append((label, total))
         yield self
 
     def update(self, done: int, note: str = "") -> None:
+        """Remember a position."""
         del note
         self.bars.append(("at", done))
 
 
-def collect(home: Path, runtime: AcceleratorRuntime, **changes: Any) -> None:
+def collect(home: Path, runtime: AcceleratorRuntime, progress: Progress = Silent()) -> None:
     """The expert's demonstrations in a child process: no JAX, and no end."""
     arguments = {"policy": None, "config": ENDLESS, "name": "endless"}
-    options = {"progress": Silent(), "log": LOG} | changes
-    run_in_child("collect", arguments, runtime, store=Store(home), **options)
+    run_in_child("collect", arguments, runtime, store=Store(home), progress=progress, log=LOG)
 
 
 def children() -> set[int]:
     """Processes that run a stage for this one."""
-    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return {int(pid) for pid in found if is_stage(int(pid))}
-
-
-def is_stage(pid: int) -> bool:
-    """Whether a process is alive and runs a stage."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return b"tasks.child_main" in command and state != "Z"
+    return {pid for pid in descendants(os.getpid()) if is_stage(pid)}
 
 
 def test_a_childs_result_is_that_of_the_stage(
@@ -257,34 +248,14 @@ def test_a_child_ends_with_its_parent(number: signal.Signals, recap_home: Path) 
     """Killed or told to stop; and its draft goes with it or with the next opening."""
     command = [sys.executable, "-c", PARENT, str(recap_home), ENDLESS.model_dump_json()]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:  # noqa: S603 - our own
-        pid = stage_of(parent)
-        wait_until(lambda: any(recap_home.glob("work/*/session/*")))
+        (pid,) = until(lambda: [p for p in descendants(parent.pid) if is_stage(p)])
+        until(lambda: any(recap_home.glob("work/*/session/*")))
         os.kill(parent.pid, number)
         parent.wait(timeout=20)
-        wait_until(lambda: not is_stage(pid))
+        until(lambda: not is_stage(pid))
 
     Store(recap_home)
     assert not [path for path in recap_home.glob(".tmp-*") if path.is_dir()]
-
-
-def stage_of(parent: subprocess.Popen[bytes]) -> int:
-    """The process of the stage that ``parent`` runs."""
-    listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    found: list[int] = []
-
-    def is_there() -> bool:
-        found[:] = [pid for pid in map(int, listed.read_text().split()) if is_stage(pid)]
-        return bool(found)
-
-    wait_until(is_there)
-    return found[0]
-
-
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "too late"
-        time.sleep(0.05)
 
 
 def test_a_child_loads_no_orchestrator() -> None:
