@@ -26,7 +26,7 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(child)
 
 
-def until[R](ask: Callable[[], R], timeout_s: float = 120.0) -> R:
+def until[R](ask: Callable[[], R | None], timeout_s: float = 120.0) -> R:
     """The first answer that is not empty, asked for again and again."""
     deadline = time.monotonic() + timeout_s
     while not (answer := ask()):

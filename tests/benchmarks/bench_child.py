@@ -41,6 +41,7 @@ def bench_child_start(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     inline()  # compiles, for both
     inline_s = float(np.median([_seconds(inline) for _ in range(NUM_ROUNDS)]))
     benchmark.pedantic(in_child, rounds=NUM_ROUNDS)
+    assert benchmark.stats is not None
     benchmark.extra_info["inline_s"] = inline_s
     benchmark.extra_info["added_s"] = benchmark.stats["median"] - inline_s
     benchmark.extra_info["load"] = os.getloadavg()[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
@@ -234,8 +234,6 @@ def test_a_killed_child_is_an_error_that_may_pass(recap_home: Path) -> None:
 
 
 def is_retried(error: Exception) -> bool:
-    from prefect.states import StateType
-
     from tasks.collection import collect as task
     from tasks.retries import is_transient
 
