@@ -46,8 +46,8 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     """Judge a value model on episodes: exit code 0 if it may label, 1 if it is not healthy."""
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store
     from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint
-    from recap_core.progress import Terminal
     from recap_core.lineage.device_lock import device_lock
+    from recap_core.progress import Terminal
     from recap_core.stages.value_evaluation import evaluate_value_model, open_subject
 
     store = open_store()
