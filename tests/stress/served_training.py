@@ -20,8 +20,8 @@ from tasks.store import open_store
 from tasks.training import train_policy
 from tests.core.stages.policy_training import MODEL, config, inputs
 
-NUM_STEPS = 150
-RUNTIME = TrainRuntime(log_interval=1, cancel_grace_s=30)
+NUM_STEPS = 1500
+RUNTIME = TrainRuntime(log_interval=10, save_interval=200, cancel_grace_s=30)
 
 
 @flow(name="train")
