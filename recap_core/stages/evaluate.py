@@ -28,6 +28,7 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
     def build(area: Build) -> Built:
         from recap_core.evaluation.episodes import evaluate
         from recap_core.evaluation.statistics import summarize
+
         with device_lock(progress):
             from recap_core.serving.policy import LoadedPolicy  # nothing heavy while it waits
 

@@ -96,7 +96,7 @@ def children() -> set[int]:
     return {pid for pid in descendants(os.getpid()) if is_stage(pid)}
 
 
-def test_a_childs_result_is_that_of_the_stage(
+def test_the_result_is_that_of_the_stage(
     recap_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same artifact; its log and its progress are seen, and no process is left."""
@@ -177,7 +177,7 @@ def test_its_time_out_ends_a_child(recap_home: Path) -> None:
     assert not list(recap_home.glob(".tmp-*"))
 
 
-def test_waiting_for_a_device_takes_none_of_a_childs_time(
+def test_waiting_for_a_device_takes_none_of_its_time(
     recap_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait is seen here; cancelling it ends the child."""
