@@ -50,6 +50,8 @@ KEPT_LINES = 20
 """Last lines of what the process printed that an error quotes."""
 EXIT_S = 30.0
 """Time to exit for a process that told its result."""
+READ_S = 10.0
+"""Time to read what a process left in its pipes."""
 OVER_GRACE_S = 2.0
 """The child kills itself when its grace is over; its parent does if that fails."""
 
@@ -124,10 +126,10 @@ class _Child:
     def has_ended(self) -> bool:
         """Whether the process is over; its id stays taken until it is reaped."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return (
-            self.process.returncode is not None
-            or os.waitid(os.P_PID, self.process.pid, options) is not None
-        )
+        try:
+            return os.waitid(os.P_PID, self.process.pid, options) is not None
+        except ChildProcessError:  # reaped already
+            return True
 
     def kill(self) -> None:
         """End it and all that it has started, and reap it."""
@@ -169,7 +171,7 @@ def _started(job: Job) -> Generator[_Child]:
     finally:
         child.kill()
         for reader in child.readers:
-            reader.join(timeout=1)
+            reader.join(timeout=READ_S)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with suppress(OSError):
@@ -271,9 +273,10 @@ class _Watcher:
         )
 
     def _finish(self) -> None:
+        """See that it is gone, and show what is left in its pipes, which have ended with it."""
         self._child.kill()
         for reader in self._child.readers:
-            reader.join(timeout=1)
+            reader.join(timeout=READ_S)
         while self._show(wait_s=0):
             continue
 

@@ -31,6 +31,8 @@ def obey_parent(parent_pid: int, *, grace_s: float) -> None:
 def _watch(parent_pid: int, grace_s: float) -> None:
     while os.getppid() == parent_pid and not select.select([0], [], [], _LOOK_S)[0]:
         continue
-    os.kill(os.getpid(), signal.SIGTERM)
+    main = threading.main_thread().ident
+    if main is not None:  # to that thread, so that it does not sleep on in a lock
+        signal.pthread_kill(main, signal.SIGTERM)
     time.sleep(grace_s)
     os.killpg(os.getpgid(0), signal.SIGKILL)

@@ -46,6 +46,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     """Judge a value model on episodes: exit code 0 if it may label, 1 if it is not healthy."""
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store
     from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint
+    from recap_core.lineage.device_lock import device_lock
     from recap_core.progress import Terminal
     from recap_core.stages.value_evaluation import evaluate_value_model, open_subject
 
@@ -56,7 +57,8 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         chosen = artifact_of_kind(store, dataset, AnyDataset, wanted="a dataset")
     subject = open_subject(store, model, chosen)
     episodes, what = _episodes(subject, split or ("all" if dataset else "held_out"))
-    found = evaluate_value_model(store, subject, episodes, progress=Terminal())
+    with device_lock(Terminal()):
+        found = evaluate_value_model(store, subject, episodes, progress=Terminal())
     if html is not None:
         _write_page(store, found, html, force=force)
     if json:

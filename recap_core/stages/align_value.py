@@ -60,7 +60,6 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
             is another one than ``start`` or ``config`` names.
         TrainingError: If the loss is not finite, or after SIGTERM.
     """
-    runs = runtime or TrainRuntime()
 
     def build(area: Build) -> Built:
         from recap_core.checkpoints.value_checkpoint import read_value_model, write_value_model
@@ -72,15 +71,14 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         settings = read_value_model(store.path(start)).settings
         value = _with_adapters(settings.config, config, start)
         work = area.work / "training"
-        job = _Job(start, source, config, value, runs, store)
+        job = _Job(start, source, config, value, runtime or TrainRuntime(), store)
         with device_lock(progress):
             state = _trained(job, work, (progress, name))
         average = None if state.ema_params is None else gathered(evaluation_params(state))
         params = gathered(state.params)
         write_value_model(area.output, params, average, settings._replace(config=value))
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
-        found = describe_questions(source.file, source.images, store=store)
-        check_digest(found, config.digest)
+        check_digest(describe_questions(source.file, source.images, store=store), config.digest)
         details = {
             "num_steps": config.train.num_steps,
             "num_params": count_params(params),

@@ -28,9 +28,10 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
     def build(area: Build) -> Built:
         from recap_core.evaluation.episodes import evaluate
         from recap_core.evaluation.statistics import summarize
-        from recap_core.serving.policy import LoadedPolicy
 
         with device_lock(progress):
+            from recap_core.serving.policy import LoadedPolicy  # nothing heavy while it waits
+
             client = LoadedPolicy.load(store.path(policy), batch_size=num_robots)
             outcomes = evaluate(
                 client, config, num_robots=num_robots, progress=progress or Silent()

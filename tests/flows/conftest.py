@@ -79,6 +79,8 @@ def small_single_gpu_project() -> ProjectConfig:
     """``--preset single_gpu`` with nothing changed but sizes and counts: LoRA, three cameras."""
     settings = full_size_project("single_gpu").model_dump(mode="json")
     put_all(settings, "", CHANGES | {"iteration.collect.num_episodes": 8})
+    for stages in ("collect", "train", "infer"):  # child processes are tested for themselves
+        put(settings, f"runtime.{stages}.isolation", "inline")
     put_all(settings, "bootstrap.demonstrations", FEW_PIXELS)
     put_all(settings, "iteration.collect", FEW_PIXELS)
     for stage in ("bootstrap", "iteration"):

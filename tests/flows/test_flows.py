@@ -30,6 +30,8 @@ from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
 from tests.flows.conftest import saved
 from tests.flows.nights import arrived, night, report, with_inbox
+from tasks.planning import Plan, planning
+from tasks.refresh import refreshing
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -403,3 +405,54 @@ def test_a_failed_night_leaves_the_policy_and_names_the_stage(
     told = report(project)
     assert f"still `{before.name}-{before.id[:8]}`" in told
     assert "Stage **merge-round-1" in told
+def planned(project: ProjectConfig) -> Plan:
+    """What a bootstrap and round 1 of a project would do."""
+    name = saved(project)
+    with planning() as plan:
+        bootstrap.fn(name)
+        recap_iteration.fn(name, this_round=RoundChoice(index=1))
+    return plan
+
+
+def would_run(plan: Plan) -> list[str]:
+    return [stage.stage for stage in plan.stages if not stage.is_cached]
+
+
+def test_a_plan_of_what_was_done_runs_nothing(
+    first: LoopResult, small_project: ProjectConfig
+) -> None:
+    """Every stage is found under its own key, the record of the round included."""
+    plan = planned(small_project)
+
+    assert would_run(plan) == []
+    assert plan.stages[-1].artifact == first.rounds[0].record
+
+
+def test_a_plan_of_another_label_share_runs_what_depends_on_labels(
+    first: LoopResult, small_project: ProjectConfig
+) -> None:
+    """Labels, relabel, fine-tuning, evaluation, report and record; nothing else."""
+    del first
+    label = small_project.iteration.label.model_copy(update={"positive_share": 0.43})
+
+    plan = planned(with_iteration(small_project, label=label))
+
+    assert would_run(plan) == [
+        "label", "relabel", "train_policy", "evaluate", "report", "record_iteration",
+    ]  # fmt: skip
+
+
+def test_a_refreshed_stage_executes_and_an_equal_result_changes_nothing(
+    first: LoopResult, small_project: ProjectConfig
+) -> None:
+    """Labels are made again once, byte by byte as before, so all that follows stays cached."""
+    with refreshing({"label"}):
+        assert would_run(planned(small_project))[0] == "label"
+    began = datetime.now(UTC)
+
+    with refreshing({"label"}):
+        again = recap_loop(saved(small_project), rounds=1)
+
+    assert again == first
+    states = task_states(began, NUM_TASKS)
+    assert {name for name, state in states.items() if state != "Cached"} == {"label-round-1"}

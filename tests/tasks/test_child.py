@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 
 from recap_core.config.collection import CollectConfig, CollectRuntime
+from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.inference import InferRuntime
 from recap_core.config.isolation import AcceleratorRuntime
 from recap_core.config.robot import SimRobotConfig
@@ -25,14 +26,17 @@ from recap_core.errors import (
     StageTimeoutError,
     UnhealthyValueModelError,
 )
+from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.device_lock import WAITING, device_lock
-from recap_core.lineage.store import Store
-from recap_core.progress import Bar, Silent
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.progress import Bar, Progress, Silent
 from recap_core.stages.infer_values import infer_values
+from recap_core.stages.registry import TRAIN_POLICY, NoSettings
 from tasks.child import _error, run_in_child
 from tasks.child_events import failure
 from tasks.child_job import Job, decode_arguments, encode
 from tests.core.stages.value_inference import store_inputs
+from tests.stage_processes import descendants, is_stage, until
 
 pytestmark = pytest.mark.timeout(300)
 ENDLESS = CollectConfig(
@@ -69,40 +73,30 @@ class Seen:
 
     @contextmanager
     def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Remember label and total."""
         del done
         self._opened(label)
         self.bars.append((label, total))
         yield self
 
     def update(self, done: int, note: str = "") -> None:
+        """Remember a position."""
         del note
         self.bars.append(("at", done))
 
 
-def collect(home: Path, runtime: AcceleratorRuntime, **changes: Any) -> None:
+def collect(home: Path, runtime: AcceleratorRuntime, progress: Progress = Silent()) -> None:
     """The expert's demonstrations in a child process: no JAX, and no end."""
     arguments = {"policy": None, "config": ENDLESS, "name": "endless"}
-    options = {"progress": Silent(), "log": LOG} | changes
-    run_in_child("collect", arguments, runtime, store=Store(home), **options)
+    run_in_child("collect", arguments, runtime, store=Store(home), progress=progress, log=LOG)
 
 
 def children() -> set[int]:
     """Processes that run a stage for this one."""
-    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return {int(pid) for pid in found if is_stage(int(pid))}
+    return {pid for pid in descendants(os.getpid()) if is_stage(pid)}
 
 
-def is_stage(pid: int) -> bool:
-    """Whether a process is alive and runs a stage."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return b"tasks.child_main" in command and state != "Z"
-
-
-def test_a_childs_result_is_that_of_the_stage(
+def test_the_result_is_that_of_the_stage(
     recap_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same artifact; its log and its progress are seen, and no process is left."""
@@ -183,35 +177,45 @@ def test_its_time_out_ends_a_child(recap_home: Path) -> None:
     assert not list(recap_home.glob(".tmp-*"))
 
 
-def test_waiting_for_a_device_takes_none_of_a_childs_time(
+def test_waiting_for_a_device_takes_none_of_its_time(
     recap_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait is seen here; cancelling it ends the child."""
     monkeypatch.setenv("RECAP_DEVICES", "left")
     monkeypatch.setenv("RECAP_DEVICE_LOCKS", str(tmp_path / "locks"))
-    dataset, model, store = store_inputs(recap_home)
-    arguments = {"dataset": dataset, "value_model": model, "config": InferValuesConfig()}
+    policy = published_policy(Store(recap_home))
+    config = EvaluationConfig(num_episodes=1, robot=SimRobotConfig(cameras=()))
 
     class Patient(Seen):
         def update(self, done: int, note: str = "") -> None:
             assert f"pid {os.getpid()}" in note
             super().update(done)
-            if len(self.bars) > 4:  # two seconds
+            if len(self.bars) > 6:  # three seconds
                 raise KeyboardInterrupt
 
     seen = Patient()
     with device_lock(), pytest.raises(KeyboardInterrupt):
         run_in_child(
-            "infer_values",
-            arguments | {"name": "values"},
-            InferRuntime(timeout_s=60, cancel_grace_s=5),
-            store=store,
+            "evaluate",
+            {"policy": policy, "config": config, "name": "never"},
+            CollectRuntime(timeout_s=1.9, cancel_grace_s=5),
+            store=Store(recap_home),
             progress=seen,
             log=LOG,
         )
 
     assert seen.bars[0] == (f"{WAITING}left", 1)
     assert not children()
+
+
+def published_policy(store: Store) -> PolicyCheckpoint:
+    """One that is never read."""
+
+    def build(area: Build) -> Built:
+        (area.output / "data.txt").write_text("no parameters")
+        return Built({"num_steps": 1, "num_params": 1})
+
+    return store.produce(TRAIN_POLICY, NoSettings(), {}, name="policy", build=build)
 
 
 def test_a_killed_child_is_an_error_that_may_pass(recap_home: Path) -> None:
@@ -230,8 +234,6 @@ def test_a_killed_child_is_an_error_that_may_pass(recap_home: Path) -> None:
 
 
 def is_retried(error: Exception) -> bool:
-    from prefect.states import StateType
-
     from tasks.collection import collect as task
     from tasks.retries import is_transient
 
@@ -239,39 +241,19 @@ def is_retried(error: Exception) -> bool:
     return is_transient(task, None, state)  # pyright: ignore[reportArgumentType] - not looked at
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_ends_with_its_parent(number: signal.Signals, recap_home: Path) -> None:
-    """Killed, told to stop or interrupted; and its draft goes with it or with the next opening."""
+    """Killed or told to stop; and its draft goes with it or with the next opening."""
     command = [sys.executable, "-c", PARENT, str(recap_home), ENDLESS.model_dump_json()]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:  # noqa: S603 - our own
-        pid = stage_of(parent)
-        wait_until(lambda: any(recap_home.glob("work/*/session/*")))
+        (pid,) = until(lambda: [p for p in descendants(parent.pid) if is_stage(p)])
+        until(lambda: any(recap_home.glob("work/*/session/*")))
         os.kill(parent.pid, number)
         parent.wait(timeout=20)
-        wait_until(lambda: not is_stage(pid))
+        until(lambda: not is_stage(pid))
 
     Store(recap_home)
     assert not [path for path in recap_home.glob(".tmp-*") if path.is_dir()]
-
-
-def stage_of(parent: subprocess.Popen[bytes]) -> int:
-    """The process of the stage that ``parent`` runs."""
-    listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    found: list[int] = []
-
-    def is_there() -> bool:
-        found[:] = [pid for pid in map(int, listed.read_text().split()) if is_stage(pid)]
-        return bool(found)
-
-    wait_until(is_there)
-    return found[0]
-
-
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "too late"
-        time.sleep(0.05)
 
 
 def test_a_child_loads_no_orchestrator() -> None:

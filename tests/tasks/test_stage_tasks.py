@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import Task
 
+from recap_core.errors import ConfigError
 from recap_core.stages.check_policy import check_policy as check_policy_stage
 from recap_core.stages.collect import collect_recording
 from recap_core.stages.convert import convert_recording
@@ -31,7 +32,9 @@ from tasks.iterations import record_iteration
 from tasks.judging import check_policy
 from tasks.labelling import import_labels, infer_values, label, relabel
 from tasks.reporting import report
+from tasks.stage_functions import stage_function
 from tasks.stage_key import StageKey
+from tasks.stage_task import StageTask
 from tasks.training import train_policy, train_value
 
 PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
@@ -79,13 +82,15 @@ def test_every_stage_of_a_flow_has_a_task() -> None:
 def test_a_task_has_the_parameters_of_its_stage(
     task: Task[..., Any], stage: Callable[..., Any]
 ) -> None:
-    """All but the store and the progress, which the task brings itself."""
+    """All but the store and the progress, which the task brings itself; and it calls that one."""
     wanted = set(inspect.signature(stage).parameters) - {"store", "progress"}
 
     assert set(inspect.signature(task.fn).parameters) == wanted
     assert (
         inspect.signature(task.fn).return_annotation == inspect.signature(stage).return_annotation
     )
+    assert isinstance(task, StageTask)
+    assert stage_function(task.stage) is stage
 
 
 @pytest.mark.parametrize("task", [task for task, _ in PAIRS], ids=lambda task: task.name)
@@ -96,3 +101,17 @@ def test_a_task_retries_once_and_only_what_may_pass(task: Task[..., Any]) -> Non
     assert task.result_serializer == "json"
     assert task.task_run_name == f"{task.name}-{{name}}"
     assert task.tags in ({"cpu"}, {"gpu"})
+
+
+def test_other_options_leave_a_task_that_of_its_stage() -> None:
+    """It computes the same key, and plans note it."""
+    changed = train_value.with_options(retries=3)
+
+    assert isinstance(changed, StageTask)
+    assert (changed.stage, changed.retries, train_value.retries) == ("train_value", 3, 1)
+
+
+def test_a_stage_without_a_task_has_no_function_here() -> None:
+    """The message lists those that have."""
+    with pytest.raises(ConfigError, match=r"no task runs stage 'annotate'; there are collect, .*"):
+        stage_function("annotate")

@@ -34,11 +34,13 @@ class Seen:
 
     @contextmanager
     def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Remember its label."""
         del total, done
         self.labels.append(label)
         yield self
 
     def update(self, done: int, note: str = "") -> None:
+        """Remember the remark."""
         del done
         self.notes.append(note)
 
