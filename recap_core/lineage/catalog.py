@@ -1,9 +1,12 @@
 """Finding published artifacts: by stage key, id, name, or all of them."""
 
 import logging
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
@@ -13,7 +16,7 @@ from recap_core.lineage.manifest import Manifest, read_manifest
 
 _log = logging.getLogger(__name__)
 
-_ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
+ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
 _DIRECTORY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63})-(?P<id8>[0-9a-f]{8})")
 
 
@@ -47,6 +50,19 @@ class Catalog:
         """Let ``key`` lead to ``directory``, which may not exist yet."""
         self.ensure_index()
         _write_entry(self._layout, self._layout.index, key, directory)
+
+    def touch(self, key: str) -> None:
+        """Note that the artifact of ``key`` is being used now."""
+        now = time.time_ns()
+        with suppress(OSError):  # no entry, or another user's: its age then says what it can
+            os.utime(self._layout.index / key, ns=(now, now))
+
+    def last_used_ns(self, key: str) -> int | None:
+        """When the artifact of ``key`` was last asked for; None if nothing is known of it."""
+        try:
+            return (self._layout.index / key).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     def forget(self, key: str) -> None:
         """Drop the entry of ``key``."""
@@ -93,7 +109,7 @@ class Catalog:
             ArtifactError: If there are several.
         """
         found = [path for path in self.directories() if path.name == reference]
-        if not found and _ID_PREFIX.fullmatch(reference):
+        if not found and ID_PREFIX.fullmatch(reference):
             found = [path for path in self.directories() if _has_id_prefix(path, reference)]
         if not found:
             raise ArtifactNotFoundError(

@@ -43,9 +43,11 @@ class Owner(BaseModel):
     """Boot id and start tick of the process, so that a reused pid is not mistaken for it; None
     where the system does not tell."""
     since: AwareDatetime
+    inputs: tuple[str, ...] = ()
+    """Ids of the artifacts it works on, which nobody may remove meanwhile."""
 
     @classmethod
-    def current(cls) -> "Owner":
+    def current(cls, inputs: tuple[str, ...] = ()) -> "Owner":
         """This process, now."""
         pid = os.getpid()
         return cls(
@@ -53,6 +55,7 @@ class Owner(BaseModel):
             pid=pid,
             process_start=process_start(pid),
             since=datetime.now(UTC),
+            inputs=inputs,
         )
 
     def is_dead(self) -> bool:
@@ -91,9 +94,9 @@ class Claim:
         self.previous = read_owner(path)
         """Owner that ended without a release, if there was one."""
 
-    def sign(self) -> None:
-        """Record this process as the owner."""
-        content = Owner.current().model_dump_json().encode()
+    def sign(self, inputs: tuple[str, ...] = ()) -> None:
+        """Record this process as the owner, and the artifacts it works on."""
+        content = Owner.current(inputs).model_dump_json().encode()
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, content, 0)
 
@@ -140,6 +143,27 @@ def try_claim(path: Path) -> Claim | None:
         os.close(descriptor)  # its owner released, and removed, it between open and lock
 
 
+def holder(path: Path) -> Owner | None:
+    """Who holds a lock file now; None if nobody does. Nothing is created or changed.
+
+    A holder that has not yet written its name is reported as an unnamed process of no host.
+    """
+    try:
+        # Reading is enough for a shared lock, also on NFS, and another user's file can be read.
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return read_owner(path) or Owner(
+            host="unknown", pid=0, process_start=None, since=datetime.now(UTC)
+        )
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _is_file_at(descriptor: int, path: Path) -> bool:
     mine = os.fstat(descriptor)
     try:
@@ -149,13 +173,16 @@ def _is_file_at(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def claim(path: Path, *, timeout_s: float | int, subject: str) -> Generator[Claim]:
+def claim(
+    path: Path, *, timeout_s: float | int, subject: str, inputs: tuple[str, ...] = ()
+) -> Generator[Claim]:
     """Hold a claim while the body runs, waiting for it if necessary.
 
     Args:
         path: The lock file.
         timeout_s: Longest wait, seconds; 0 fails at once.
         subject: What is locked, for messages.
+        inputs: Ids of the artifacts that the body works on.
 
     Raises:
         StageLockedError: If the claim was not free in time; names the holder's host, pid and start.
@@ -175,7 +202,7 @@ def claim(path: Path, *, timeout_s: float | int, subject: str) -> Generator[Clai
         time.sleep(min(delay_s, timeout_s - waited_s))
         delay_s = min(2 * delay_s, 0.5)
     try:
-        held.sign()
+        held.sign(inputs)
         yield held
     finally:
         held.release()

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from recap_core.errors import ArtifactError
-from recap_core.lineage.files import replace_file
+from recap_core.lineage.files import replace_file, sync
 from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.locks import claim
 
@@ -24,7 +26,7 @@ class RefChange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str
-    """The artifact it has pointed to since."""
+    """The artifact it has pointed to since; empty if the ref was removed."""
     previous: str | None
     """The artifact it pointed to before; None at first."""
     at: AwareDatetime
@@ -67,18 +69,23 @@ class Refs:
 
     def set(self, ref: str, artifact_id: str) -> None:
         """Point a ref to an artifact; nothing changes if it does already."""
-        path, history = self._path(ref), self._history_path(ref)
-        lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
-        lock_path = self._layout.lock(f"ref-{lock}")
-        with claim(lock_path, timeout_s=_LOCK_TIMEOUT_S, subject=f"ref {ref!r}"):
+        path = self._path(ref)
+        with self._lock(ref):
             previous = self.get(ref)
             if previous == artifact_id:
                 return
             change = RefChange(id=artifact_id, previous=previous, at=datetime.now(UTC))
-            lines = [*self.history(ref), change]
-            text = "".join(line.model_dump_json() + "\n" for line in lines)
-            replace_file(history, text, temporary=self._layout.new_file())
+            self._append(ref, change)
             replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
+
+    def remove(self, ref: str) -> None:
+        """Forget a ref; its history says when. Nothing happens if there is none."""
+        path = self._path(ref)
+        with self._lock(ref):
+            if (previous := self.get(ref)) is not None:
+                self._append(ref, RefChange(id="", previous=previous, at=datetime.now(UTC)))
+                path.unlink()
+                sync(path.parent)
 
     def history(self, ref: str) -> list[RefChange]:
         """Every move of a ref, oldest first."""
@@ -93,7 +100,7 @@ class Refs:
                 f"the history of ref {ref!r} cannot be read: {error}. "
                 f"Repair or remove {self._history_path(ref)}."
             ) from error
-        current = self.get(ref)
+        current = self.get(ref) or ""
         if changes and changes[-1].id != current:
             changes.pop()
         return changes
@@ -107,6 +114,18 @@ class Refs:
             name: path.read_text(encoding="utf-8").strip()
             for name, path in zip(names, refs, strict=True)
         }
+
+    def _append(self, ref: str, change: RefChange) -> None:
+        lines = [*self.history(ref), change]
+        text = "".join(line.model_dump_json() + "\n" for line in lines)
+        replace_file(self._history_path(ref), text, temporary=self._layout.new_file())
+
+    @contextmanager
+    def _lock(self, ref: str) -> Generator[None]:
+        lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
+        path = self._layout.lock(f"ref-{lock}")
+        with claim(path, timeout_s=_LOCK_TIMEOUT_S, subject=f"ref {ref!r}"):
+            yield
 
     def _path(self, ref: str) -> Path:
         return self._layout.refs.joinpath(*check_ref(ref))

@@ -41,11 +41,17 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
+from recap_core.lineage.removal import take_away
+from recap_core.lineage.tombstones import (
+    Tombstone,
+    find_tombstone,
+    read_tombstones,
+    removed_artifacts,
+)
 
 _log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
-REMOVE_TIMEOUT_S = 5.0
 
 
 class Build(NamedTuple):
@@ -159,7 +165,12 @@ class Store:
         job = _Job(stage, config, inputs, name, key, self._code)
         with (
             naming_disk_errors(self.home, subject=job.subject),
-            claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
+            claim(
+                self._layout.lock(job.key),
+                timeout_s=lock_timeout_s,
+                subject=job.subject,
+                inputs=tuple(artifact.id for _, artifact in each_input(inputs)),
+            ),
         ):
             artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
             finish(job.key, self._shelf)
@@ -243,7 +254,15 @@ class Store:
                 known = ", ".join(self._refs.all()) or "none yet"
                 raise ArtifactNotFoundError(f"no ref {reference!r} in {self.home}; known: {known}")
             reference = found
-        return read_manifest(self._catalog.resolve(reference)).artifact()
+        try:
+            return read_manifest(self._catalog.resolve(reference)).artifact()
+        except ArtifactNotFoundError as error:
+            stone = find_tombstone(self._layout, reference)
+            if stone is None:
+                raise
+            raise ArtifactNotFoundError(
+                f"{stone}. What is known of it: recap lineage show {stone.manifest.id[:8]}"
+            ) from error
 
     def path(self, artifact: Artifact) -> Path:
         """Directory of an artifact; read-only, and it may not be written into.
@@ -253,6 +272,9 @@ class Store:
         """
         path = self._layout.artifact(artifact.directory, artifact.name, artifact.id)
         if not path.is_dir():
+            stone = next(read_tombstones(self._layout, artifact.id), None)
+            if stone is not None:
+                raise ArtifactNotFoundError(f"{stone}; run the stage that made it again")
             raise ArtifactNotFoundError(
                 f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in {self.home}; "
                 "it was removed, moved aside as damaged, or belongs to another store"
@@ -285,8 +307,14 @@ class Store:
                 f"{artifact.id} with digest {artifact.digest}"
             )
 
-    def remove(self, artifact: Artifact) -> None:
-        """Delete an artifact; files it shares with others stay with them.
+    def remove(self, artifact: Artifact, *, reason: str = "removed by hand") -> None:
+        """Delete an artifact's content; its manifest stays among the tombstones.
+
+        Files it shares with others stay with them.
+
+        Args:
+            artifact: What to remove.
+            reason: Why, in a sentence.
 
         Raises:
             ArtifactError: If a ref points to it.
@@ -298,14 +326,11 @@ class Store:
                 f"{artifact.name}-{artifact.id[:8]} is what {', '.join(names)} points to; "
                 "point it elsewhere first"
             )
-        path = self.path(artifact)
-        key = read_manifest(path).stage_key
-        with claim(self._layout.lock(key), timeout_s=REMOVE_TIMEOUT_S, subject=f"stage key {key}"):
-            if self._catalog.by_stage_key(key) == path:
-                self._catalog.forget(key)
-            path.chmod(0o755)
-            draft = path.rename(self._layout.new_draft(key))
-            remove_tree(draft, digests=self.digests)
+        take_away(self.path(artifact), self._shelf, reason=reason)
+
+    def removed(self) -> list[Tombstone]:
+        """What was removed and not made again, oldest first."""
+        return removed_artifacts(self._layout)
 
     def rebuild_index(self) -> None:
         """Write the index of stage keys afresh, after artifacts were copied in by hand."""
@@ -319,8 +344,19 @@ class Store:
             ArtifactNotFoundError: If the artifact is not in this store.
         """
         check_ref(ref)
+        path = self.path(artifact)
+        # First noted as used, then looked for: whoever removes it does both the other way round.
+        self._catalog.touch(read_manifest(path).stage_key)
         self.path(artifact)
         self._refs.set(ref, artifact.id)
+
+    def remove_ref(self, ref: str) -> None:
+        """Forget a ref, not what it points to; its history stays. Nothing happens if it is gone.
+
+        Raises:
+            ArtifactError: If ``ref`` is not valid.
+        """
+        self._refs.remove(ref)
 
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact a ref points to, None if the ref does not exist.
@@ -349,6 +385,7 @@ class Store:
         directory = self._catalog.by_stage_key(key)
         if directory is None:
             return None
+        self._catalog.touch(key)
         try:
             manifest = verify(directory, self._shelf)
         except ArtifactNotFoundError:
@@ -407,6 +444,7 @@ class Store:
     def _check_inputs(self, job: _Job[Any], when: str) -> None:
         for role, artifact in each_input(job.inputs):
             try:
+                self._catalog.touch(self.manifest(artifact).stage_key)
                 self.verify(artifact)
             except CorruptArtifactError as error:
                 raise CorruptArtifactError(
