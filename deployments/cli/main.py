@@ -19,6 +19,7 @@ from deployments.cli.options import (
     VerboseOption,
 )
 from deployments.cli.policy_panel import add_policy_commands
+from deployments.cli.space_panel import add_space_commands
 from deployments.cli.value_panel import add_value_commands
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
+add_space_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 

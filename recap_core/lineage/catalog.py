@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -53,9 +52,13 @@ class Catalog:
 
     def touch(self, key: str) -> None:
         """Note that the artifact of ``key`` is being used now."""
-        now = time.time_ns()
-        with suppress(OSError):  # no entry, or another user's: its age then says what it can
-            os.utime(self._layout.index / key, ns=(now, now))
+        entry = self._layout.index / key
+        with suppress(OSError):  # a store that may only be read, or the artifact is going
+            try:
+                os.utime(entry)  # by the clock of the file system, which all hosts share
+            except PermissionError:  # another user's entry
+                text = entry.read_text(encoding="utf-8")
+                replace_file(entry, text, temporary=self._layout.new_file())
 
     def last_used_ns(self, key: str) -> int | None:
         """When the artifact of ``key`` was last asked for; None if nothing is known of it."""
@@ -81,7 +84,7 @@ class Catalog:
         """
         fresh = self._layout.new_file()
         fresh.mkdir(parents=True)
-        for directory, manifest in sorted(self._readable(), key=lambda pair: _age(pair[1])):
+        for directory, manifest in sorted(self.readable(), key=lambda pair: _age(pair[1])):
             _write_entry(self._layout, fresh, manifest.stage_key, directory)
         self._layout.index.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -91,7 +94,7 @@ class Catalog:
 
     def manifests(self) -> list[Manifest]:
         """Every readable manifest, oldest first; unreadable ones are logged and left out."""
-        return sorted((manifest for _, manifest in self._readable()), key=_age)
+        return sorted((manifest for _, manifest in self.readable()), key=_age)
 
     def directories(self) -> Iterator[Path]:
         """Every published directory, in no particular order."""
@@ -121,7 +124,8 @@ class Catalog:
             raise ArtifactError(f"{reference!r} fits {len(found)} artifacts ({names}); say more")
         return found[0]
 
-    def _readable(self) -> Iterator[tuple[Path, Manifest]]:
+    def readable(self) -> Iterator[tuple[Path, Manifest]]:
+        """Directory and manifest of every artifact; unreadable ones are logged and left out."""
         for directory in self.directories():
             try:
                 yield directory, read_manifest(directory)
