@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from deployments.cli.gc_command import gc
+from deployments.cli.why_command import why_rerun
 
 PANEL = "Cache and space"
 
@@ -17,4 +18,5 @@ def add_space_commands(app: typer.Typer) -> None:
             function
         )
 
+    add("why-rerun", why_rerun, "train-value --project demo/sim-aloha")
     add("gc", gc, "--dry-run --keep-rounds 3")

@@ -150,7 +150,14 @@ class GarbageCollector:
         now = datetime.now(UTC)
         in_use = {id_: f"{owner}" for owner in running_builds(self._layout) for id_ in owner.inputs}
         last_used = {id_: self._last_used(manifest) for id_, manifest in manifests.items()}
-        return Facts(manifests, self._refs.all(), last_used, in_use, now)
+        refs = self._refs.all()
+        ever = {
+            change.id
+            for ref in refs
+            if ref.endswith("/current")
+            for change in self._refs.history(ref)
+        }
+        return Facts(manifests, refs, last_used, in_use, now, ever)
 
     def _last_used(self, manifest: Manifest) -> datetime:
         used_ns = self._catalog.last_used_ns(manifest.stage_key)

@@ -50,6 +50,8 @@ class Facts(NamedTuple):
     in_use: Mapping[str, str]
     """Who works on it now, by id."""
     now: datetime
+    ever_current: Collection[str] = ()
+    """Policies that were ever in use, by id."""
 
 
 class Decision(NamedTuple):
@@ -198,7 +200,11 @@ class _Decider:
         )
 
     def _keeps_policy(self, record: IterationRecord) -> bool:
-        return self._config.older_policies == "all" or record.artifact.verdict == "promoted"
+        return (
+            self._config.older_policies == "all"
+            or record.artifact.verdict == "promoted"
+            or record.id("policy") in self._facts.ever_current
+        )
 
     def _keep_whole(self, record: IterationRecord, why: str) -> None:
         given = {id_ for role in GIVEN_ROLES for id_ in record.ids(role)}

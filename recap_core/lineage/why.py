@@ -6,11 +6,11 @@ is another artifact than before is explained in the same way, down to recordings
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from recap_core.lineage.iterations import records_among
 from recap_core.lineage.manifest import Manifest
@@ -45,8 +45,14 @@ class KeyParts(BaseModel):
     stage: str
     version: int
     settings: dict[str, Any]
-    """Semantic settings by dotted name."""
+    """Semantic settings that are no defaults, by dotted name."""
     inputs: tuple[Input, ...]
+    full: dict[str, Any] = Field(default={}, exclude=True, repr=False)
+    """All settings, as far as the defaults are known."""
+
+    def value(self, name: str) -> object:
+        """A setting's value."""
+        return self.settings.get(name, self.full.get(name, DEFAULT))
 
 
 class Difference(BaseModel):
@@ -123,7 +129,8 @@ class History:
         self.manifests: dict[str, Manifest] = gone | {m.id: m for m in manifests}
         self._expand = expand or _as_given
         self._projects: dict[str, str] = {}
-        self._planned: dict[str, KeyParts] = {}
+        self._parts: dict[str, KeyParts] = {}
+        self._labels: dict[str, str] = {}
         for record in records_among(manifests):
             for parent in record.manifest.parents:
                 owner = f"{record.artifact.project}/{record.artifact.robot}"
@@ -134,33 +141,39 @@ class History:
         """The history of a store."""
         return cls(list(store.artifacts()), store.removed(), expand=expand)
 
-    def expect(self, id_: str, parts: KeyParts) -> None:
+    def expect(self, id_: str, parts: KeyParts, label: str) -> None:
         """Let an artifact that does not exist yet be explained as an input."""
-        self._planned[id_] = parts
+        self._parts[id_] = parts
+        self._labels[id_] = label
 
-    def settings(self, stage: str, config: dict[str, Any]) -> dict[str, Any]:
-        """Settings by dotted name, defaults written out where they are known."""
-        return dict(flat(self._expand(stage, config)))
+    def key_parts(
+        self, stage: str, version: int, config: dict[str, Any], inputs: Iterable[Input]
+    ) -> KeyParts:
+        """Key parts, with every default that is known."""
+        return KeyParts(
+            stage=stage,
+            version=version,
+            settings=dict(flat(config)),
+            inputs=tuple(inputs),
+            full=dict(flat(self._expand(stage, config))),
+        )
 
     def parts(self, id_: str) -> KeyParts | None:
         """Key parts of an artifact; None if nothing is known of it."""
         manifest = self.manifests.get(id_)
-        if manifest is None:
-            return self._planned.get(id_)
-        return KeyParts(
-            stage=manifest.stage,
-            version=manifest.stage_version,
-            settings=self.settings(manifest.stage, manifest.config),
-            inputs=tuple(
-                Input(role=parent.role, id=parent.id, label=self.label(parent.id))
-                for parent in manifest.parents
-            ),
-        )
+        if manifest is not None and id_ not in self._parts:
+            self._parts[id_] = self.key_parts(
+                manifest.stage,
+                manifest.stage_version,
+                manifest.config,
+                [Input(role=p.role, id=p.id, label=self.label(p.id)) for p in manifest.parents],
+            )
+        return self._parts.get(id_)
 
     def label(self, id_: str) -> str:
         """``<name>-<id8>``, or the first digits of an id that is not known."""
         manifest = self.manifests.get(id_)
-        return f"{manifest.name}-{id_[:8]}" if manifest else id_[:8]
+        return f"{manifest.name}-{id_[:8]}" if manifest else self._labels.get(id_, id_[:8])
 
     def is_end(self, id_: str) -> bool:
         """Whether an artifact's origin explains nothing."""
@@ -288,8 +301,7 @@ def _own_differences(before: KeyParts, after: KeyParts) -> Iterator[Difference]:
             what="version", subject=after.stage, before=before.version, after=after.version
         )
     for name in sorted({*before.settings, *after.settings}):
-        old = before.settings.get(name, DEFAULT)
-        new = after.settings.get(name, DEFAULT)
+        old, new = before.value(name), after.value(name)
         if old != new:
             yield Difference(what="setting", subject=name, before=old, after=new)
 
