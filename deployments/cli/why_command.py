@@ -1,4 +1,4 @@
-"""``recap why-rerun``: what decides whether a result is reused, and what was different last time."""
+"""``recap why-rerun``: what decides about reuse, and what was different the last time."""
 
 import sys
 from datetime import UTC, datetime
@@ -12,6 +12,8 @@ from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
 from recap_core.lineage.why import History, why_made
 
+_MAX_SETTINGS = 8
+
 
 def why_rerun(
     subject: Annotated[
@@ -22,6 +24,9 @@ def why_rerun(
     project: Annotated[
         str | None, typer.Option(help="project/robot whose newest result of a stage is meant.")
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every setting that is no default.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Say what an artifact's reuse depends on, and why it was made instead of an earlier one.
@@ -47,7 +52,9 @@ def why_rerun(
         f"{manifest.finished_at:%Y-%m-%d %H:%M} in {took_s:.1f} s.{_state(store, manifest)}"
         f"\nIt is reused as long as all of this stays the same (key {manifest.stage_key[:8]}):"
     )
-    sys.stdout.write("\n".join([head, *why_lines(why), ""]))
+    sys.stdout.write(
+        "\n".join([head, *why_lines(why, max_settings=None if verbose else _MAX_SETTINGS), ""])
+    )
 
 
 def _subject(store: Store, history: History, subject: str, project: str | None) -> Manifest:

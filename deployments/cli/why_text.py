@@ -8,13 +8,16 @@ from recap_core.lineage.why import Difference, Why
 _MAX_VALUE = 60
 
 
-def why_lines(why: Why) -> list[str]:
+def why_lines(why: Why, *, max_settings: int | None = None) -> list[str]:
     """Key parts, the nearest earlier result, and what differs from it."""
     parts = why.parts
     lines = [f"  stage     {parts.stage}, version {parts.version}"]
     lines += _listed("inputs", [f"{i.role}: {i.label}" for i in parts.inputs])
     settings = [f"{name} = {_value(value)}" for name, value in parts.settings.items()]
-    lines += _listed("settings", settings or ["all of them defaults"])
+    shown = settings[:max_settings]
+    if len(shown) < len(settings):
+        shown.append(f"and {len(settings) - len(shown)} more; see all with --verbose")
+    lines += _listed("settings", shown or ["all of them defaults"])
     return [*lines, "", *because_lines(why)]
 
 
@@ -51,23 +54,19 @@ def _tree(differences: Iterable[Difference], indent: str) -> Iterator[str]:
 
 def _words(difference: Difference) -> str:
     subject, before, after = difference.subject, difference.before, difference.after
-    match difference.what:
-        case "version":
-            return f"stage {subject} is version {after}, not {before}: its code changed results"
-        case "setting":
-            return f"setting {subject}: {_value(before)} -> {_value(after)}"
-        case "content":
-            return "the same stage, settings and inputs, made again with other content"
-        case "code":
-            return f"made by {subject} {after}, not {before}"
-        case "removed":
-            return f"the same as before, but it was removed on {before} ({subject})"
-        case "input":
-            if before is None:
-                return f"input {subject}: {after} is new"
-            if after is None:
-                return f"input {subject}: {before} is no longer there"
-            return f"input {subject}: {before} -> {after}"
+    if difference.what == "input":
+        if before is None:
+            return f"input {subject}: {after} is new"
+        if after is None:
+            return f"input {subject}: {before} is no longer there"
+        return f"input {subject}: {before} -> {after}"
+    return {
+        "version": f"stage {subject} is version {after}, not {before}: its code changed results",
+        "setting": f"setting {subject}: {_value(before)} -> {_value(after)}",
+        "content": "the same stage, settings and inputs, made again with other content",
+        "code": f"made by {subject} {after}, not {before}",
+        "removed": f"the same as before, but it was removed on {before} ({subject})",
+    }[difference.what]
 
 
 def _value(value: object) -> str:
