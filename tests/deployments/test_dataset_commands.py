@@ -46,7 +46,7 @@ def refused(error: type[RecapError], *arguments: str) -> str:
     return str(caught.value)
 
 
-def test_one_correction_is_one(store: Store) -> None:
+def test_one_correction_is_one() -> None:
     """Numbers agree with their nouns."""
     arguments = ["annotate", "demo/robot/rollouts", "-e", "0", "--outcome", "failure"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
