@@ -7,12 +7,15 @@ from flows.results import IterationResult
 from recap_core.lineage.ancestry import lineage_graph
 from recap_core.lineage.artifacts import Artifact, ValueCheckpoint
 from recap_core.lineage.rendering import render_text
+from tasks.planning import is_planning
 from tasks.store import open_store
 from tasks.summaries import artifact_key, headline, health_reasons, label, success_text, table
 
 
 def record_round(result: IterationResult) -> None:
     """Add a version to the project's time line: scores, decision and lineage of a round."""
+    if is_planning():
+        return
     create_markdown_artifact(
         round_summary(result),
         key=artifact_key(f"iteration-{result.project}-{result.robot}"),
@@ -45,6 +48,8 @@ def round_summary(result: IterationResult) -> str:
 
 def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> None:
     """Say loudly that a value model may not label, and what happens instead."""
+    if is_planning():
+        return
     metrics = open_store().manifest(value_model).metrics
     consequence = (
         "The round falls back to the collector's labels (stage 3)."

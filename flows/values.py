@@ -1,5 +1,6 @@
 """Values of a dataset, by this process or by several workers."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from prefect import flow
@@ -11,7 +12,10 @@ from recap_core.config.inference import InferRuntime
 from recap_core.config.stages import InferValuesConfig
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint, Values
+from recap_core.lineage.device_lock import device_lock
 from tasks.labelling import infer_value_shards, infer_values
+from tasks.planning import is_planning
+from tasks.progress import TaskProgress
 from tasks.stage_key import find_made
 
 
@@ -25,7 +29,8 @@ def values_of(
 ) -> Values:
     """Infer values; on several workers if ``runtime`` says so and they do not exist yet."""
     inputs = {"dataset": dataset, "value_model": value_model, "config": config}
-    if runtime.num_workers == 1 or find_made("infer_values", inputs) is not None:
+    is_alone = runtime.num_workers == 1 or is_planning()
+    if is_alone or find_made("infer_values", inputs) is not None:
         return infer_values(dataset, value_model, config, runtime, name=name)
     on_workers = infer_values_on_workers.with_options(task_runner=task_runner(runtime))
     return on_workers(dataset, value_model, config, runtime, name=name)
@@ -50,11 +55,13 @@ def infer_values_on_workers(
         runtime: How many workers, and what each of them does at once.
         name: Name of the new artifact.
     """
-    workers = [
-        infer_value_shards.submit(dataset, value_model, config, runtime, worker=worker)
-        for worker in range(runtime.num_workers)
-    ]
-    wait(workers)
+    # Threads use this process's devices; a cluster gives each worker its own.
+    with device_lock(TaskProgress()) if runtime.task_runner == "threads" else nullcontext():
+        workers = [
+            infer_value_shards.submit(dataset, value_model, config, runtime, worker=worker)
+            for worker in range(runtime.num_workers)
+        ]
+        wait(workers)
     num_failed = sum(not worker.state.is_completed() for worker in workers)
     if num_failed:
         get_run_logger().warning(

@@ -13,6 +13,8 @@
     ├── CheckpointError             missing, extra or misshapen leaves; unknown layout
     ├── TrainingError               loss is not finite, nothing to train
     ├── UnhealthyValueModelError    labels would rest on a value model that cannot rank frames
+    ├── StageProcessError           a stage's process ended, and no result or error was told
+    │   └── StageTimeoutError       it was ended, because its time was over
     ├── RobotError
     │   └── RenderingError          no GL context for cameras
     └── ServerError                 the orchestration or policy server cannot be reached or started
@@ -76,6 +78,14 @@ class TrainingError(RecapError):
 
 class UnhealthyValueModelError(RecapError):
     """The value model does not rank frames well enough to label with it."""
+
+
+class StageProcessError(RecapError):
+    """The process of a stage ended without a word: killed from outside, or crashed."""
+
+
+class StageTimeoutError(StageProcessError):
+    """The process of a stage was ended because its time was over."""
 
 
 class RobotError(RecapError):

@@ -23,20 +23,11 @@ from recap_core.lineage.artifacts import (
 from recap_core.progress import Silent
 from tasks.progress import TaskProgress
 from tasks.retries import is_transient
-from tasks.stage_key import StageKey
+from tasks.stage_task import stage_task
 from tasks.store import open_store
-from tasks.summaries import summarized
 
 
-@task(
-    name="infer-values",
-    task_run_name="infer-values-{name}",
-    tags=["gpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="infer_values"),
-    result_serializer="json",
-)
+@stage_task("infer_values", tag="gpu")
 def infer_values(
     dataset: AnyDataset,
     value_model: ValueCheckpoint,
@@ -46,18 +37,7 @@ def infer_values(
     name: str,
 ) -> Values:
     """V(o_t) of the frames of ``dataset`` that the labels need."""
-    from recap_core.stages.infer_values import infer_values as infer
-
-    values = infer(
-        dataset,
-        value_model,
-        config,
-        runtime,
-        name=name,
-        store=open_store(),
-        progress=TaskProgress(),
-    )
-    return summarized(values)
+    ...
 
 
 @task(
@@ -94,51 +74,21 @@ def infer_value_shards(
     )
 
 
-@task(
-    name="label",
-    task_run_name="label-{name}",
-    tags=["cpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="label"),
-    result_serializer="json",
-)
+@stage_task("label", tag="cpu")
 def label(dataset: AnyDataset, values: Values, config: LabelConfig, *, name: str) -> Labels:
     """Advantages and ``adv_ind`` of every frame, from stored values."""
-    from recap_core.stages.label import label_dataset
-
-    return summarized(label_dataset(dataset, values, config, name=name, store=open_store()))
+    ...
 
 
-@task(
-    name="relabel",
-    task_run_name="relabel-{name}",
-    tags=["cpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="relabel"),
-    result_serializer="json",
-)
+@stage_task("relabel", tag="cpu")
 def relabel(copy: DatasetCopy, labels: Labels, *, name: str) -> RelabeledDataset:
     """Write ``labels`` into the ``adv_ind`` column of ``copy``, which itself stays as it is."""
-    from recap_core.stages.relabel import relabel_dataset
-
-    return summarized(relabel_dataset(copy, labels, name=name, store=open_store()))
+    ...
 
 
-@task(
-    name="import-labels",
-    task_run_name="import-labels-{name}",
-    tags=["cpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="import_labels"),
-    result_serializer="json",
-)
+@stage_task("import_labels", tag="cpu")
 def import_labels(
     dataset: AnyDataset, source: Path, config: ImportLabelsConfig, *, name: str
 ) -> Labels:
     """Another tool's labels of ``dataset``, as labels of ours."""
-    from recap_core.stages.import_labels import import_labels as import_
-
-    return summarized(import_(dataset, source, config, name=name, store=open_store()))
+    ...

@@ -5,11 +5,17 @@ from typing import Any
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
+from recap_core.errors import StageProcessError, StageTimeoutError
+
 
 def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a task failed for a reason that may be gone: the operating system refused something.
+    """Whether a task failed for a reason that may be gone.
 
-    Everything raised on purpose (``RecapError``) and every bug fails again in the same way.
+    The operating system refused something, or somebody killed the stage's process. Everything
+    raised on purpose (other ``RecapError``) and every bug fails again in the same way.
     """
     del task, run
-    return isinstance(state.result(raise_on_failure=False), OSError)
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, StageTimeoutError):
+        return False
+    return isinstance(error, OSError | StageProcessError)

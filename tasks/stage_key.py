@@ -13,6 +13,7 @@ from prefect.types import DateTime
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.keys import stage_key
 from recap_core.stages.registry import STAGES, stage_call
+from tasks.refresh import is_refreshed
 from tasks.store import open_store
 
 _LONG_AGO = DateTime(2000, 1, 1, tzinfo=UTC)
@@ -26,7 +27,8 @@ class StageKey(CachePolicy):
     If the store has a verified artifact of that key, the record is (re)written from it, so that the
     task is *Cached*, also if the run that made the artifact was killed before it wrote a record. If
     the store has none, or a damaged one, whatever record there is is made to expire, so that the
-    task executes. A wrong or missing record can therefore neither hide work nor repeat it.
+    task executes. A wrong or missing record can therefore neither hide work nor repeat it. A stage
+    that is to be made anew (:mod:`tasks.refresh`) is treated as if the store had nothing.
 
     The task's parameters must carry the names of the stage function's.
     """
@@ -50,7 +52,7 @@ class StageKey(CachePolicy):
         call = stage_call(STAGES[self.stage], inputs)
         key = stage_key(*call)
         records = get_result_store()
-        artifact = open_store().find(*call)
+        artifact = None if is_refreshed(self.stage, key) else open_store().find(*call)
         if artifact is not None:
             records.write(artifact, key=key)
         elif records.exists(key):

@@ -4,27 +4,13 @@ Both are safe to retry: training goes on from its last complete checkpoint, with
 and optimiser state, and its result appears by one rename.
 """
 
-from prefect import task
-
 from recap_core.config.stages import TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.lineage.artifacts import AnyDataset, NormStats, PolicyCheckpoint, ValueCheckpoint
-from tasks.progress import TaskProgress
-from tasks.retries import is_transient
-from tasks.stage_key import StageKey
-from tasks.store import open_store
-from tasks.summaries import summarized
+from tasks.stage_task import stage_task
 
 
-@task(
-    name="train-policy",
-    task_run_name="train-policy-{name}",
-    tags=["gpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="train_policy"),
-    result_serializer="json",
-)
+@stage_task("train_policy", tag="gpu")
 def train_policy(  # noqa: PLR0913 - the parameters of the stage
     dataset: AnyDataset,
     norm_stats: NormStats,
@@ -35,30 +21,10 @@ def train_policy(  # noqa: PLR0913 - the parameters of the stage
     name: str,
 ) -> PolicyCheckpoint:
     """Fine-tune a policy on ``dataset``, from ``start`` or from fresh parameters."""
-    from recap_core.stages.train_policy import train_policy as train
-
-    policy = train(
-        dataset,
-        norm_stats,
-        start,
-        config,
-        name=name,
-        store=open_store(),
-        runtime=runtime,
-        progress=TaskProgress(),
-    )
-    return summarized(policy)
+    ...
 
 
-@task(
-    name="train-value",
-    task_run_name="train-value-{name}",
-    tags=["gpu"],
-    retries=1,
-    retry_condition_fn=is_transient,
-    cache_policy=StageKey(stage="train_value"),
-    result_serializer="json",
-)
+@stage_task("train_value", tag="gpu")
 def train_value(  # noqa: PLR0913 - the parameters of the stage
     dataset: AnyDataset,
     norm_stats: NormStats,
@@ -69,16 +35,4 @@ def train_value(  # noqa: PLR0913 - the parameters of the stage
     name: str,
 ) -> ValueCheckpoint:
     """Train a value model on ``dataset``, from ``start`` or from fresh parameters, and judge it."""
-    from recap_core.stages.train_value import train_value_model
-
-    value_model = train_value_model(
-        dataset,
-        norm_stats,
-        config,
-        start=start,
-        name=name,
-        store=open_store(),
-        runtime=runtime,
-        progress=TaskProgress(),
-    )
-    return summarized(value_model)
+    ...

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from recap_core.config.base import Config, RuntimeConfig
+from recap_core.config.base import Config
+from recap_core.config.isolation import AcceleratorRuntime
 from recap_core.config.robot import ExpertConfig, SimRobotConfig, SupervisorConfig
 
 
@@ -29,7 +30,7 @@ class CollectConfig(Config):
     supervisor: SupervisorConfig = SupervisorConfig()
 
 
-class CollectRuntime(RuntimeConfig):
+class CollectRuntime(AcceleratorRuntime):
     """How a collection session runs."""
 
     num_robots: int = Field(default=30, ge=1)

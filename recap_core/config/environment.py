@@ -1,6 +1,7 @@
 """What is read from the process environment."""
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -22,3 +23,37 @@ def vlm_bundle_dir() -> Path | None:
     """The reference's bundle of SigLIP, Gemma 3 and tokenizer: ``OPENPI_VLM_CKPT_DIR``, or None."""
     value = os.environ.get("OPENPI_VLM_CKPT_DIR")
     return Path(value).expanduser().absolute() if value else None
+
+
+def devices() -> tuple[str, ...]:
+    """Names of the accelerators that JAX would use in this process; none on a CPU.
+
+    ``RECAP_DEVICES``: names, separated by commas; ``none``. Otherwise NVIDIA's, of which
+    ``CUDA_VISIBLE_DEVICES`` may hide some, unless ``JAX_PLATFORMS`` is ``cpu``.
+    """
+    named = os.environ.get("RECAP_DEVICES")
+    if named is not None:
+        return () if named == "none" else _names(named)
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return ()
+    found = tuple(sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not found or visible is None:
+        return found
+    shown = (name for name in _names(visible) if name != "-1")
+    return tuple(sorted(f"nvidia{name}" if name.isdigit() else name for name in shown))
+
+
+def device_locks_dir() -> Path:
+    """Where the users of this host's accelerators find each other: ``RECAP_DEVICE_LOCKS``.
+
+    By default a directory of the user's among the host's temporary files, whatever the store.
+    """
+    value = os.environ.get("RECAP_DEVICE_LOCKS")
+    if value:
+        return Path(value).expanduser().absolute()
+    return Path(tempfile.gettempdir()) / f"recap-devices-{os.getuid()}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from recap_core.config.base import RuntimeConfig
+from recap_core.config.isolation import AcceleratorRuntime
 
 
-class InferRuntime(RuntimeConfig):
+class InferRuntime(AcceleratorRuntime):
     """How value inference runs.
 
     Shards, workers and the number of devices change no bit of the result; another batch size,

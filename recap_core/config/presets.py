@@ -7,6 +7,7 @@ from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.embodiments import SIM_EMBODIMENT, YAM_EMBODIMENT
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
+from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LABEL_PRESETS, LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
 from recap_core.config.robot import SimRobotConfig
@@ -155,8 +156,9 @@ def tiny_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
             ),
         ),
         runtime=Runtime(
-            collect=CollectRuntime(num_robots=30),
-            train=TrainRuntime(log_interval=25, save_interval=250),
+            collect=CollectRuntime(isolation="inline", num_robots=30),
+            train=TrainRuntime(isolation="inline", log_interval=25, save_interval=250),
+            infer=InferRuntime(isolation="inline"),
         ),
     )
 

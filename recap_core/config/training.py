@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from recap_core.config.base import Config, RuntimeConfig
+from recap_core.config.base import Config
+from recap_core.config.isolation import AcceleratorRuntime
 
 type RematMode = Literal["auto", "none", "full", "dots"]
 
@@ -117,7 +118,7 @@ class ValidationConfig(Config):
     """Frames that are measured, spread evenly over the validation episodes; None: all."""
 
 
-class TrainRuntime(RuntimeConfig):
+class TrainRuntime(AcceleratorRuntime):
     """How training runs."""
 
     log_interval: int = Field(default=50, ge=1)

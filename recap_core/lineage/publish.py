@@ -64,7 +64,7 @@ def publish(draft: Path, manifest: Manifest, *, directory: str, shelf: Shelf) ->
 
     Returns:
         The manifest that is in place: the one given, or that of the same artifact if it had been
-        published before and only its index entry was lost.
+        published before, and its index entry was lost or it was made anew.
 
     Raises:
         ArtifactError: If another artifact has the same name and the same first 8 digits of its id.
@@ -77,7 +77,7 @@ def publish(draft: Path, manifest: Manifest, *, directory: str, shelf: Shelf) ->
         sync(inner)
         if inner != draft:
             make_read_only(inner, inner.stat().st_mode)
-    target = shelf.layout.artifact(directory, manifest.name, manifest.id)
+    target = _place(manifest, directory, shelf)
     target.parent.mkdir(parents=True, exist_ok=True)
     shelf.catalog.record(manifest.stage_key, target)
     existing = _existing(target, manifest, shelf)
@@ -87,6 +87,15 @@ def publish(draft: Path, manifest: Manifest, *, directory: str, shelf: Shelf) ->
     for outer in (target.parent, shelf.layout.artifacts, shelf.layout.home):
         sync(outer)
     return manifest
+
+
+def _place(manifest: Manifest, directory: str, shelf: Shelf) -> Path:
+    """Where an artifact goes: where it is already, if it was published under another name."""
+    named = shelf.layout.artifact(directory, manifest.name, manifest.id)
+    for twin in sorted(named.parent.glob(f"*-{manifest.id[:8]}")):
+        if twin != named and read_manifest(twin).id == manifest.id:
+            return twin
+    return named
 
 
 def _existing(target: Path, manifest: Manifest, shelf: Shelf) -> Manifest | None:

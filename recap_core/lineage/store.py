@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -103,10 +103,13 @@ class Store:
 
     Args:
         home: ``RECAP_HOME``.
+        refresh: Ids of stages that ``produce`` executes although their results exist. A result
+            that differs takes the place of the old one, which is still there under its id.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, refresh: Collection[str] = ()) -> None:
         self.home = home.absolute()
+        self._refresh = frozenset(refresh)
         self.digests = DigestCache(self.home / "digests.sqlite")
         self._layout = Layout(self.home)
         self._catalog = Catalog(self._layout)
@@ -159,7 +162,8 @@ class Store:
         """
         check_name(name, "artifact name")
         key = stage_key(stage, config, inputs)
-        found = self._find(stage, key, is_locked=False)
+        is_refreshed = stage.id in self._refresh
+        found = None if is_refreshed else self._find(stage, key, is_locked=False)
         if found is not None:
             return found
         job = _Job(stage, config, inputs, name, key, self._code)
@@ -172,7 +176,8 @@ class Store:
                 inputs=tuple(artifact.id for _, artifact in each_input(inputs)),
             ),
         ):
-            artifact = self._find(stage, job.key, is_locked=True) or self._build(job, build)
+            found = None if is_refreshed else self._find(stage, job.key, is_locked=True)
+            artifact = found or self._build(job, build)
             finish(job.key, self._shelf)
         return artifact
 

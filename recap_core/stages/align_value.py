@@ -9,6 +9,7 @@ from recap_core.config.value import ValueConfig
 from recap_core.config.vqa import AlignValueConfig
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import ValueCheckpoint
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.registry import ALIGN_VALUE
@@ -71,7 +72,9 @@ def align_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         settings = read_value_model(store.path(start)).settings
         value = _with_adapters(settings.config, config, start)
         work = area.work / "training"
-        state = _trained(_Job(start, source, config, value, runs, store), work, (progress, name))
+        job = _Job(start, source, config, value, runs, store)
+        with device_lock(progress):
+            state = _trained(job, work, (progress, name))
         average = None if state.ema_params is None else gathered(evaluation_params(state))
         params = gathered(state.params)
         write_value_model(area.output, params, average, settings._replace(config=value))

@@ -1,8 +1,11 @@
 """Stage 0: record episodes in simulation."""
 
+from contextlib import nullcontext
+
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.links import link_tree
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
@@ -36,15 +39,15 @@ def collect_recording(  # noqa: PLR0913 - all but the first two by name
     def build(area: Build) -> Built:
         from recap_core.collection.session import collect
 
-        client = None
-        if policy is not None:
-            from recap_core.serving.policy import LoadedPolicy
+        session, client = area.work / "session", None
+        with device_lock(progress) if policy is not None else nullcontext():
+            if policy is not None:
+                from recap_core.serving.policy import LoadedPolicy
 
-            client = LoadedPolicy.load(store.path(policy), batch_size=num_robots)
-        session = area.work / "session"
-        summary = collect(
-            config, client, session, num_robots=num_robots, progress=progress or Silent()
-        )
+                client = LoadedPolicy.load(store.path(policy), batch_size=num_robots)
+            summary = collect(
+                config, client, session, num_robots=num_robots, progress=progress or Silent()
+            )
         # Links, not renames: if this process dies now, the finished episodes are still in work.
         link_tree(session, area.output, digests=None)
         details = summary.model_dump(

@@ -5,6 +5,7 @@ import json
 from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.lineage.artifacts import Evaluation, PolicyCheckpoint
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
 from recap_core.stages.registry import EVALUATE
@@ -29,8 +30,11 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
         from recap_core.evaluation.statistics import summarize
         from recap_core.serving.policy import LoadedPolicy
 
-        client = LoadedPolicy.load(store.path(policy), batch_size=num_robots)
-        outcomes = evaluate(client, config, num_robots=num_robots, progress=progress or Silent())
+        with device_lock(progress):
+            client = LoadedPolicy.load(store.path(policy), batch_size=num_robots)
+            outcomes = evaluate(
+                client, config, num_robots=num_robots, progress=progress or Silent()
+            )
         rows = [outcome.model_dump(mode="json") for outcome in outcomes]
         (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
         summary = summarize(outcomes, confidence=config.confidence)

@@ -8,6 +8,7 @@ from recap_core.config.inference import InferRuntime
 from recap_core.config.stages import InferValuesConfig
 from recap_core.errors import CheckpointError, ConfigError, DataError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint, Values
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.registry import INFER_VALUES
@@ -55,14 +56,15 @@ def infer_values(  # noqa: PLR0913 - the inputs of the stage; the rest by name
 
         table = read_frames(store.path(dataset))
         is_wanted = _wanted(table, dataset, config)
-        inferred = infer(
-            table,
-            lambda: _open_source(table, value_model, config, _devices(runs), (store, runs)),
-            work=area.work / _WORK,
-            is_wanted=is_wanted,
-            runtime=runs,
-            progress=progress,
-        )
+        with device_lock(progress):
+            inferred = infer(
+                table,
+                lambda: _open_source(table, value_model, config, _devices(runs), (store, runs)),
+                work=area.work / _WORK,
+                is_wanted=is_wanted,
+                runtime=runs,
+                progress=progress,
+            )
         values = inferred.values
         write_values(area.output, values, is_wanted=is_wanted)
         metrics = {"mean": float(np.nanmean(values)), "min": float(np.nanmin(values))}

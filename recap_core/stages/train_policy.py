@@ -14,6 +14,7 @@ from recap_core.lineage.artifacts import (
     NormStats,
     PolicyCheckpoint,
 )
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
@@ -72,7 +73,8 @@ def train_policy(  # noqa: PLR0913 - the inputs of the stage; the rest by name
         from recap_core.models.parameters import count_params
 
         work = area.work / _WORK
-        final = _trained(job, work, watched)
+        with device_lock(progress):
+            final = _trained(job, work, watched)
         write_policy(area.output, final, config.policy, job.statistics)
         shutil.copyfile(work / METRICS_FILE, area.output / METRICS_FILE)
         details = {"num_steps": config.train.num_steps, "num_params": count_params(final)}

@@ -18,6 +18,7 @@ from recap_core.config.training import TrainRuntime
 from recap_core.config.value import ValueConfig
 from recap_core.errors import ArtifactNotFoundError, ConfigError, DataError
 from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
+from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
@@ -86,7 +87,8 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
     job = _Job(dataset, norm_stats, start, config, runtime or TrainRuntime(), store)
 
     def build(area: Build) -> Built:
-        return _build(job, area, (progress, f"train value {name}"))
+        with device_lock(progress):
+            return _build(job, area, (progress, f"train value {name}"))
 
     inputs = {"dataset": dataset, "norm_stats": norm_stats, "start": start}
     return store.produce(TRAIN_VALUE, config, inputs, name=name, build=build)

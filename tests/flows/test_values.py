@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 CONFIG = InferValuesConfig(frames="rollouts")
-ALONE = InferRuntime(batch_size=4, shard_frames=4)
+ALONE = InferRuntime(isolation="inline", batch_size=4, shard_frames=4)
 
 
 def content(inputs: Inputs, runtime: InferRuntime) -> tuple[bytes, dict]:
