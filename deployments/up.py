@@ -9,10 +9,14 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from flows.bootstrap import bootstrap
+from flows.evaluation import evaluate_only
+from flows.ingest import ingest_recordings
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
+from flows.relabeling import relabel_only
 from flows.stage3 import stage3
 from recap_core.config.flows import ProjectConfig
+from recap_core.lineage.project_files import project_name
 
 TOLD_AGAIN_AFTER_S = 15.0
 
@@ -58,16 +62,24 @@ async def _serve(runner: Runner) -> None:
 
 def deployments(project: ProjectConfig) -> list[RunnerDeployment]:
     """One deployment per flow, named after the project."""
-    parameters = {"config": project.model_dump(mode="json")}
+    name = project_name(project)
     return [
         cast(
             "RunnerDeployment",  # not a coroutine: nothing here is async
             flow.to_deployment(
-                project.project,
-                parameters=parameters,
+                name.replace("/", "-"),
+                parameters={"project": name},
                 description=flow.description,
                 entrypoint_type=EntrypointType.MODULE_PATH,
             ),
         )
-        for flow in (bootstrap, recap_iteration, recap_loop, stage3)
+        for flow in (
+            recap_iteration,
+            recap_loop,
+            bootstrap,
+            stage3,
+            relabel_only,
+            evaluate_only,
+            ingest_recordings,
+        )
     ]

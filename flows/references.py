@@ -3,26 +3,34 @@
 Below ``<project>/<robot>/``:
 
     start, demonstrations, norm-stats   of the last bootstrap
-    current, candidate                  the policy in use; the newest policy
+    current                             the policy in use
+    candidate                           the newest policy that was not promoted
+    recording-<id8>                     a recording that was ingested for the project
     annotations                         corrections that the next rounds apply
-    round-<k>-dataset                   rollouts of round k, set as soon as they are converted
+    round-<k>-dataset                   simulated rollouts of round k, set as soon as they are
+                                        converted
     round-<k>-relabeled                 all data of round k with the labels of its value model
     round-<k>                           the finished round as one artifact
     round-<k>-policy                    new policy of round k, set when the round is finished
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 from flows.results import BootstrapResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
-from recap_core.errors import ArtifactNotFoundError, IncompatibleError
+from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
     Annotations,
     Artifact,
     Dataset,
+    Iteration,
     NormStats,
     PolicyCheckpoint,
     Recording,
     ValueCheckpoint,
 )
+from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.store import Store
 
 
@@ -140,7 +148,8 @@ class ProjectRefs:
         """Remember a finished round; running one again that is known moves nothing."""
         if self.knows_round(round_index, policy):
             return
-        self.set("candidate", policy)
+        if policy != current:
+            self.set("candidate", policy)
         self.set("current", current)
         self.set(f"round-{round_index}-policy", policy)
 
@@ -151,23 +160,46 @@ class ProjectRefs:
     def next_round(self) -> int:
         """The first round that is not finished, from 1."""
         k = 1
-        while self.find(f"round-{k}-policy", PolicyCheckpoint) is not None:
+        while self._is_finished(k):
             k += 1
         return k
 
-    def round_inputs(self, round_index: int) -> RoundInputs:
+    def _is_finished(self, k: int) -> bool:
+        """Its policy may have been removed since, the round's record never is."""
+        if self.finished_round(k) is not None:
+            return True
+        return self.find(f"round-{k}-policy", PolicyCheckpoint) is not None
+
+    def round_inputs(
+        self, round_index: int, *, start: str | None = None, recordings: Sequence[str] = ()
+    ) -> RoundInputs:
         """What exists before a round.
 
         A round that has recorded before, finished or not, keeps its collector, so that running it
-        again finds its recording.
+        again finds its recording; and a finished one its recordings, if robots made them.
+
+        Args:
+            round_index: Number of the round.
+            start: Name of the policy that training starts from; None: the bootstrap's.
+            recordings: Names of recordings that the round uses; empty: as the project says.
+
+        Raises:
+            ArtifactNotFoundError: If there was no bootstrap, or nothing of a given name.
+            DataError: If the round learns from recordings and there are none.
         """
-        earlier = [self.find(f"round-{k}-dataset", Dataset) for k in range(1, round_index)]
+        known = self.known_inputs(round_index, start=start)
+        used = self.round_recordings(round_index, recordings)
+        return known.model_copy(update={"recordings": used})
+
+    def known_inputs(self, round_index: int, *, start: str | None = None) -> RoundInputs:
+        """The same without recordings, for what does not record."""
+        earlier = [dataset for k in range(1, round_index) for dataset in self._rollouts(k)]
         return RoundInputs(
-            start=self.get("start", PolicyCheckpoint),
+            start=self.policy(start or "start"),
             collector=self._collector_of(round_index) or self.get("current", PolicyCheckpoint),
             demonstrations=self.get("demonstrations", Dataset),
             norm_stats=self.get("norm-stats", NormStats),
-            earlier=tuple(dataset for dataset in earlier if dataset is not None),
+            earlier=tuple(earlier),
             value_start=pretrained_value_model(self._store, self._config),
             annotations=self.annotations(),
         )
@@ -176,7 +208,131 @@ class ProjectRefs:
         """What ``recap annotate --project`` has said of the project's episodes so far."""
         return self.find("annotations", Annotations)
 
+    def policy(self, name: str) -> PolicyCheckpoint:
+        """A policy by what people call it.
+
+        Args:
+            name: A ref of the project, such as ``current`` or ``round-3-policy``; any other ref as
+                ``project/robot/name``; or an artifact's id or ``name-id8``.
+
+        Raises:
+            ArtifactNotFoundError: If there is none; lists the project's own.
+            IncompatibleError: If it is no policy.
+        """
+        return self.named(name, PolicyCheckpoint, "policy")
+
+    def named[A: Artifact](self, name: str, kind: type[A], what: str) -> A:
+        """An artifact of some kind by a ref of the project, any ref, its id, or ``name-id8``.
+
+        Args:
+            name: What a person wrote.
+            kind: What it must be.
+            what: That kind in words, for messages.
+
+        Raises:
+            ArtifactNotFoundError: If there is nothing of that name; lists the project's own.
+            IncompatibleError: If it is something else.
+        """
+        ref = f"{self._prefix}/{name}"
+        artifact = self._store.get_ref(ref) if "/" not in name else None
+        try:
+            artifact = artifact or self._store.get(name)
+        except ArtifactNotFoundError as error:
+            if name == "start":
+                return self.get(name, kind)  # says that there was no bootstrap
+            raise ArtifactNotFoundError(
+                f"there is no {what} {name!r}; {self._prefix} has: {self._names_of(kind)}. "
+                "Any artifact's id and name-id8 will do as well"
+            ) from error
+        if not isinstance(artifact, kind):
+            raise IncompatibleError(
+                f"{name!r} is {artifact.kind} {artifact.name}, no {what}; "
+                f"{self._prefix} has: {self._names_of(kind)}"
+            )
+        return artifact
+
+    def records(self) -> list[IterationRecord]:
+        """The project's finished rounds, in order."""
+        return iteration_records(self._store, self._config.project, self._config.robot)
+
+    def keep_recording(self, recording: Recording) -> None:
+        """Remember that a recording belongs to the project."""
+        self.set(f"recording-{recording.id[:8]}", recording)
+
+    def has_recording(self, recording: Recording) -> bool:
+        """Whether it was ingested for the project before."""
+        return self.find(f"recording-{recording.id[:8]}", Recording) == recording
+
+    def recordings(self, mode: Literal["demonstration", "rollout"]) -> tuple[Recording, ...]:
+        """What was ingested for the project, oldest first."""
+        prefix = f"{self._prefix}/recording-"
+        found = [self._store.get(ref) for ref in self._store.refs() if ref.startswith(prefix)]
+        mine = [one for one in found if isinstance(one, Recording) and one.mode == mode]
+        return tuple(sorted(mine, key=self._age))
+
+    def new_recordings(self) -> tuple[Recording, ...]:
+        """Rollouts that were ingested for the project and that no finished round has used."""
+        used = {id_ for record in self.records() for id_ in record.ids("recordings")}
+        return tuple(one for one in self.recordings("rollout") if one.id not in used)
+
+    def round_recordings(
+        self, round_index: int, names: Sequence[str] = ()
+    ) -> tuple[Recording, ...]:
+        """Recordings that a round learns from; empty where the simulator records.
+
+        Args:
+            round_index: Number of the round.
+            names: Which; empty: those it had if it is finished, else all that are new.
+
+        Raises:
+            ArtifactNotFoundError: If there is no recording of a given name.
+            DataError: If it needs recordings and nothing is new.
+        """
+        if names:
+            return tuple(self.named(name, Recording, "recording") for name in names)
+        if self._config.iteration.episodes == "simulation":
+            return ()
+        record = self._record(round_index)
+        if record is not None:
+            parts = [self._store.get(id_) for id_ in record.ids("recordings")]
+            return tuple(part for part in parts if isinstance(part, Recording))
+        new = self.new_recordings()
+        if not new:
+            raise DataError(
+                f"nothing new was recorded for {self._prefix}: every recording was used by a "
+                "finished round. Ingest one first: run the flow 'ingest', or change "
+                "iteration.episodes"
+            )
+        return new
+
+    def _age(self, recording: Recording) -> tuple[float, str]:
+        return self._store.manifest(recording).finished_at.timestamp(), recording.id
+
+    def finished_round(self, round_index: int) -> Iteration | None:
+        """The record of a round as an artifact; None if it is not finished."""
+        return self.find(f"round-{round_index}", Iteration)
+
+    def _record(self, round_index: int) -> IterationRecord | None:
+        """The record of a finished round; None if it is not finished."""
+        artifact = self.finished_round(round_index)
+        if artifact is None:
+            return None
+        return IterationRecord(artifact, self._store.manifest(artifact))
+
+    def _rollouts(self, round_index: int) -> list[Dataset]:
+        """What an earlier round added to the data; a round that only recorded counts too."""
+        record = self._record(round_index)
+        if record is None:
+            recorded = self.find(f"round-{round_index}-dataset", Dataset)
+            return [] if recorded is None else [recorded]
+        parts = [self._store.get(id_) for id_ in record.ids("rollouts")]
+        return [part for part in parts if isinstance(part, Dataset)]
+
     def _collector_of(self, round_index: int) -> PolicyCheckpoint | None:
+        record = self._record(round_index)
+        if record is not None and (id_ := record.id("collector")) is not None:
+            known = self._store.get(id_)
+            return known if isinstance(known, PolicyCheckpoint) else None
         rollouts = self.find(f"round-{round_index}-dataset", Dataset)
         if rollouts is None:
             return None
@@ -185,3 +341,10 @@ class ProjectRefs:
             return None
         collector = self._store.get(recording.parents[0])
         return collector if isinstance(collector, PolicyCheckpoint) else None
+
+    def _names_of(self, kind: type[Artifact]) -> str:
+        """The project's refs to artifacts of a kind."""
+        prefix = f"{self._prefix}/"
+        own = [ref for ref in self._store.refs() if ref.startswith(prefix)]
+        names = [ref.removeprefix(prefix) for ref in own if isinstance(self._store.get(ref), kind)]
+        return ", ".join(names) or "none yet"

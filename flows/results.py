@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recap_core.config.gate import GateDecision
 from recap_core.lineage.artifacts import (
     Annotations,
     Dataset,
@@ -10,6 +11,7 @@ from recap_core.lineage.artifacts import (
     Iteration,
     Labels,
     NormStats,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     RelabeledDataset,
@@ -28,11 +30,12 @@ class Result(BaseModel):
 class BootstrapResult(Result):
     """Demonstrations and the first policy."""
 
-    recording: Recording
+    recordings: tuple[Recording, ...] = Field(min_length=1)
     demonstrations: Dataset
     norm_stats: NormStats
     policy: PolicyCheckpoint
-    evaluation: Evaluation
+    evaluation: Evaluation | None
+    """None where an operator judges."""
 
 
 class RoundInputs(Result):
@@ -51,13 +54,16 @@ class RoundInputs(Result):
     """Where the value model's training starts, in every round; None: fresh parameters."""
     annotations: Annotations | None = None
     """Outcomes corrected and episodes excluded after the fact."""
+    recordings: tuple[Recording, ...] = ()
+    """What robots recorded for this round; empty: the simulator records."""
 
 
 class Experience(Result):
     """What a round adds to the data."""
 
-    recording: Recording
-    rollouts: Dataset
+    recordings: tuple[Recording, ...] = Field(min_length=1)
+    rollouts: tuple[Dataset, ...] = Field(min_length=1)
+    """One per recording."""
     merged: Dataset
     """Demonstrations, earlier rollouts and these."""
 
@@ -82,17 +88,19 @@ class Learning(Result):
 
 
 class Judgement(Result):
-    """Evaluations on the same seeds."""
+    """Evaluations on the same seeds; all None where an operator judges."""
 
-    before: Evaluation
+    before: Evaluation | None = None
     """Of the starting policy."""
-    collector: Evaluation
+    collector: Evaluation | None = None
     """Of the policy that was ``current``; the gate compares with it."""
-    after: Evaluation
+    after: Evaluation | None = None
     """Of the new policy."""
     control_policy: PolicyCheckpoint | None = None
     control: Evaluation | None = None
     """Of the starting policy, trained for the same extra steps on demonstrations only."""
+    offline: OfflineCheck | None = None
+    """Checks of the new policy without a robot."""
 
 
 class IterationResult(Result):
@@ -105,12 +113,18 @@ class IterationResult(Result):
     experience: Experience
     learning: Learning
     judgement: Judgement
-    is_promoted: bool
+    decision: GateDecision
+    """What became of the new policy, and why."""
     current: PolicyCheckpoint
     """What is ``current`` after the round."""
     report: Report
     record: Iteration
     """All of it, as one artifact."""
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the new policy is ``current`` now."""
+        return self.decision.verdict == "promoted"
 
 
 class Stage3Result(Result):
@@ -118,7 +132,51 @@ class Stage3Result(Result):
 
     dataset: Dataset
     policy: PolicyCheckpoint
-    evaluation: Evaluation
+    evaluation: Evaluation | None
+
+
+class RelabelResult(Result):
+    """New labels on data that was there."""
+
+    merged: Dataset
+    value_model: ValueCheckpoint
+    relabeling: Relabeling
+
+
+class EvaluationResult(Result):
+    """Policies on the same seeds, in the order in which they were named."""
+
+    policies: tuple[PolicyCheckpoint, ...] = Field(min_length=1)
+    evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+
+
+class TakenSession(Result):
+    """A session that is a recording of the project now."""
+
+    session: str
+    recording: Recording
+    is_new: bool
+    """False: it was taken before."""
+
+
+class SkippedSession(Result):
+    """A session that was left alone."""
+
+    session: str
+    reason: str
+    """What is missing, in a sentence."""
+
+
+class IngestResult(Result):
+    """What became of the sessions that were found."""
+
+    taken: tuple[TakenSession, ...] = ()
+    skipped: tuple[SkippedSession, ...] = ()
+
+    @property
+    def new_recordings(self) -> tuple[Recording, ...]:
+        """What this run has added."""
+        return tuple(taken.recording for taken in self.taken if taken.is_new)
 
 
 class LoopResult(Result):

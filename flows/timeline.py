@@ -5,7 +5,7 @@ from prefect.logging import get_run_logger
 
 from flows.results import IterationResult
 from recap_core.lineage.ancestry import lineage_graph
-from recap_core.lineage.artifacts import Artifact, ValueCheckpoint
+from recap_core.lineage.artifacts import Artifact, Evaluation, ValueCheckpoint
 from recap_core.lineage.rendering import render_text
 from tasks.planning import is_planning
 from tasks.store import open_store
@@ -19,20 +19,24 @@ def record_round(result: IterationResult) -> None:
     create_markdown_artifact(
         round_summary(result),
         key=artifact_key(f"iteration-{result.project}-{result.robot}"),
-        description=f"Round {result.round_index}: {success_text(result.judgement.after)}",
+        description=f"Round {result.round_index}: {_score(result.judgement.after)}",
     )
 
 
 def round_summary(result: IterationResult) -> str:
     """Markdown of one round."""
     judgement, learning = result.judgement, result.learning
-    scores = [("starting policy", success_text(judgement.before))]
+    scores = [("starting policy", _score(judgement.before))]
     if judgement.collector != judgement.before:
-        scores.append(("current policy", success_text(judgement.collector)))
+        scores.append(("current policy", _score(judgement.collector)))
     if judgement.control is not None:
-        scores.append(("control: demonstrations only", success_text(judgement.control)))
-    scores.append(("**new policy**", f"**{success_text(judgement.after)}**"))
-    decision = "promoted to `current`" if result.is_promoted else "not promoted: the old one stays"
+        scores.append(("control: demonstrations only", _score(judgement.control)))
+    scores.append(("**new policy**", f"**{_score(judgement.after)}**"))
+    decision = {
+        "promoted": "promoted to `current`",
+        "candidate": "a `candidate`: a person promotes it or leaves it",
+        "kept": "not promoted: the old one stays",
+    }[result.decision.verdict]
     made = [(artifact.kind, artifact) for artifact in _lineage(result)]
     parts = [
         f"# Round {result.round_index} of {result.project} on {result.robot}",
@@ -70,12 +74,16 @@ def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> No
     )
 
 
+def _score(evaluation: Evaluation | None) -> str:
+    return "not evaluated" if evaluation is None else success_text(evaluation)
+
+
 def _lineage(result: IterationResult) -> list[Artifact]:
     relabeling = result.learning.relabeling
     chain: list[Artifact] = [
         result.inputs.collector,
-        result.experience.recording,
-        result.experience.rollouts,
+        *result.experience.recordings,
+        *result.experience.rollouts,
         result.experience.merged,
         result.learning.value_model,
     ]

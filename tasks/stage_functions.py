@@ -27,6 +27,7 @@ STAGE_FUNCTIONS: Mapping[str, str] = {
     "copy": "copy_dataset:copy_dataset",
     "relabel": "relabel:relabel_dataset",
     "evaluate": "evaluate:evaluate_policy",
+    "check_policy": "check_policy:check_policy",
     "report": "report:write_report",
     "record_iteration": "record_iteration:record_iteration",
 }

@@ -14,6 +14,7 @@ from recap_core.lineage.artifacts import (
     Iteration,
     Labels,
     NormStats,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     ValueCheckpoint,
@@ -59,7 +60,7 @@ def summary(artifact: Artifact, manifest: Manifest, parents: Iterable[tuple[str,
     return "\n\n".join(part for part in parts if part)
 
 
-def headline(artifact: Artifact) -> str:
+def headline(artifact: Artifact) -> str:  # noqa: C901 - one case per kind
     """The one line about an artifact that people want to see first."""
     match artifact:
         case Recording():
@@ -85,6 +86,8 @@ def headline(artifact: Artifact) -> str:
             )
         case Evaluation():
             text = success_text(artifact)
+        case OfflineCheck():
+            text = check_text(artifact)
         case Iteration():
             text = f"round {artifact.round_index} of {artifact.project}: {artifact.verdict}"
         case Values() | NormStats():
@@ -102,6 +105,13 @@ def success_text(evaluation: Evaluation) -> str:
         f"{100 * evaluation.success_high:.0f}], "
         f"{evaluation.num_successes} of {evaluation.num_episodes}"
     )
+
+
+def check_text(check: OfflineCheck) -> str:
+    """``failed range; 384 frames, seen in training``."""
+    checks = f"failed {', '.join(check.failed)}" if check.failed else "all checks passed"
+    seen = ", seen in training" if check.seen_in_training else ""
+    return f"{checks}; {check.num_frames} frames{seen}"
 
 
 def health_reasons(value_model: ValueCheckpoint) -> list[str]:

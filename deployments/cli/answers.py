@@ -44,7 +44,11 @@ def answer(
 
 
 def _print_round(result: IterationResult, console: Console) -> None:
-    decision = "promoted" if result.is_promoted else "not promoted"
+    decision = {
+        "promoted": "promoted",
+        "candidate": "a candidate: a person promotes it or leaves it",
+        "kept": "not promoted",
+    }[result.decision.verdict]
     console.print(f"\n[bold]Round {result.round_index}[/bold]: the new policy is {decision}")
     for name, evaluation in _scores(result.judgement).items():
         console.print(f"  {name:<28} {success_text(evaluation)}")
@@ -58,9 +62,9 @@ def _scores(judgement: Judgement) -> dict[str, Evaluation]:
     scores = {"starting policy": judgement.before}
     if judgement.collector != judgement.before:
         scores["current policy"] = judgement.collector
-    if judgement.control is not None:
-        scores["control, demonstrations only"] = judgement.control
-    return scores | {"new policy": judgement.after}
+    scores["control, demonstrations only"] = judgement.control
+    scores["new policy"] = judgement.after
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def _report(result: IterationResult, store: Store) -> Path:
@@ -78,6 +82,8 @@ def _plain(
                 "round": result.round_index,
                 "policy": result.learning.policy.id,
                 "is_promoted": result.is_promoted,
+                "verdict": result.decision.verdict,
+                "reasons": list(result.decision.reasons),
                 "is_value_model_healthy": result.learning.value_model.healthy,
                 "success": {
                     name: evaluation.details()

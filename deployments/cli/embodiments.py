@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from deployments.cli.configuration import explain, read_settings
 from recap_core.config.embodiment import EmbodimentConfig
 from recap_core.config.embodiments import EMBODIMENTS
+from recap_core.config.overlay import explain, read_settings
 from recap_core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -125,7 +125,7 @@ def _valid[C: "BaseModel"](model: type[C], **settings: object) -> C:
     """The settings as a config; what is wrong with them is a user's error."""
     from pydantic import ValidationError
 
-    from deployments.cli.configuration import explain
+    from recap_core.config.overlay import explain
     from recap_core.errors import ConfigError
 
     try:

@@ -224,7 +224,7 @@ def _registered(name: str, embodiment: str | None) -> "PolicyConfig":
 def _read_policy(file: Path) -> "PolicyConfig":
     from pydantic import ValidationError
 
-    from deployments.cli.configuration import explain, read_settings
+    from recap_core.config.overlay import explain, read_settings
     from recap_core.config.policy import PolicyConfig
     from recap_core.errors import ConfigError
 

@@ -188,8 +188,8 @@ def artifact_name(session: Path) -> str:
 def _config(settings: dict[str, object], robot: Path | None) -> "ConvertConfig":
     from pydantic import ValidationError
 
-    from deployments.cli.configuration import explain
     from recap_core.config.dataset import ConvertConfig
+    from recap_core.config.overlay import explain
     from recap_core.errors import ConfigError
 
     given = {key: value for key, value in settings.items() if value is not None}
@@ -205,7 +205,7 @@ def read_robot_map(file: Path) -> "RecordingMap":
     """The map in a YAML file, at its top or under ``robot``."""
     from pydantic import ValidationError
 
-    from deployments.cli.configuration import explain, read_settings
+    from recap_core.config.overlay import explain, read_settings
     from recap_core.config.recording_map import RecordingMap
     from recap_core.errors import ConfigError
 

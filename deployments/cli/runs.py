@@ -25,6 +25,7 @@ from deployments.cli.session import prefect_session
 from deployments.environment import ui_url, without_heartbeats
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
+from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 
 
@@ -36,7 +37,7 @@ def run_loop(project: ProjectConfig, *, iterations: int, output: Output) -> None
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_loop(resolved, iterations)
+            result = recap_loop(project_name(resolved), rounds=iterations)
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
@@ -44,11 +45,13 @@ def run_round(project: ProjectConfig, *, round_index: int | None, output: Output
     """Run one round, and print what it did."""
     with _prepared(project, output) as resolved:
         from deployments.cli.answers import answer
+        from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_iteration(resolved, round_index)
+            choice = RoundChoice(index=round_index)
+            result = recap_iteration(project_name(resolved), this_round=choice)
         answer([result], Store(recap_home()), output, began=began)
 
 
@@ -80,7 +83,9 @@ def _prepared(
         import flows.loop  # noqa: F401 - takes seconds, in which the server starts
 
         wait()
-        yield _without_impossible_cameras(project, problem, console)
+        resolved = _without_impossible_cameras(project, problem, console)
+        save_project(recap_home(), resolved)
+        yield resolved
 
 
 def _without_impossible_cameras(

@@ -81,11 +81,11 @@ def stage_table(rows: list[StageRow]) -> Table:
 def _artifacts(result: BootstrapResult | IterationResult) -> list[Artifact]:
     if isinstance(result, BootstrapResult):
         return [
-            result.recording,
+            *result.recordings,
             result.demonstrations,
             result.norm_stats,
             result.policy,
-            result.evaluation,
+            *((result.evaluation,) if result.evaluation else ()),
         ]
     experience, learning, judgement = result.experience, result.learning, result.judgement
     relabeling = learning.relabeling
@@ -95,7 +95,9 @@ def _artifacts(result: BootstrapResult | IterationResult) -> list[Artifact]:
         else ()
     )
     chain = (
-        *(experience.recording, experience.rollouts, experience.merged, learning.value_model),
+        *experience.recordings,
+        *experience.rollouts,
+        *(experience.merged, learning.value_model),
         *relabeled,
         *(learning.policy, judgement.before, judgement.collector, judgement.after),
         *(judgement.control_policy, judgement.control, result.report, result.record),

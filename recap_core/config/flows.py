@@ -2,14 +2,16 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recap_core.config.base import Config
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.config.dataset import ConvertConfig, MergeConfig, NormStatsConfig
 from recap_core.config.evaluation import EvaluationConfig
+from recap_core.config.gate import GateConfig, with_gate
 from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LabelConfig
+from recap_core.config.offline import CheckPolicyConfig
 from recap_core.config.stages import InferValuesConfig, TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 
@@ -22,9 +24,18 @@ class Runtime(Config):
     infer: InferRuntime = InferRuntime()
 
 
+type Episodes = Literal["simulation", "recordings"]
+type Judge = Literal["simulation", "operator"]
+
+
 class BootstrapConfig(Config):
     """Demonstrations to a first policy: collect, convert, norm stats, SFT (stage 2), evaluate."""
 
+    episodes: Episodes = "simulation"
+    """``recordings``: all demonstrations that were ingested for the project, in place of the
+    simulator's expert."""
+    judge: Judge = "simulation"
+    """``operator``: nothing is evaluated in simulation."""
     demonstrations: CollectConfig
     convert: ConvertConfig = ConvertConfig(demonstrations=True)
     norm_stats: NormStatsConfig = NormStatsConfig()
@@ -38,6 +49,15 @@ class BootstrapConfig(Config):
 class IterationConfig(Config):
     """One round: collect, convert, merge, value model, labels, relabel, fine-tune, evaluate."""
 
+    episodes: Episodes = "simulation"
+    """``recordings``: what robots recorded and no finished round has used, in place of the
+    simulator's rollouts."""
+    inbox: str | None = Field(default=None, min_length=1)
+    """Directory that robots copy finished sessions into, one directory per session; None: there is
+    none."""
+    judge: Judge = "simulation"
+    """``operator``: no policy is evaluated in simulation; a round ends with a ``candidate`` that
+    an operator tries on the robot and promotes."""
     collect: CollectConfig
     convert: ConvertConfig = ConvertConfig()
     merge: MergeConfig = MergeConfig()
@@ -54,8 +74,22 @@ class IterationConfig(Config):
     control: TrainPolicyConfig | None = None
     """The starting policy trained for the same extra steps on demonstrations only."""
     on_unhealthy_value_model: Literal["stage3", "stop"] = "stage3"
-    promote: Literal["if_not_worse", "always", "never"] = "if_not_worse"
-    """When the new policy becomes ``current``: its success rate is at least the current one's."""
+    offline: Literal["operator", "always", "never"] = "operator"
+    """When a new policy is checked without a robot: where an operator judges, always, or never."""
+    check: CheckPolicyConfig = CheckPolicyConfig()
+    gate: GateConfig = GateConfig()
+    """When the new policy becomes ``current``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_promote(cls, data: object) -> object:
+        """Settings that are stored may still say ``promote``."""
+        return with_gate(data)
+
+    @property
+    def checks_offline(self) -> bool:
+        """Whether a new policy is checked without a robot."""
+        return self.offline == "always" or (self.offline == self.judge == "operator")
 
 
 class ProjectConfig(Config):

@@ -7,6 +7,7 @@ from recap_core.config.dataset import NormStatsConfig
 from recap_core.config.embodiments import SIM_EMBODIMENT, YAM_EMBODIMENT
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.flows import BootstrapConfig, IterationConfig, ProjectConfig, Runtime
+from recap_core.config.gate import EXACTLY_AS_SUCCESSFUL
 from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LABEL_PRESETS, LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig, PolicyModelConfig, PromptConfig
@@ -273,6 +274,7 @@ def plumbing_project(seed: int = 0, *, cameras: bool = True) -> ProjectConfig:
                     "stage3": short(iteration.stage3),
                     "control": short(iteration.control),
                     "evaluation": evaluation,
+                    "gate": EXACTLY_AS_SUCCESSFUL,  # so few episodes can show nothing more
                 }
             ),
         }

@@ -1,10 +1,11 @@
 """Settings of the stages that combine models, data and training."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from recap_core.config.base import Config
+from recap_core.config.gate import GateDecision
 from recap_core.config.labels import LabelConfig, TargetConfig
 from recap_core.config.policy import PolicyConfig
 from recap_core.config.training import TrainConfig, ValidationConfig
@@ -83,3 +84,8 @@ class ReportConfig(Config):
 
     title: str = "RECAP iteration"
     num_value_curves: int = Field(default=3, ge=0, le=20)
+    decision: GateDecision | None = None
+    """What became of the round's policy; None: nothing was decided."""
+    settings: dict[str, Any] = {}
+    """Settings of the project as in the round's record, for what changed since the round before;
+    empty: that is left out."""

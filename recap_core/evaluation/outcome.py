@@ -17,3 +17,5 @@ class EpisodeOutcome(BaseModel):
     """Frames that an operator drove; 0 in an evaluation."""
     best_stage: int = Field(ge=0)
     """How far the task got: 0 nothing, 1 touched, 2 lifted, 3 left touches, 4 handed over."""
+    task: str | None = None
+    """What the policy was told; None: the evaluation's one instruction."""

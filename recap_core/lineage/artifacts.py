@@ -187,6 +187,22 @@ class Evaluation(Artifact):
     successes_per_1000_frames: float = Field(ge=0)
 
 
+class OfflineCheck(Artifact):
+    """What a policy does on held-out frames of a dataset, without a robot: ``offline.json``."""
+
+    directory = "offline-checks"
+    kind: Literal["offline_check"] = "offline_check"
+    num_episodes: int = Field(ge=1)
+    num_frames: int = Field(ge=1)
+    """Frames on which the policy was asked for actions."""
+    seen_in_training: bool
+    """Whether the policy was trained on any of these episodes: then its error says little."""
+    failed: tuple[str, ...] = ()
+    """Checks that it did not pass; ``recap_core.config.gate.OfflineCheckName``."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of it, in sentences."""
+
+
 class Report(Artifact):
     """Self-contained HTML: ``index.html``."""
 
@@ -222,6 +238,7 @@ KINDS: dict[str, type[Artifact]] = {
         Values,
         Labels,
         Evaluation,
+        OfflineCheck,
         Report,
         Iteration,
     )

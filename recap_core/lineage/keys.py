@@ -73,12 +73,12 @@ def artifact_id(kind: str, key: str, digest: str) -> str:
 
 
 def input_ids(inputs: Inputs) -> dict[str, str | list[str]]:
-    """Ids by role; a sequence gives a list in its order, None is left out."""
+    """Ids by role; a sequence gives a list in its order, None and empty ones are left out."""
     ids: dict[str, str | list[str]] = {}
     for role, value in inputs.items():
         if isinstance(value, Artifact):
             ids[role] = value.id
-        elif value is not None:
+        elif value:
             ids[role] = [artifact.id for artifact in value]
     return ids
 

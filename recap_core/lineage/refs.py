@@ -30,6 +30,10 @@ class RefChange(BaseModel):
     previous: str | None
     """The artifact it pointed to before; None at first."""
     at: AwareDatetime
+    by: str | None = None
+    """Who moved it; None: a flow, or a version of recap that did not write it down."""
+    note: str | None = None
+    """Why, in that person's words."""
 
 
 def check_ref(ref: str) -> tuple[str, str, str]:
@@ -67,14 +71,25 @@ class Refs:
         except FileNotFoundError:
             return None
 
-    def set(self, ref: str, artifact_id: str) -> None:
-        """Point a ref to an artifact; nothing changes if it does already."""
+    def set(
+        self, ref: str, artifact_id: str, *, by: str | None = None, note: str | None = None
+    ) -> None:
+        """Point a ref to an artifact; nothing changes if it does already.
+
+        Args:
+            ref: ``project/robot-or-task/name``.
+            artifact_id: What it points to from now on.
+            by: Who says so.
+            note: Why.
+        """
         path = self._path(ref)
         with self._lock(ref):
             previous = self.get(ref)
             if previous == artifact_id:
                 return
-            change = RefChange(id=artifact_id, previous=previous, at=datetime.now(UTC))
+            change = RefChange(
+                id=artifact_id, previous=previous, at=datetime.now(UTC), by=by, note=note
+            )
             self._append(ref, change)
             replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
 
@@ -117,7 +132,7 @@ class Refs:
 
     def _append(self, ref: str, change: RefChange) -> None:
         lines = [*self.history(ref), change]
-        text = "".join(line.model_dump_json() + "\n" for line in lines)
+        text = "".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in lines)
         replace_file(self._history_path(ref), text, temporary=self._layout.new_file())
 
     @contextmanager

@@ -341,8 +341,16 @@ class Store:
         """Write the index of stage keys afresh, after artifacts were copied in by hand."""
         self._catalog.rebuild_index()
 
-    def set_ref(self, ref: str, artifact: Artifact) -> None:
+    def set_ref(
+        self, ref: str, artifact: Artifact, *, by: str | None = None, note: str | None = None
+    ) -> None:
         """Point ``project/robot-or-task/name`` to an artifact; rolling back is the same call.
+
+        Args:
+            ref: Name of the ref.
+            artifact: What it points to from now on.
+            by: Who says so; kept in the ref's history, as is ``note``.
+            note: Why.
 
         Raises:
             ArtifactError: If ``ref`` is not valid.
@@ -353,7 +361,7 @@ class Store:
         # First noted as used, then looked for: whoever removes it does both the other way round.
         self._catalog.touch(read_manifest(path).stage_key)
         self.path(artifact)
-        self._refs.set(ref, artifact.id)
+        self._refs.set(ref, artifact.id, by=by, note=note)
 
     def remove_ref(self, ref: str) -> None:
         """Forget a ref, not what it points to; its history stays. Nothing happens if it is gone.

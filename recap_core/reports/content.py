@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from recap_core.arrays import Image
+from recap_core.reports.round_content import DecisionPart, OfflinePart, RoundChange
 from recap_core.valuation.calibration import Calibration
 from recap_core.valuation.calibration import Interval as Measured
 
@@ -261,6 +262,17 @@ class StageRow:
     cached: bool = False
     frames: int | None = None
     note: str = ""
+    new_bytes: int | None = None
+    """Bytes of files that no other artifact has; None: not looked at."""
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Frames over seconds; None where there are none of either, or it was cached."""
+        return (
+            None
+            if self.cached or not self.frames or not self.seconds
+            else (self.frames / self.seconds)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +285,8 @@ class LineageNode:
     name: str
     highlight: bool = False
     """Drawn in the accent colour: the artifact the report is about."""
+    address: str = ""
+    """Where its box leads; empty: nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,6 +333,10 @@ class IterationReport:
     """Of every interval in the report."""
     comparisons: tuple[Comparison, ...] = ()
     """The first one is the headline."""
+    decision: DecisionPart | None = None
+    offline: OfflinePart | None = None
+    change: RoundChange | None = None
+    """Against the round before."""
     costs: tuple[Fact, ...] = ()
     """Time, robot frames, operator frames, disk."""
     notes: tuple[Note, ...] = ()
@@ -337,7 +355,11 @@ class IterationReport:
     fps: int = 1
     training_curves: tuple[TrainingCurve, ...] = ()
     stages: tuple[StageRow, ...] = ()
+    num_earlier_stages: int = 0
+    """Stages of earlier rounds that these built on; they are not among ``stages``."""
     lineage: LineageGraph | None = None
+    num_left_out: int = 0
+    """Datasets of earlier rounds that ``lineage`` does not show."""
     reproduction: Reproduction | None = None
 
     def __post_init__(self) -> None:

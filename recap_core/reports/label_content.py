@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from recap_core.reports.content import Fact, Note
+from recap_core.reports.round_content import TaskChange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +41,6 @@ class SweepPage:
     maps: tuple[HeatMap, ...]
     tasks: tuple[HeatMap, ...]
     """Share of positives of every task."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskChange:
-    """How the labels of a task's frames changed."""
-
-    task: str
-    num_frames: int
-    gained: int
-    """Became positive."""
-    lost: int
-    """Were positive."""
-    other: int
-    """Changed between negative and none."""
-    before: float
-    """Share of positives among all frames."""
-    after: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recap_core.labels.adv_ind import NAMES
 from recap_core.reports import numbers
 from recap_core.reports.label_content import ChangedEpisode, DiffPage, HeatMap, SweepPage
+from recap_core.reports.page import page_environment, write_text
+from recap_core.reports.page import render_page as render_template
 from recap_core.reports.svg import across, drawing, node, runs
-from recap_core.reports.value_curves import legend_swatch
 
 _ROW = 30
 _GAP = 2
@@ -26,20 +26,14 @@ _STRIP = 16
 
 def write_page(page: SweepPage | DiffPage, path: Path) -> int:
     """Write the page to ``path`` as UTF-8; returns its size in bytes."""
-    # Text from outside may hold lone surrogates (undecodable file names), which UTF-8 has not.
-    return path.write_bytes(render_page(page).encode("utf-8", errors="replace"))
+    return write_text(render_page(page), path)
 
 
 def render_page(page: SweepPage | DiffPage) -> str:
     """The page as text; all text in it is escaped, and equal data give equal text."""
-    environment = _environment()
-    styles = ("report.css", "label_page.css")
-    style = "\n".join(environment.get_template(name).render() for name in styles)
-    name = "label_sweep.html" if isinstance(page, SweepPage) else "label_diff.html"
-    return environment.get_template(name).render(
-        page=page,
-        style=Markup(style),  # noqa: S704 - our own files, without data
-    )
+    environment = page_environment(functions={"heat_map": heat_map, "strips": strips})
+    template = "label_sweep.html" if isinstance(page, SweepPage) else "label_diff.html"
+    return render_template(environment, template, style="label_page.css", page=page)
 
 
 def heat_map(map_: HeatMap, rows: tuple[str, ...], columns: tuple[str, ...]) -> Markup:
@@ -130,19 +124,3 @@ def strips(episode: ChangedEpisode) -> Markup:
 
 def _span(start: int, stop: int, total: int) -> dict[str, str]:
     return {"x": across(start / total), "width": across((stop - start) / total)}
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("recap_core.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        count=numbers.count, decimal=numbers.decimal, percent=numbers.percent, signed=numbers.signed
-    )
-    environment.globals.update(heat_map=heat_map, legend_swatch=legend_swatch, strips=strips)
-    return environment

@@ -30,7 +30,9 @@ _FAMILY: Final = {
     "labels": "value",
     "policy_checkpoint": "policy",
     "evaluation": "judgement",
+    "offline_check": "judgement",
     "report": "judgement",
+    "iteration": "judgement",
 }
 
 
@@ -74,20 +76,24 @@ def kind_text(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def shorten(name: str) -> str:
-    """``name`` with its middle cut out if it is too long for a box."""
-    if len(name) <= _MAX_NAME_CHARACTERS:
+def family_of(kind: str) -> str:
+    """CSS class of a kind of artifact."""
+    return _FAMILY.get(kind, "data")
+
+
+def shorten(name: str, most: int = _MAX_NAME_CHARACTERS) -> str:
+    """``name`` with its middle cut out if it has more than ``most`` characters."""
+    if len(name) <= most:
         return name
-    head = _MAX_NAME_CHARACTERS * 2 // 3
-    tail = _MAX_NAME_CHARACTERS - head - 1
+    head = most * 2 // 3
+    tail = most - head - 1
     return f"{name[:head]}\N{HORIZONTAL ELLIPSIS}{name[-tail:]}"
 
 
 def _box(artifact: LineageNode, place: Place) -> ET.Element:
     left, top = place.x - NODE_WIDTH / 2, place.y - NODE_HEIGHT / 2
-    family = _FAMILY.get(artifact.kind, "data")
     return node(
-        "g",
+        "a" if artifact.address else "g",
         node("title", f"{artifact.name}\n{kind_text(artifact.kind)}\n{artifact.id}"),
         node(
             "rect",
@@ -107,7 +113,8 @@ def _box(artifact: LineageNode, place: Place) -> ET.Element:
             x=left + 14,
             y=top + 33,
         ),
-        class_=f"artifact {family}{' highlight' if artifact.highlight else ''}",
+        class_=f"artifact {family_of(artifact.kind)}{' highlight' if artifact.highlight else ''}",
+        **({"href": artifact.address} if artifact.address else {}),
     )
 
 

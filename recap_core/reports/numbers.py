@@ -58,6 +58,11 @@ def duration(seconds: Number) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def rate(per_second: Number) -> str:
+    """A speed: ``3,421``, ``87`` or ``0.62``."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
 def compact(value: Number) -> str:
     """A tick label: as few digits as the value needs, thousands as ``k``."""
     if abs(value) >= 1000:
@@ -68,3 +73,14 @@ def compact(value: Number) -> str:
 def signed_compact(value: Number) -> str:
     """A tick label of a difference: zero has no sign."""
     return f"+{compact(value)}" if value > 0 else compact(value)
+
+
+def bytes_text(size: int) -> str:
+    """A size as ``0 B``, ``512 B``, ``4.2 kB``, ``118 MB`` or ``3.4 GB``."""
+    if size < 1000:
+        return f"{size} B"
+    value, units = size / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.{0 if value >= 99.5 else 1}f} {units[0]}"

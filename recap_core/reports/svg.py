@@ -3,7 +3,7 @@
 Drawings have no ``viewBox``: x positions are percentages of the width, y positions are pixels.
 So one drawing is legible on a phone, on a desk and on paper. Curves, whose points cannot be
 percentages, sit in a nested ``svg`` that is 1000 units wide and scaled without keeping its aspect;
-their strokes do not scale. Colours come from the classes of ``templates/report.css``.
+their strokes do not scale. Colours come from the classes of ``templates/page.css``.
 """
 
 import itertools

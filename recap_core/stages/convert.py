@@ -1,12 +1,18 @@
 """Stage 1: raw episodes to a LeRobot dataset with the five RECAP columns."""
 
+import logging
+from pathlib import Path
+
 from recap_core.config.dataset import ConvertConfig, ConvertRuntime
-from recap_core.errors import ConfigError
+from recap_core.config.validation import ValidateConfig
+from recap_core.errors import ConfigError, DataError
 from recap_core.lineage.artifacts import Annotations, Dataset, Recording
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
 from recap_core.stages.annotate import read_corrections
 from recap_core.stages.registry import CONVERT
+
+logger = logging.getLogger(__name__)
 
 
 def convert_recording(  # noqa: PLR0913 - all but the first two by name
@@ -21,10 +27,12 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
 ) -> Dataset:
     """Convert a recording to LeRobot v3.0 with the five RECAP columns.
 
-    Annotated episodes are left out, or get their corrected outcome.
+    Annotated episodes are left out, or get their corrected outcome. The dataset is checked before
+    it is published, so that what is merged later is valid; warnings are logged.
 
     Raises:
-        DataError: If an episode breaks a rule of the raw format; nothing is published.
+        DataError: If an episode breaks a rule of the raw format, or the dataset would not be valid;
+            nothing is published.
         ConfigError: If demonstrations are converted as rollouts, or rollouts as demonstrations.
     """
     if config.demonstrations != (recording.mode == "demonstration"):
@@ -51,6 +59,7 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
             excluded={name for name, c in own.items() if c.excluded},
             max_workers=(runtime or ConvertRuntime()).max_workers,
         )
+        _require_valid(area.output, recording, store)
         overview = read_overview(area.output)
         shares = {
             "success_share": overview.success_share,
@@ -60,3 +69,26 @@ def convert_recording(  # noqa: PLR0913 - all but the first two by name
 
     inputs = {"recording": recording, "annotations": annotations}
     return store.produce(CONVERT, config, inputs, name=name, build=build)
+
+
+def _require_valid(dataset: Path, recording: Recording, store: Store) -> None:
+    """Raise DataError for the first error of a new dataset, and log its warnings.
+
+    No image is decoded. What is wrong lies in the recording, so that is what the message names.
+    """
+    from recap_core.data.validate import validate_dataset
+
+    findings = validate_dataset(dataset, ValidateConfig(decode="none"))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    name = f"{recording.name}-{recording.id[:8]}"
+    if errors:
+        first = errors[0]
+        more = f" (the first of {len(errors)} errors)" if len(errors) > 1 else ""
+        raise DataError(
+            f"recording {name} makes no valid dataset: {first.where}: {first.value}, but "
+            f"{first.rule}{more}. Exclude the episode with an annotation, or record it again; "
+            f"'recap doctor data {store.path(recording)}' lists everything."
+        )
+    for finding in findings:
+        if finding.severity == "warning":
+            logger.warning("%s: %s: %s; %s", name, finding.where, finding.value, finding.rule)

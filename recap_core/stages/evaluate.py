@@ -35,7 +35,7 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
             outcomes = evaluate(
                 client, config, num_robots=num_robots, progress=progress or Silent()
             )
-        rows = [outcome.model_dump(mode="json") for outcome in outcomes]
+        rows = [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
         (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
         summary = summarize(outcomes, confidence=config.confidence)
         details = {

@@ -19,6 +19,7 @@ from recap_core.lineage.artifacts import (
     Iteration,
     Labels,
     NormStats,
+    OfflineCheck,
     PolicyCheckpoint,
     Recording,
     RelabeledDataset,
@@ -44,7 +45,8 @@ LABEL = Stage("label", 2, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 3, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
-REPORT = Stage("report", 2, Report)
+CHECK_POLICY = Stage("check_policy", 1, OfflineCheck)
+REPORT = Stage("report", 3, Report)
 RECORD_ITERATION = Stage("record_iteration", 1, Iteration)
 IMPORT_LABELS = Stage("import_labels", 1, Labels)
 IMPORT_POLICY = Stage("import_policy", 1, PolicyCheckpoint)
@@ -55,7 +57,7 @@ STAGES: dict[str, Stage] = {
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
-        COPY, RELABEL, EVALUATE, REPORT, RECORD_ITERATION, IMPORT_POLICY,
+        COPY, RELABEL, EVALUATE, CHECK_POLICY, REPORT, RECORD_ITERATION, IMPORT_POLICY,
     )
 }  # fmt: skip
 

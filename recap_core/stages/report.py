@@ -7,6 +7,7 @@ from recap_core.lineage.artifacts import (
     AnyDataset,
     Artifact,
     Evaluation,
+    Iteration,
     Labels,
     PolicyCheckpoint,
     Report,
@@ -26,19 +27,22 @@ PAGE = "index.html"
 class _Parts(NamedTuple):
     """The inputs of a report, by role."""
 
-    before: Evaluation
-    after: Evaluation
+    before: Evaluation | None
+    after: Evaluation | None
     control: Evaluation | None
     policy: PolicyCheckpoint
     dataset: AnyDataset
     value_model: ValueCheckpoint
     values: Values | None
     labels: Labels | None
+    current: Evaluation | None
+    offline: Artifact | None
+    previous: Iteration | None
 
 
 def write_report(  # noqa: PLR0913 - everything that a report shows, by name
-    before: Evaluation,
-    after: Evaluation,
+    before: Evaluation | None,
+    after: Evaluation | None,
     *,
     control: Evaluation | None,
     policy: PolicyCheckpoint,
@@ -46,23 +50,29 @@ def write_report(  # noqa: PLR0913 - everything that a report shows, by name
     value_model: ValueCheckpoint,
     values: Values | None,
     labels: Labels | None,
+    current: Evaluation | None = None,
+    offline: Artifact | None = None,
+    previous: Iteration | None = None,
     config: ReportConfig,
     name: str,
     store: Store,
     progress: Progress | None = None,
 ) -> Report:
-    """Success bars, value curves with labels and thumbnails, training curves, lineage: one page.
+    """Decision, success, value curves with labels, what changed, time, lineage: one page.
 
     Args:
-        before: Of the policy that fine-tuning started from.
-        after: Of the new policy.
+        before: Of the policy that fine-tuning started from; None where robots are real.
+        after: Of the new policy; None likewise.
         control: Of the control arm, if there was one.
         policy: The new policy.
         dataset: What it was trained on.
         value_model: Trained in this round, healthy or not.
         values: V of ``dataset``'s frames; None where the value model was not healthy.
         labels: Made from ``values``; None likewise.
-        config: What to show.
+        current: Of the policy in use when the round began.
+        offline: Checks of the new policy without a robot.
+        previous: The round before; None: this is the first one.
+        config: What to show, what was decided, and the settings of the round.
         name: Name of the artifact.
         store: Where everything is.
         progress: Who watches.
@@ -72,34 +82,52 @@ def write_report(  # noqa: PLR0913 - everything that a report shows, by name
     def build(area: Build) -> Built:
         from recap_core.reports.iteration import write_html
 
-        write_html(_page(store, parts, config), area.output / PAGE)
-        return Built({})
+        page, metrics = _page(store, parts, config)
+        write_html(page, area.output / PAGE)
+        return Built({}, metrics)
 
-    parts = _Parts(before, after, control, policy, dataset, value_model, values, labels)
+    parts = _Parts(
+        before, after, control, policy, dataset, value_model, values, labels, current, offline,
+        previous,
+    )  # fmt: skip
     return store.produce(REPORT, config, parts._asdict(), name=name, build=build)
 
 
-def _page(store: Store, parts: _Parts, config: ReportConfig) -> "IterationReport":
+def _page(
+    store: Store, parts: _Parts, config: ReportConfig
+) -> "tuple[IterationReport, dict[str, float]]":
     from recap_core.reports.content import IterationReport
     from recap_core.stages import report_parts as made
+    from recap_core.stages.report_change import change_part, decision_part, offline_part
     from recap_core.stages.report_episodes import label_parts
     from recap_core.stages.report_value import value_parts
 
-    before, after, control, policy, dataset, value_model, values, labels = parts
-    shown: list[Artifact] = [policy, before, after]
-    shown += [artifact for artifact in (control, values, labels) if artifact is not None]
+    dataset, policy, value_model = parts.dataset, parts.policy, parts.value_model
+    evaluations = made.Evaluations(parts.before, parts.current, parts.control, parts.after)
+    results = (*evaluations, parts.offline, parts.values, parts.labels)
+    shown = [policy, value_model, *(artifact for artifact in results if artifact is not None)]
+    work = made.made_since(store, shown, parts.previous)
     health = made.health_summary(store, value_model)
-    trust = value_parts(store, dataset, value_model, values)
-    episodes = label_parts(store, dataset, values, labels, config, also=trust.shown)
-    notes = (*episodes.notes, *made.health_notes(health))
-    return IterationReport(
+    trust = value_parts(store, dataset, value_model, parts.values)
+    episodes = label_parts(store, dataset, parts.values, parts.labels, config, also=trust.shown)
+    comparisons, other_seeds = made.comparisons(store, evaluations)
+    change = change_part(
+        store, parts.previous, dataset=dataset, labels=parts.labels, value_model=value_model,
+        after=parts.after, new=work.new, config=config,
+    )  # fmt: skip
+    lineage = made.lineage_graph_of(work, highlight=policy)
+    last = max(store.manifest(artifact).finished_at for artifact in shown)
+    page = IterationReport(
         title=config.title,
         subtitle=", ".join(dataset.tasks),
-        created=f"{store.manifest(after).finished_at:%Y-%m-%d %H:%M} UTC",
-        success_bars=made.success_bars(before, after, control),
-        comparisons=made.comparisons(store, before, after, control),
-        costs=made.costs(store, shown, dataset),
-        notes=notes,
+        created=f"{last:%Y-%m-%d %H:%M} UTC",
+        success_bars=made.success_bars(evaluations),
+        comparisons=comparisons,
+        decision=decision_part(config.decision),
+        offline=offline_part(store, parts.offline),
+        change=change.change,
+        costs=made.costs(store, work, dataset),
+        notes=(*episodes.notes, *made.health_notes(health), *other_seeds, *change.notes),
         value_curves=episodes.curves,
         label_rule=episodes.rule,
         label_shares=episodes.shares,
@@ -110,7 +138,10 @@ def _page(store: Store, parts: _Parts, config: ReportConfig) -> "IterationReport
         num_audited=trust.num_audited,
         fps=dataset.fps,
         training_curves=made.training_curves(store, policy, value_model),
-        stages=made.stage_rows(store, shown),
-        lineage=made.lineage_graph_of(store, shown, highlight=policy),
+        stages=made.stage_rows(store, work),
+        num_earlier_stages=len(work.earlier),
+        lineage=lineage.graph,
+        num_left_out=lineage.num_left_out,
         reproduction=made.reproduction(store, policy),
     )
+    return page, change.metrics

@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from recap_core.config.stages import TrainValueConfig
+from recap_core.errors import ArtifactError, DataError
 from recap_core.evaluation.comparison import NUM_RESAMPLES, compare
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.lineage.ancestry import ancestors
@@ -14,9 +16,11 @@ from recap_core.lineage.artifacts import (
     AnyDataset,
     Artifact,
     Evaluation,
+    Iteration,
     PolicyCheckpoint,
     ValueCheckpoint,
 )
+from recap_core.lineage.files import walk
 from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
 from recap_core.progress import read_metrics
@@ -34,22 +38,45 @@ from recap_core.reports.content import (
     SuccessBar,
     TrainingCurve,
 )
+from recap_core.reports.numbers import bytes_text, duration
 from recap_core.stages.evaluate import EPISODES_FILE
 from recap_core.stages.train_policy import METRICS_FILE
 from recap_core.stages.train_value import HEALTH_FILE
 
 VALIDATION_LOSS = "val_loss"
 NEW, START, CONTROL = "new policy", "starting policy", "control"
+CURRENT = "policy in use"
 
 
-def success_bars(
-    before: Evaluation, after: Evaluation, control: Evaluation | None
-) -> tuple[SuccessBar, ...]:
-    """Start, control, new: in reading order."""
-    bars = [_bar(START, before, "baseline", "where fine-tuning started")]
-    if control is not None:
-        bars.append(_bar(CONTROL, control, "control", "same extra steps, demonstrations only"))
-    return (*bars, _bar(NEW, after, "candidate", "fine-tuned on the relabelled data"))
+class Evaluations(NamedTuple):
+    """Of the policies that a report compares; None where one was not evaluated."""
+
+    before: Evaluation | None
+    """Of the policy that fine-tuning started from."""
+    current: Evaluation | None
+    """Of the policy in use when the round began."""
+    control: Evaluation | None
+    after: Evaluation | None
+    """Of the new policy."""
+
+    def named(self) -> list[tuple[str, Evaluation, str, str]]:
+        """Name, evaluation, role and remark of each once, in reading order."""
+        rows = [
+            (START, self.before, "baseline", "where fine-tuning started"),
+            (CURRENT, self.current, "earlier", "in use when the round began"),
+            (CONTROL, self.control, "control", "same extra steps, demonstrations only"),
+            (NEW, self.after, "candidate", "fine-tuned on the relabelled data"),
+        ]
+        found: dict[str, tuple[str, Evaluation, str, str]] = {}
+        for name, evaluation, role, note in rows:
+            if evaluation is not None:
+                found.setdefault(evaluation.id, (name, evaluation, role, note))
+        return list(found.values())
+
+
+def success_bars(evaluations: Evaluations) -> tuple[SuccessBar, ...]:
+    """Start, current, control, new: in reading order."""
+    return tuple(_bar(*row) for row in evaluations.named())
 
 
 def _bar(name: str, evaluation: Evaluation, role: str, note: str) -> SuccessBar:
@@ -66,14 +93,22 @@ def _bar(name: str, evaluation: Evaluation, role: str, note: str) -> SuccessBar:
 
 
 def comparisons(
-    store: Store, before: Evaluation, after: Evaluation, control: Evaluation | None
-) -> tuple[Comparison, ...]:
-    """The new policy against the starting one, and against the control."""
-    others = [(START, before)] + ([(CONTROL, control)] if control is not None else [])
-    new = read_outcomes(store, after)
-    found = []
-    for name, evaluation in others:
-        result = compare(new, read_outcomes(store, evaluation))
+    store: Store, evaluations: Evaluations
+) -> tuple[tuple[Comparison, ...], tuple[Note, ...]]:
+    """The new policy against the one in use, the starting one and the control, and remarks."""
+    after = evaluations.after
+    if after is None:
+        return (), ()
+    new, found, notes = read_outcomes(store, after), [], []
+    others = [row for row in evaluations.named() if row[1] != after]
+    # The policy in use first: the decision is about it.
+    for name, evaluation, *_ in sorted(others, key=lambda row: row[0] != CURRENT):
+        try:
+            result = compare(new, read_outcomes(store, evaluation))
+        except DataError:
+            text = f"The {name} was evaluated on other seeds; no difference to it is computed."
+            notes.append(Note(text=text))
+            continue
         found.append(
             Comparison(
                 candidate=NEW,
@@ -85,7 +120,7 @@ def comparisons(
                 method=f"paired bootstrap over {len(new)} seeds, {NUM_RESAMPLES:,} resamples",
             )
         )
-    return tuple(found)
+    return tuple(found), tuple(notes)
 
 
 def read_outcomes(store: Store, evaluation: Evaluation) -> list[EpisodeOutcome]:
@@ -103,20 +138,43 @@ def history(store: Store, artifacts: Sequence[Artifact]) -> list[Manifest]:
     return sorted(found.values(), key=lambda manifest: (manifest.started_at, manifest.id))
 
 
-def costs(store: Store, shown: Sequence[Artifact], dataset: AnyDataset) -> tuple[Fact, ...]:
-    """What the policy cost: time, robot frames, operator frames."""
+class Made(NamedTuple):
+    """What a report is about, oldest first."""
+
+    new: list[Manifest]
+    """Everything that this round made; without an earlier round, everything there is."""
+    earlier: list[Manifest]
+    """What it was made from, of earlier rounds."""
+
+
+def made_since(store: Store, shown: Sequence[Artifact], previous: Iteration | None) -> Made:
+    """``shown`` and everything behind it, divided by whether the round before had it already."""
     manifests = history(store, shown)
-    recordings = [m.details for m in manifests if m.kind == "recording"]
+    if previous is None:
+        return Made(manifests, [])
+    known = {manifest.id for manifest in ancestors(store, previous)}
+    return Made(
+        [manifest for manifest in manifests if manifest.id not in known],
+        [manifest for manifest in manifests if manifest.id in known],
+    )
+
+
+def costs(store: Store, made: Made, dataset: AnyDataset) -> tuple[Fact, ...]:
+    """What the policy cost: time, robot frames, operator frames, disk."""
+    recordings = [m.details for m in made.new if m.kind == "recording"]
     frames = sum(details["num_frames"] for details in recordings)
     by_hand = sum(details["num_intervention_frames"] for details in recordings)
-    seconds = sum(_seconds(manifest) for manifest in manifests)
+    seconds = sum(_seconds(manifest) for manifest in made.new)
+    size = sum(new_bytes(store, manifest) or 0 for manifest in made.new)
     return (
         Fact(
-            label="computing", value=f"{seconds / 60:.1f} min", note="all stages, evaluations too"
+            label="computing",
+            value=duration(seconds),
+            note="this round's stages" if made.earlier else "all stages, evaluations too",
         ),
         Fact(
             label="robot time",
-            value=f"{frames / dataset.fps / 60:.1f} min",
+            value=duration(frames / dataset.fps),
             note=f"{frames:,} frames recorded",
         ),
         Fact(
@@ -124,7 +182,17 @@ def costs(store: Store, shown: Sequence[Artifact], dataset: AnyDataset) -> tuple
             value=f"{by_hand / max(frames, 1):.0%}",
             note=f"{by_hand:,} frames of demonstrations and corrections",
         ),
+        Fact(label="new on disk", value=bytes_text(size), note="beside what is shared"),
     )
+
+
+def new_bytes(store: Store, manifest: Manifest) -> int | None:
+    """Bytes of an artifact's files that no other one has; None if they cannot be listed."""
+    try:
+        files = walk(store.path(manifest.artifact())).files
+    except (ArtifactError, OSError):
+        return None
+    return sum(file.stat.st_size for file in files if file.stat.st_nlink == 1)
 
 
 def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary | None:
@@ -203,8 +271,8 @@ def _training_curve(
     )
 
 
-def stage_rows(store: Store, shown: Sequence[Artifact]) -> tuple[StageRow, ...]:
-    """Every stage behind ``shown``, in the order in which they ran."""
+def stage_rows(store: Store, made: Made) -> tuple[StageRow, ...]:
+    """Every stage of the round, in the order in which they ran."""
     return tuple(
         StageRow(
             stage=manifest.stage,
@@ -212,8 +280,9 @@ def stage_rows(store: Store, shown: Sequence[Artifact]) -> tuple[StageRow, ...]:
             artifact_id=manifest.id,
             seconds=_seconds(manifest),
             frames=manifest.details.get("num_frames"),
+            new_bytes=new_bytes(store, manifest),
         )
-        for manifest in history(store, shown)
+        for manifest in made.new
     )
 
 
@@ -221,20 +290,28 @@ def _seconds(manifest: Manifest) -> float:
     return (manifest.finished_at - manifest.started_at).total_seconds()
 
 
-def lineage_graph_of(
-    store: Store, shown: Sequence[Artifact], *, highlight: Artifact
-) -> LineageGraph:
-    """``shown``, everything behind it, and what was made from what."""
-    manifests = history(store, shown)
+def lineage_graph_of(made: Made, *, highlight: Artifact) -> LineageGraph:
+    """What the round made, and of earlier rounds only what that was made from directly."""
+    new = {manifest.id for manifest in made.new}
+    parents = {parent.id for manifest in made.new for parent in manifest.parents}
+    shown = [m for m in (*made.earlier, *made.new) if m.id in new | parents]
+    ids = {manifest.id for manifest in shown}
     return LineageGraph(
         nodes=tuple(
-            LineageNode(id=m.id, kind=m.kind, name=m.name, highlight=m.id == highlight.id)
-            for m in manifests
+            LineageNode(
+                id=m.id,
+                kind=m.kind,
+                name=m.name,
+                highlight=m.id == highlight.id,
+                address=f"#artifact-{m.id}",
+            )
+            for m in shown
         ),
         edges=tuple(
             LineageEdge(source=parent.id, target=m.id, role=parent.role)
-            for m in manifests
+            for m in made.new
             for parent in m.parents
+            if parent.id in ids
         ),
     )
 

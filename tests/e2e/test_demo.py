@@ -21,6 +21,7 @@ FROM_OUTSIDE = {
     "import_policy",
     "import_value",
     "annotate",
+    "check_policy",
     "ingest",
     "import_dataset",
     "import_labels",

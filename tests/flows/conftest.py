@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import full_size_project, plumbing_project
+from recap_core.lineage.project_files import project_name, save_project
 
 CHANGES = {
     "bootstrap.demonstrations.num_episodes": 3,
@@ -53,6 +55,12 @@ def small_project() -> ProjectConfig:
         put(settings, f"{policy}.policy.num_denoise_steps", 1)
     put(settings, "iteration.value.value.model.gemma.depth", 1)
     return ProjectConfig.model_validate(settings)
+
+
+def saved(project: ProjectConfig) -> str:
+    """The name of a project whose settings are in the store now; flows take names."""
+    save_project(recap_home(), project)
+    return project_name(project)
 
 
 SMALL_GEMMA = {"width": 16, "depth": 1, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}

@@ -10,15 +10,18 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.bootstrap import bootstrap
+from flows.forms import RoundChoice
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
 from flows.results import IterationResult, LoopResult
 from flows.stage3 import stage3
 from recap_core.config.annotations import AnnotateConfig, EpisodeAnnotation
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import GateConfig
 from recap_core.errors import UnhealthyValueModelError
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
+from tests.flows.conftest import saved
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -44,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def first(prefect_api: None, home: Path, small_project: ProjectConfig) -> LoopResult:
     """A bootstrap and one round."""
     del prefect_api, home
-    return recap_loop(small_project, 1)
+    return recap_loop(saved(small_project), rounds=1)
 
 
 def named(project: ProjectConfig, name: str) -> ProjectConfig:
@@ -66,7 +69,7 @@ def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
             run.name: run.state_name or ""
             for run in runs
             if run.start_time is not None and run.start_time >= since
-            if not run.name.startswith(("bootstrap", "recap-"))  # stand for subflows
+            if not run.name.startswith(("first-policy-", "recap-round-"))  # stand for subflows
         }
         if len(found) >= num_tasks and not {"Pending", "Running"} & set(found.values()):
             break
@@ -78,7 +81,7 @@ def test_a_second_run_executes_nothing(first: LoopResult, small_project: Project
     """Every stage is ``Cached`` in Prefect, and the result is equal to the first."""
     began = datetime.now(UTC)
 
-    again = recap_loop(small_project, 1)
+    again = recap_loop(saved(small_project), rounds=1)
 
     assert again == first
     states = task_states(began, NUM_TASKS)
@@ -93,10 +96,10 @@ def test_a_changed_label_rule_reuses_everything_before_it(
     label = small_project.iteration.label.model_copy(update={"positive_share": 0.5})
     changed = with_iteration(named(small_project, "other-labels"), label=label)
 
-    result = recap_loop(changed, 1).rounds[0]
+    result = recap_loop(saved(changed), rounds=1).rounds[0]
 
     before = first.rounds[0]
-    assert first.bootstrap == recap_loop(changed, 1).bootstrap
+    assert first.bootstrap == recap_loop(saved(changed), rounds=1).bootstrap
     assert result.experience == before.experience
     assert result.learning.value_model == before.learning.value_model
     assert result.judgement.control == before.judgement.control
@@ -136,10 +139,10 @@ def test_the_next_round_builds_on_the_refs_of_the_last(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """It collects with ``current``, merges the earlier round, and starts from the SFT."""
-    project = with_iteration(named(small_project, "two-rounds"), promote="always")
-    one = recap_loop(project, 1).rounds[0]
+    project = with_iteration(named(small_project, "two-rounds"), gate=GateConfig(rule="always"))
+    one = recap_loop(saved(project), rounds=1).rounds[0]
 
-    two = recap_iteration(project)
+    two = recap_iteration(saved(project))
 
     store = Store(home)
     assert two.round_index == 2
@@ -147,11 +150,11 @@ def test_the_next_round_builds_on_the_refs_of_the_last(
     assert two.inputs.start == first.bootstrap.policy
     assert two.experience.merged.parents == (
         first.bootstrap.demonstrations.id,
-        one.experience.rollouts.id,
-        two.experience.rollouts.id,
+        one.experience.rollouts[0].id,
+        two.experience.rollouts[0].id,
     )
     assert store.get("two-rounds/sim-aloha/current") == two.learning.policy
-    assert recap_iteration(project, 2) == two
+    assert recap_iteration(saved(project), this_round=RoundChoice(index=2)) == two
     timeline = versions("iteration-two-rounds-sim-aloha")
     assert "Round 2: " in timeline[0]
     assert any("Round 1: " in text for text in timeline)
@@ -161,9 +164,9 @@ def test_a_policy_that_is_not_promoted_stays_a_candidate(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:
     """The old policy stays ``current``, and collects again in the next round."""
-    project = with_iteration(named(small_project, "cautious"), promote="never")
+    project = with_iteration(named(small_project, "cautious"), gate=GateConfig(rule="never"))
 
-    result = recap_loop(project, 1).rounds[0]
+    result = recap_loop(saved(project), rounds=1).rounds[0]
 
     store = Store(home)
     assert not result.is_promoted
@@ -179,8 +182,10 @@ def test_corrections_rerun_what_depends_on_them(
     Recordings, demonstrations, SFT, norm stats, the control and the evaluations of both stay.
     """
     store, before = Store(home), first.rounds[0]
-    names = sorted(path.name for path in store.path(before.experience.recording).glob("episode_*"))
-    wrong = (store.path(before.experience.recording) / names[0] / "SUCCESS").is_file()
+    names = sorted(
+        path.name for path in store.path(before.experience.recordings[0]).glob("episode_*")
+    )
+    wrong = (store.path(before.experience.recordings[0]) / names[0] / "SUCCESS").is_file()
     said = AnnotateConfig(
         episodes=(
             EpisodeAnnotation(episode=names[0], outcome="failure" if wrong else "success"),
@@ -188,12 +193,12 @@ def test_corrections_rerun_what_depends_on_them(
         )
     )
     annotations = annotate_episodes(
-        before.experience.recording, said, name="corrections", store=store
+        before.experience.recordings[0], said, name="corrections", store=store
     )
     store.set_ref("corrected/sim-aloha/annotations", annotations)
     began = datetime.now(UTC)
 
-    result = recap_loop(named(small_project, "corrected"), 1)
+    result = recap_loop(saved(named(small_project, "corrected")), rounds=1)
 
     states = task_states(began, NUM_TASKS)
     assert {name for name, state in states.items() if state != "Cached"} == {
@@ -226,7 +231,7 @@ def test_an_unhealthy_value_model_labels_nothing(
     """The round falls back to the collector's labels, and says so in an artifact and its report."""
     project = unhealthy(named(small_project, "unhealthy"))
 
-    result: IterationResult = recap_loop(project, 1).rounds[0]
+    result: IterationResult = recap_loop(saved(project), rounds=1).rounds[0]
 
     assert not result.learning.value_model.healthy
     assert result.learning.relabeling is None
@@ -237,7 +242,7 @@ def test_an_unhealthy_value_model_labels_nothing(
     page = (Store(home).path(result.report) / "index.html").read_text(encoding="utf-8")
     assert "The value model was not healthy (rank correlation with the target is " in page
     assert "the policy was trained on the collector" in page
-    assert stage3(project).policy == result.learning.policy
+    assert stage3(saved(project)).policy == result.learning.policy
 
 
 def test_a_round_that_stops_moves_no_ref(
@@ -249,12 +254,12 @@ def test_a_round_that_stops_moves_no_ref(
     project = with_iteration(project, on_unhealthy_value_model="stop")
 
     with pytest.raises(UnhealthyValueModelError, match="did not pass its health gate"):
-        recap_loop(project, 1)
+        recap_loop(saved(project), rounds=1)
 
     refs = {ref for ref in Store(home).refs() if ref.startswith("strict/")}
     assert "strict/sim-aloha/round-1-policy" not in refs
     assert "strict/sim-aloha/candidate" not in refs
-    assert Store(home).get("strict/sim-aloha/current") == bootstrap(project).policy
+    assert Store(home).get("strict/sim-aloha/current") == bootstrap(saved(project)).policy
 
 
 def versions(key: str) -> list[str]:

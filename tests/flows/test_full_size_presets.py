@@ -25,6 +25,7 @@ from recap_core.models.policy import Policy
 from recap_core.models.value_model import ValueModel
 from recap_core.stages.registry import TRAIN_VALUE, NoSettings
 from recap_core.transforms.normalize import NormStats
+from tests.flows.conftest import saved
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -47,7 +48,7 @@ def test_a_missing_base_checkpoint_is_named_before_anything_is_recorded(
     monkeypatch.setenv("RECAP_HOME", str(tmp_path))
 
     with pytest.raises(ArtifactNotFoundError, match=r"recap import-policy .*pretrained/pi05/base"):
-        bootstrap(small_single_gpu_project)
+        bootstrap(saved(small_single_gpu_project))
 
     assert not list(Store(tmp_path).artifacts())
 
@@ -92,7 +93,7 @@ def test_missing_value_weights_are_named_before_anything_is_recorded(
     monkeypatch.setenv("RECAP_HOME", str(tmp_path))
 
     with pytest.raises(ArtifactNotFoundError, match=r"recap value import .*pretrained/value/base"):
-        recap_loop(small_single_gpu_project, 1)
+        recap_loop(saved(small_single_gpu_project), rounds=1)
 
     assert not list(Store(tmp_path).artifacts())
 
@@ -114,7 +115,7 @@ def test_every_stage_of_a_round(
     import_base(tmp_path / "base", project.bootstrap.sft.policy)
     keep_value_base(Store(home), project.iteration.value.value)
 
-    result = recap_loop(project, 1)
+    result = recap_loop(saved(project), rounds=1)
 
     store = Store(home)
     policy = result.rounds[0].learning.policy
@@ -124,7 +125,7 @@ def test_every_stage_of_a_round(
     assert len(config.model.views) == 3
     assert store.get(PRETRAINED_POLICY).id in result.bootstrap.policy.parents
     assert result.bootstrap.policy.id in policy.parents
-    assert len(result.bootstrap.recording.cameras) == 3
+    assert len(result.bootstrap.recordings[0].cameras) == 3
     value_model = result.rounds[0].learning.value_model
     value_base = store.get(PRETRAINED_VALUE)
     assert value_base.id in value_model.parents

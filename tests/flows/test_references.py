@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.iteration import passes_gate
+from flows.gate import decide
 from flows.references import ProjectRefs
 from flows.results import BootstrapResult, Judgement
 from recap_core.config.presets import tiny_project
@@ -78,7 +78,7 @@ def publish[A: (PolicyCheckpoint, Dataset, NormStats, Recording, Annotations, Va
 def bootstrapped(store: Store, refs: ProjectRefs, name: str = "sft") -> BootstrapResult:
     """A remembered bootstrap."""
     result = BootstrapResult(
-        recording=publish(store, Recording, "recording"),
+        recordings=(publish(store, Recording, "recording"),),
         demonstrations=publish(store, Dataset, "demonstrations"),
         norm_stats=publish(store, NormStats, "stats"),
         policy=publish(store, PolicyCheckpoint, name),
@@ -198,22 +198,10 @@ def test_a_ref_to_another_kind_is_refused(store: Store, refs: ProjectRefs) -> No
         refs.is_bootstrapped()
 
 
-@pytest.mark.parametrize(
-    ("promote", "after", "current", "passes"),
-    [
-        ("if_not_worse", 5, 5, True),
-        ("if_not_worse", 4, 5, False),
-        ("if_not_worse", 6, 5, True),
-        ("always", 0, 5, True),
-        ("never", 9, 5, False),
-    ],
-)
-def test_the_gate_compares_with_the_current_policy(
-    *, promote: str, after: int, current: int, passes: bool
-) -> None:
-    """Equal is not worse."""
-    judgement = Judgement(
-        before=evaluation(9), collector=evaluation(current), after=evaluation(after)
-    )
+def test_without_an_evaluation_a_person_decides(recap_home: Path) -> None:
+    """Unless the project always promotes."""
+    del recap_home
+    decision = decide(Judgement(), tiny_project().iteration)
 
-    assert passes_gate(judgement, promote) is passes  # pyright: ignore[reportArgumentType]
+    assert decision.verdict == "candidate"
+    assert decision.reasons

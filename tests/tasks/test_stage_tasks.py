@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import Task
 
+from recap_core.stages.check_policy import check_policy as check_policy_stage
 from recap_core.stages.collect import collect_recording
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.copy_dataset import copy_dataset
@@ -27,6 +28,7 @@ from tasks.collection import collect, ingest
 from tasks.datasets import convert, copy, merge, norm_stats
 from tasks.evaluation import evaluate
 from tasks.iterations import record_iteration
+from tasks.judging import check_policy
 from tasks.labelling import import_labels, infer_values, label, relabel
 from tasks.reporting import report
 from tasks.stage_key import StageKey
@@ -46,6 +48,7 @@ PAIRS: list[tuple[Task[..., Any], Callable[..., Any]]] = [
     (copy, copy_dataset),
     (relabel, relabel_dataset),
     (evaluate, evaluate_policy),
+    (check_policy, check_policy_stage),
     (report, write_report),
     (record_iteration, record_iteration_stage),
 ]

@@ -12,6 +12,7 @@ from recap_core.lineage.iterations import iteration_records
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.record_iteration import record_iteration
+from recap_core.stages.registry import RECORD_ITERATION, stage_call
 
 SOURCE = Stage("source", 1, Recording)
 DETAILS = {
@@ -33,7 +34,11 @@ def _recording(store: Store, number: int) -> Recording:
 
 
 def _round(store: Store, k: int, project: str = "p") -> Iteration:
-    parts = {"recordings": [_recording(store, k), _recording(store, 100 + k)], "values": None}
+    parts = {
+        "recordings": [_recording(store, k), _recording(store, 100 + k)],
+        "values": None,
+        "earlier": (),
+    }
     config = RecordIterationConfig(
         project=project,
         robot="arm",
@@ -80,3 +85,19 @@ def test_the_same_round_again_is_the_same_artifact(store: Store) -> None:
     """Recording a round twice adds nothing."""
     assert _round(store, 1) == _round(store, 1)
     assert len(iteration_records(store)) == 1
+
+
+def test_a_role_without_parts_changes_no_key(store: Store) -> None:
+    """What a task computes of its arguments is what the stage publishes under."""
+    parts = {"recordings": [_recording(store, 1)], "earlier": (), "values": None}
+    config = RecordIterationConfig(
+        project="p",
+        robot="arm",
+        round_index=1,
+        decision=GateDecision(verdict="kept"),
+        settings={},
+    )
+    made = record_iteration(parts, config, name="round-1", store=store)
+
+    call = stage_call(RECORD_ITERATION, {"parts": parts, "config": config, "name": "round-1"})
+    assert store.find(*call) == made

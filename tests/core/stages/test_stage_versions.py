@@ -36,6 +36,7 @@ MODULES = {
     "copy": "copy_dataset",
     "relabel": "relabel",
     "evaluate": "evaluate",
+    "check_policy": "check_policy",
     "report": "report",
     "record_iteration": "record_iteration",
     "import_labels": "import_labels",
@@ -61,9 +62,18 @@ NO_RESULTS = (
 
 DATA_FILES = {
     "recap_core.models.tokenizer": ("models/tiny_tokenizer/model.spm",),
+    "recap_core.reports.page": (
+        "reports/templates/base.html",
+        "reports/templates/macros.html",
+        "reports/templates/page.css",
+    ),
     "recap_core.reports.iteration": (
         "reports/templates/report.html",
-        "reports/templates/report.css",
+        "reports/templates/audit_section.html",
+        "reports/templates/change_section.html",
+        "reports/templates/offline_section.html",
+        "reports/templates/health_section.html",
+        "reports/templates/training_section.html",
     ),
 }
 

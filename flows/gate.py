@@ -1,0 +1,15 @@
+"""What becomes of a round's new policy."""
+
+from flows.results import Judgement
+from recap_core.config.flows import IterationConfig
+from recap_core.config.gate import GateDecision
+from tasks.judging import judge
+
+
+def decide(judgement: Judgement, config: IterationConfig) -> GateDecision:
+    """Whether the new policy replaces the current one, waits for a person, or is only kept.
+
+    Where an operator judges, nothing has been evaluated and a person decides.
+    """
+    new, current, offline = judgement.after, judgement.collector, judgement.offline
+    return judge(current, new, config.gate, offline=offline)

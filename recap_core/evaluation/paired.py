@@ -1,0 +1,181 @@
+"""Difference of two success rates: exact tests, and intervals that hold for few episodes.
+
+Same seeds: the scene of a seed is as hard for both policies, so only seeds that went differently
+say anything. Other seeds: two independent samples, which tell less.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from recap_core.evaluation.statistics import Interval
+
+_CLOSE = 1e-10
+
+type Count = float | int
+"""Of episodes; a whole number unless it is projected."""
+
+
+class PairCounts(NamedTuple):
+    """Seeds on which both policies were evaluated."""
+
+    num_pairs: Count
+    num_gained: Count
+    """The new policy succeeded where the current one failed."""
+    num_lost: Count
+    """The current one succeeded where the new one failed."""
+
+    @property
+    def difference(self) -> float:
+        """Success rate, new minus current."""
+        return (self.num_gained - self.num_lost) / self.num_pairs
+
+
+class Rates(NamedTuple):
+    """Two independent samples."""
+
+    new_successes: Count
+    new_episodes: Count
+    current_successes: Count
+    current_episodes: Count
+
+    @property
+    def difference(self) -> float:
+        """Success rate, new minus current."""
+        new = self.new_successes / self.new_episodes
+        return new - self.current_successes / self.current_episodes
+
+
+type Sample = PairCounts | Rates
+
+
+class Tails(NamedTuple):
+    """One-sided exact p-values of equal success rates."""
+
+    worse: float
+    """Chance of so few successes of the new policy, or fewer, if both were equal."""
+    better: float
+    """Chance of so many, or more."""
+
+    @property
+    def two_sided(self) -> float:
+        """Twice the smaller one, at most 1."""
+        return min(1.0, 2 * min(self))
+
+
+def tails(sample: Sample) -> Tails:
+    """Exact test of equal success rates, on whole counts.
+
+    Equal seeds, McNemar: of the seeds that went differently, each policy wins one with probability
+    1/2. Other seeds, Fisher: given all successes, those of the new policy are hypergeometric.
+    """
+    if isinstance(sample, PairCounts):
+        from scipy.stats import binom
+
+        gained, different = sample.num_gained, sample.num_gained + sample.num_lost
+        worse = binom.cdf(gained, different, 0.5)
+        return Tails(float(worse), float(binom.sf(gained - 1, different, 0.5)))
+    from scipy.stats import hypergeom
+
+    among = (
+        sample.new_episodes + sample.current_episodes,
+        sample.new_successes + sample.current_successes,
+        sample.new_episodes,
+    )
+    worse = hypergeom.cdf(sample.new_successes, *among)
+    return Tails(float(worse), float(hypergeom.sf(sample.new_successes - 1, *among)))
+
+
+def interval(sample: Sample, confidence: float) -> Interval:
+    """Two-sided interval of the difference; counts need not be whole."""
+    if isinstance(sample, PairCounts):
+        return _paired_interval(sample, confidence)
+    return _unpaired_interval(sample, confidence)
+
+
+def scaled[S: Sample](sample: S, factor: Count) -> S:
+    """The same rates with ``factor`` times the episodes."""
+    return type(sample)(*(factor * count for count in sample))
+
+
+def _paired_interval(counts: PairCounts, confidence: float) -> Interval:
+    """Tango's score interval of the difference on equal seeds (Statist. Med. 1998, 17:891).
+
+    All differences d with |Z(d)| <= z, where, with n pairs, b gained and c lost,
+
+        Z(d) = (b - c - n d) / sqrt(n (2 q + d (1 - d)))
+
+    and q is the most likely rate of lost seeds under that d: the larger root of
+    2n q^2 + ((2n - b + c) d - b - c) q - c d (1 - d) = 0. Unlike a bootstrap it has a width where
+    no seed went differently: +- z^2 / (n + z^2).
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    z, estimate = float(norm.ppf((1 + confidence) / 2)), counts.difference
+
+    def beyond(difference: float, sign: int) -> float:
+        return sign * _tango_score(counts, difference) - z
+
+    def root(end: float, sign: int) -> float:
+        """Where the score is z, between the estimate and ``end``; ``end`` if it stays below."""
+        inside = end * (1 - _CLOSE)
+        if beyond(inside, sign) <= 0:
+            return end
+        return cast("float", brentq(beyond, inside, estimate, args=(sign,)))
+
+    return Interval(root(-1.0, 1), root(1.0, -1))
+
+
+def _tango_score(counts: PairCounts, difference: float) -> float:
+    n, b, c = counts
+    d = difference
+    half = (2 * n - b + c) * d - b - c
+    root = max(half * half + 8 * n * c * d * (1 - d), 0.0) ** 0.5
+    rate_lost = (root - half) / (4 * n)
+    variance = n * (2 * rate_lost + d * (1 - d))
+    distance = b - c - n * d
+    if variance <= 0:
+        return 0.0 if distance == 0 else float("inf") * distance
+    return distance / variance**0.5
+
+
+def _unpaired_interval(rates: Rates, confidence: float) -> Interval:
+    """Newcombe's hybrid score interval of the difference (Statist. Med. 1998, 17:873, method 10).
+
+    With Wilson's interval [l, u] of each rate p, new (1) minus current (2):
+
+        p1 - p2 - sqrt((p1 - l1)^2 + (u2 - p2)^2)   to   p1 - p2 + sqrt((u1 - p1)^2 + (p2 - l2)^2)
+    """
+    from scipy.stats import norm
+
+    new = rates.new_successes / rates.new_episodes
+    current = rates.current_successes / rates.current_episodes
+    z = float(norm.ppf((1 + confidence) / 2))
+    of_new = _wilson(rates.new_successes, rates.new_episodes, z)
+    of_current = _wilson(rates.current_successes, rates.current_episodes, z)
+    below = ((new - of_new.low) ** 2 + (of_current.high - current) ** 2) ** 0.5
+    above = ((of_new.high - new) ** 2 + (current - of_current.low) ** 2) ** 0.5
+    return Interval(max(new - current - below, -1.0), min(new - current + above, 1.0))
+
+
+def _wilson(num_successes: Count, num_episodes: Count, z: float) -> Interval:
+    """Wilson's score interval of a rate, of counts that need not be whole."""
+    n, rate = num_episodes, num_successes / num_episodes
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
+    return Interval(middle - half, middle + half)
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """P-values that may be held against one level together (Holm's step-down method).
+
+    The i-th smallest of m becomes the largest of (m - j + 1) p_(j) over j <= i, at most 1: the
+    chance that any of the true hypotheses is rejected stays below the level, whatever depends on
+    what.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for position, index in enumerate(order):
+        largest = max(largest, min((len(p_values) - position) * p_values[index], 1.0))
+        adjusted[index] = largest
+    return adjusted

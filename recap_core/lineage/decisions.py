@@ -1,0 +1,154 @@
+"""What people decide about policies: promoted, rejected, rolled back; who, when and why.
+
+A decision is a move of a ref, so the ref's history keeps it, and every process that shares the
+store sees it: ``<project>/<robot>/current`` is the policy in use, ``rejected`` the policy that was
+turned down last.
+"""
+
+import getpass
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, IncompatibleError
+from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.refs import RefChange
+from recap_core.lineage.store import Store
+
+CURRENT, CANDIDATE, REJECTED = "current", "candidate", "rejected"
+
+
+class PersonsWord(NamedTuple):
+    """What was decided about one policy last."""
+
+    word: Literal["promoted", "rejected"]
+    at: datetime
+    by: str | None
+    note: str | None
+
+    def sentence(self) -> str:
+        """Such as: Promoted by ana on 2026-11-26 14:05 UTC: "drops no cube"."""
+        who = f" by {self.by}" if self.by else ""
+        why = f': "{self.note}"' if self.note else ""
+        return f"{self.word.capitalize()}{who} on {self.at:%Y-%m-%d %H:%M} UTC{why}."
+
+
+def person() -> str:
+    """The name of whoever runs this process, for ``by``; ``unknown`` where it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def promote(
+    store: Store, project: str, policy: PolicyCheckpoint, *, by: str | None, note: str | None = None
+) -> None:
+    """Make a policy the one in use.
+
+    Args:
+        store: Where it is.
+        project: ``project/robot``.
+        policy: The policy.
+        by: Who promotes it.
+        note: Why.
+    """
+    store.set_ref(f"{project}/{CURRENT}", policy, by=by, note=note)
+
+
+def reject(
+    store: Store, project: str, policy: PolicyCheckpoint, *, by: str | None, note: str | None = None
+) -> None:
+    """Turn a policy down; the one in use stays.
+
+    Raises:
+        ArtifactError: If it is in use: roll back first.
+    """
+    if store.refs().get(f"{project}/{CURRENT}") == policy.id:
+        raise ArtifactError(
+            f"{policy.name}-{policy.id[:8]} is {project}/{CURRENT}, so it cannot be rejected; "
+            "roll back first"
+        )
+    store.set_ref(f"{project}/{REJECTED}", policy, by=by, note=note)
+
+
+def rollback(
+    store: Store,
+    project: str,
+    *,
+    to: PolicyCheckpoint | None = None,
+    by: str | None,
+    note: str | None = None,
+) -> tuple[PolicyCheckpoint, PolicyCheckpoint]:
+    """Put an earlier policy back in use.
+
+    Args:
+        store: Where it is.
+        project: ``project/robot``.
+        to: The policy; None: the one that was in use before this one.
+        by: Who rolls back.
+        note: Why.
+
+    Returns:
+        The policy that was in use, and the one that is now.
+
+    Raises:
+        ArtifactNotFoundError: If nothing is in use, or nothing was before.
+    """
+    now = policy_at(store, f"{project}/{CURRENT}")
+    before = to or _earlier(store, project, now)
+    store.set_ref(f"{project}/{CURRENT}", before, by=by, note=note)
+    return now, before
+
+
+def policy_at(store: Store, ref: str) -> PolicyCheckpoint:
+    """The policy that a ref, an id or a name stands for.
+
+    Raises:
+        ArtifactNotFoundError: If there is none.
+        IncompatibleError: If it is something else than a policy.
+    """
+    artifact = store.get(ref)
+    if not isinstance(artifact, PolicyCheckpoint):
+        raise IncompatibleError(f"{ref} is {artifact.kind} {artifact.name}, not a policy")
+    return artifact
+
+
+def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> PersonsWord | None:
+    """What was decided about a policy last; None: nothing yet."""
+    words = [
+        PersonsWord(word, change.at, change.by, change.note)
+        for ref, word in ((CURRENT, "promoted"), (REJECTED, "rejected"))
+        for change in store.ref_history(f"{project}/{ref}")
+        if change.id == policy.id
+    ]
+    return max(words, key=lambda each: each.at, default=None)
+
+
+def _earlier(store: Store, project: str, now: PolicyCheckpoint) -> PolicyCheckpoint:
+    """What was in use before the policy that is now.
+
+    Rolling back twice goes back two steps: a move that was a rollback itself is undone with the
+    one that it undid.
+    """
+    for identity in _before(store.ref_history(f"{project}/{CURRENT}")):
+        if identity == now.id:
+            continue
+        try:
+            return policy_at(store, identity)
+        except ArtifactNotFoundError:
+            continue  # removed since
+    raise ArtifactNotFoundError(
+        f"{project}/{CURRENT} has never been another policy that is still in the store; "
+        "name one with --to"
+    )
+
+
+def _before(history: list[RefChange]) -> Iterator[str]:
+    """Ids in use before, the last one first, without those that were rolled back from."""
+    trail: list[str] = []
+    for change in history:
+        if change.id in trail:
+            del trail[trail.index(change.id) :]
+        trail.append(change.id)
+    yield from reversed(trail[:-1])
