@@ -85,6 +85,9 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     round_index: Annotated[
         int | None, typer.Option("--round", min=1, help="Default: the first unfinished one.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would run and why, time and disk.")
+    ] = False,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -99,6 +102,12 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
+    if plan:
+        from deployments.cli.plan_command import show_plan
+
+        output = Output(json=json, verbose=verbose)
+        show_plan(project, round_index=round_index, output=output)
+        return
     runs.run_round(project, round_index=round_index, output=Output(json=json, verbose=verbose))
 
 

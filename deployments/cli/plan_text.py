@@ -215,8 +215,14 @@ def print_plan(rows: Sequence[PlanRow], store: Store, console: Console) -> None:
     )
     if not totals.num_running:
         return
+    if totals.num_unknown == totals.num_running:
+        console.print(
+            "How long they take and how much they write is not known: none of them ever ran here. "
+            f"{bytes_text(totals.free_bytes)} are free."
+        )
+        return
     more = (
-        f", and whatever {totals.num_unknown} stages take that have no past run to go by"
+        f", and whatever {totals.num_unknown} stages take that never ran here"
         if totals.num_unknown
         else ""
     )
