@@ -1,23 +1,14 @@
 """``recap gc``: what can go, what that frees, and letting it go."""
 
-import json as json_format
 import sys
-from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from deployments.cli.options import JsonOption, Output
-from deployments.cli.quantities import bytes_text, count_text
-from recap_core.config.environment import recap_home
-from recap_core.config.retention import RetentionConfig
+from deployments.cli.quantities import count_text
 from recap_core.errors import ArtifactNotFoundError, ConfigError
-from recap_core.lineage.garbage import Collected, GarbageCollector, Plan
-
-_SUM_UP_BEYOND = 30
 
 
 def gc(  # noqa: PLR0913 - one parameter per option
@@ -53,20 +44,24 @@ def gc(  # noqa: PLR0913 - one parameter per option
     Whatever a ref points to stays, with all it needs. So do the last rounds, recordings,
     annotations, imports and evaluations. A removed artifact's manifest is kept for the lineage.
     """
+    from deployments.cli.gc_text import plain_gc, print_done, print_plan, retention_policy, write
+    from recap_core.config.environment import recap_home
+    from recap_core.lineage.garbage import GarbageCollector
+
     home = recap_home()
     if not home.is_dir():
         raise ArtifactNotFoundError(f"there is no store at {home}; set RECAP_HOME")
     collector = GarbageCollector(
-        home, _policy(config, keep_rounds, settings or []), projects=project or None
+        home, retention_policy(config, keep_rounds, settings or []), projects=project or None
     )
     plan = collector.plan()
     output = Output(json=json, verbose=verbose)
     num_items = len(plan.remove) + len(plan.leftovers)
     if not json:
-        _print_plan(plan, output)
+        print_plan(plan, output)
     if dry_run or not num_items:
         if json:
-            _write(_plain(plan, None))
+            write(plain_gc(plan, None))
         return
     if not yes:
         if json or not sys.stdin.isatty():
@@ -74,123 +69,6 @@ def gc(  # noqa: PLR0913 - one parameter per option
         typer.confirm(f"Remove {count_text(num_items, 'item')}?", abort=True)
     done = collector.carry_out(plan)
     if json:
-        _write(_plain(plan, done))
+        write(plain_gc(plan, done))
     else:
-        _print_done(done, output.console)
-
-
-def _policy(file: Path | None, keep_rounds: int | None, settings: list[str]) -> RetentionConfig:
-    from deployments.cli.configuration import load_settings, read_settings
-
-    given: dict[str, Any] = {}
-    if file is not None:
-        runtime = read_settings(file).get("runtime") or {}
-        given = dict(runtime.get("retention") or {}) if isinstance(runtime, dict) else {}
-    overrides = [f"{name}={json_format.dumps(value)}" for name, value in given.items()]
-    overrides += settings
-    if keep_rounds is not None:
-        overrides.append(f"keep_rounds={keep_rounds}")
-    return load_settings(RetentionConfig(), file=None, overrides=overrides)
-
-
-def _print_plan(plan: Plan, output: Output) -> None:
-    console = output.console
-    if output.verbose:
-        stays = _table("stays", "kind", "because")
-        for kept in plan.keep:
-            stays.add_row(_name(kept.manifest), _words(kept.manifest.kind), kept.reason)
-        console.print(stays)
-        console.print()
-    if plan.remove or plan.leftovers:
-        console.print(_going(plan, is_full=output.verbose))
-        console.print()
-    for ref in plan.retire:
-        console.print(f"The ref {ref} goes with what it points to.", style="dim")
-    num_bytes = bytes_text(plan.freed_bytes)
-    console.print(
-        f"{count_text(len(plan.remove), 'artifact')} of {len(plan.remove) + len(plan.keep):,} and "
-        f"{count_text(len(plan.leftovers), 'other file')} can go; that frees {num_bytes}."
-        if plan.remove or plan.leftovers
-        else f"Nothing can go: all {len(plan.keep):,} artifacts are needed. See why with --verbose."
-    )
-
-
-def _going(plan: Plan, *, is_full: bool) -> Table:
-    if is_full or len(plan.remove) + len(plan.leftovers) <= _SUM_UP_BEYOND:
-        table = _table("goes", "kind", "because", "frees")
-        for item in plan.remove:
-            kind = _words(item.manifest.kind)
-            table.add_row(_name(item.manifest), kind, item.reason, bytes_text(item.freed_bytes))
-        for item in plan.leftovers:
-            table.add_row(item.path.name[:40], "", item.what, bytes_text(item.freed_bytes))
-        return table
-    groups: dict[str, list[int]] = defaultdict(list)
-    for item in plan.remove:
-        groups[_words(item.manifest.kind)].append(item.freed_bytes)
-    for item in plan.leftovers:
-        groups[item.what.partition(",")[0]].append(item.freed_bytes)
-    table = _table("goes", "number", "frees")
-    for kind, sizes in groups.items():
-        table.add_row(kind, f"{len(sizes):,}", bytes_text(sum(sizes)))
-    return table
-
-
-def _print_done(done: Collected, console: Console) -> None:
-    for kept in done.spared:
-        console.print(f"{_name(kept.manifest)} stays: {kept.reason}")
-    console.print(
-        f"Removed {count_text(len(done.removed), 'artifact')} and "
-        f"{count_text(len(done.leftovers), 'other file')}, {bytes_text(done.freed_bytes)}."
-    )
-
-
-def _plain(plan: Plan, done: Collected | None) -> dict[str, Any]:
-    removed = plan.remove if done is None else done.removed
-    leftovers = plan.leftovers if done is None else done.leftovers
-    spared = [] if done is None else done.spared
-    return {
-        "is_dry_run": done is None,
-        "freed_bytes": sum(item.freed_bytes for item in (*removed, *leftovers)),
-        "removed": [
-            {
-                **_plain_artifact(item.manifest.kind, item.manifest.name, item.manifest.id),
-                "reason": item.reason,
-                "size_bytes": item.size_bytes,
-                "freed_bytes": item.freed_bytes,
-            }
-            for item in removed
-        ],
-        "refs": plan.retire,
-        "leftovers": [
-            {"path": str(item.path), "reason": item.what, "freed_bytes": item.freed_bytes}
-            for item in leftovers
-        ],
-        "kept": [
-            {**_plain_artifact(k.manifest.kind, k.manifest.name, k.manifest.id), "reason": k.reason}
-            for k in (*plan.keep, *spared)
-        ],
-    }
-
-
-def _plain_artifact(kind: str, name: str, id_: str) -> dict[str, str]:
-    return {"kind": kind, "name": name, "id": id_}
-
-
-def _table(*titles: str) -> Table:
-    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in titles:
-        is_number = title in {"frees", "number"}
-        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
-    return table
-
-
-def _name(manifest: Any) -> str:  # noqa: ANN401 - a manifest
-    return f"{manifest.name}-{manifest.id[:8]}"
-
-
-def _words(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-def _write(content: dict[str, Any]) -> None:
-    sys.stdout.write(json_format.dumps(content, indent=2) + "\n")
+        print_done(done, output.console)

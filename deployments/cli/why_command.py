@@ -2,15 +2,17 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.options import JsonOption
 from recap_core.errors import ArtifactNotFoundError
-from recap_core.lineage.manifest import Manifest
-from recap_core.lineage.store import Store
-from recap_core.lineage.why import History, why_made
+
+if TYPE_CHECKING:
+    from recap_core.lineage.manifest import Manifest
+    from recap_core.lineage.store import Store
+    from recap_core.lineage.why import History
 
 _MAX_SETTINGS = 8
 
@@ -38,6 +40,7 @@ def why_rerun(
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.stage_configs import with_defaults
     from deployments.cli.why_text import why_lines
+    from recap_core.lineage.why import History, why_made
 
     store = open_store()
     history = History.of(store, expand=with_defaults)
@@ -57,7 +60,7 @@ def why_rerun(
     )
 
 
-def _subject(store: Store, history: History, subject: str, project: str | None) -> Manifest:
+def _subject(store: "Store", history: "History", subject: str, project: str | None) -> "Manifest":
     stage = subject.replace("-", "_")
     if "/" in subject:
         return store.manifest(store.get(subject))
@@ -80,7 +83,7 @@ def _subject(store: Store, history: History, subject: str, project: str | None) 
         ) from error
 
 
-def _newest(history: History, stage: str, project: str | None) -> Manifest | None:
+def _newest(history: "History", stage: str, project: str | None) -> "Manifest | None":
     found = [
         manifest
         for manifest in history.manifests.values()
@@ -89,7 +92,7 @@ def _newest(history: History, stage: str, project: str | None) -> Manifest | Non
     return max(found, key=lambda manifest: (manifest.finished_at, manifest.id), default=None)
 
 
-def _named(store: Store, history: History, subject: str) -> Manifest:
+def _named(store: "Store", history: "History", subject: str) -> "Manifest":
     """An artifact that is there, or one that was removed."""
     for stone in history.stones.values():
         manifest = stone.manifest
@@ -98,7 +101,7 @@ def _named(store: Store, history: History, subject: str) -> Manifest:
     return store.manifest(store.get(subject))
 
 
-def _state(store: Store, manifest: Manifest) -> str:
+def _state(store: "Store", manifest: "Manifest") -> str:
     """When it was last asked for."""
     entry = store.home / "index" / "stage-key" / manifest.stage_key
     if not entry.exists():

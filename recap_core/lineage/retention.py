@@ -26,6 +26,8 @@ ORIGINALS = ("recording", "annotations", "evaluation", "iteration")
 """Kinds that no stage can make again: people, robots and time had a part in them."""
 IMPORTS = ("import_dataset", "import_policy", "import_value", "import_labels", "load_norm_stats")
 """Stages whose sources lie outside the store."""
+RECENT = "used within"
+"""How the reason begins where nothing else keeps an artifact."""
 _ENDS = ("recording", "annotations")
 _ROUND_REF = re.compile(r"(?P<owner>[^/]+/[^/]+)/round-(?P<index>\d+)(?:-(?P<part>.+))?")
 
@@ -242,9 +244,9 @@ class _Decider:
         for id_ in self._facts.manifests:
             age = self._facts.now - self._facts.last_used[id_]
             if age < recent:
-                self._hold(id_, f"used within {self._config.recent_hours:g} h")
+                self._hold(id_, f"{RECENT} {self._config.recent_hours:g} h")
             elif age < unused and id_ not in self._in_rounds:
-                self._hold(id_, f"of no round, and used within {self._config.unused_days:g} days")
+                self._hold(id_, f"{RECENT} {self._config.unused_days:g} days, of no round")
 
     def _hold(self, id_: str, why: str, why_needed: str | None = None) -> None:
         """Keep an artifact and what it needs."""
