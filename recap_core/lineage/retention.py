@@ -128,9 +128,8 @@ class _Decider:
         self._held: set[str] = set()  # noted, and everything they need
         self._records = records_among(facts.manifests.values())
         self._whole = self._whole_rounds()
-        self._in_rounds = {
-            parent.id for record in self._records for parent in record.manifest.parents
-        }
+        self._in_rounds = {record.artifact.id for record in self._records}
+        self._in_rounds |= {p.id for record in self._records for p in record.manifest.parents}
 
     def decide(self) -> Decision:
         """Roots first, so that the reason that is given is the most telling one."""
@@ -150,7 +149,8 @@ class _Decider:
                 self._note(id_, "it belongs to no round of the projects that were named")
         doomed = [id_ for id_ in self._facts.manifests if id_ not in self._keep]
         remove = {id_: self._why_not(id_) for id_ in self._children_first(doomed)}
-        return Decision(self._keep, remove, self._retire)
+        retire = {ref: id_ for ref, id_ in self._retire.items() if id_ in remove}
+        return Decision(self._keep, remove, retire)
 
     def _whole_rounds(self) -> dict[str, str]:
         """Why a round is kept whole, by the id of its record."""

@@ -141,6 +141,15 @@ def test_older_rounds_keep_what_people_ask_about(own_rounds: Store) -> None:
         assert set(old.ids(role)) <= gone, role
 
 
+def test_parts_of_older_rounds_go_however_new_they_are(rounds: Store) -> None:
+    """Only what belongs to nothing waits for two weeks, and what is in use for an hour."""
+    policy = RetentionConfig(recent_hours=0, keep_rounds=2)
+    assert _names(_collector(rounds, policy)) >= {"round-1-merged", "round-4-copy"}
+    recent = _collector(rounds, RetentionConfig(keep_rounds=2))
+    assert not recent.remove
+    assert not recent.retire
+
+
 def test_refs_resolve_and_everything_left_verifies(own_rounds: Store) -> None:
     """With the strictest policy; refs of what went are gone with it, their history is not."""
     strict = AT_ONCE.model_copy(
