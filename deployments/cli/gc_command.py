@@ -47,6 +47,7 @@ def gc(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.gc_text import plain_gc, print_done, print_plan, retention_policy, write
     from recap_core.config.environment import recap_home
     from recap_core.lineage.garbage import GarbageCollector
+    from recap_core.lineage.mounts import mount_of
 
     home = recap_home()
     if not home.is_dir():
@@ -55,6 +56,13 @@ def gc(  # noqa: PLR0913 - one parameter per option
         home, retention_policy(config, keep_rounds, settings or []), projects=project or None
     )
     plan = collector.plan()
+    mount = mount_of(home)
+    if mount is not None and mount.lock_problem:
+        typer.echo(
+            f"warning: {home} is {mount.lock_problem}, so builds on other hosts cannot be seen "
+            "here. Collect garbage only while none runs.",
+            err=True,
+        )
     output = Output(json=json, verbose=verbose)
     num_items = len(plan.remove) + len(plan.leftovers)
     if not json:

@@ -1,9 +1,7 @@
 """Garbage collection: what would go and what that frees, and letting it go."""
 
-import os
-import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +12,11 @@ from recap_core.lineage.catalog import Catalog
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.files import remove_plain_tree
 from recap_core.lineage.layout import Layout
+from recap_core.lineage.leftovers import Leftover, age_of, files_below, leftovers
 from recap_core.lineage.links import remove_tree
-from recap_core.lineage.locks import claim, holder, try_claim
+from recap_core.lineage.locks import claim, try_claim
 from recap_core.lineage.manifest import Manifest
+from recap_core.lineage.mounts import digest_cache_path
 from recap_core.lineage.publish import Shelf
 from recap_core.lineage.refs import Refs
 from recap_core.lineage.removal import running_builds, take_away
@@ -39,12 +39,21 @@ class Removal(NamedTuple):
     """When it was last asked for, by the clock of the file system."""
 
 
-class Leftover(NamedTuple):
-    """A file or directory that is no artifact, and goes."""
+class Swept(NamedTuple):
+    """Something that is no artifact, and goes."""
 
-    path: Path
-    what: str
+    leftover: Leftover
     freed_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.leftover.path
+
+    @property
+    def what(self) -> str:
+        """What it is."""
+        return self.leftover.what
 
 
 class Kept(NamedTuple):
@@ -62,7 +71,7 @@ class Plan(NamedTuple):
     """Children before what they were made from."""
     retire: dict[str, str]
     """Refs that go first, with the id that each points to."""
-    leftovers: list[Leftover]
+    leftovers: list[Swept]
     refs: dict[str, str]
     """Artifact id by ref, when the plan was made."""
 
@@ -78,7 +87,7 @@ class Collected(NamedTuple):
     removed: list[Removal]
     spared: list[Kept]
     """Planned to go, but wanted by somebody since."""
-    leftovers: list[Leftover]
+    leftovers: list[Swept]
 
     @property
     def freed_bytes(self) -> int:
@@ -102,7 +111,7 @@ class GarbageCollector:
         self._catalog = Catalog(self._layout)
         self._refs = Refs(self._layout)
         self._shelf = Shelf(
-            self._layout, self._catalog, DigestCache(self._layout.home / "digests.sqlite")
+            self._layout, self._catalog, DigestCache(digest_cache_path(self._layout.home))
         )
         self._config = config
         self._projects = projects
@@ -119,7 +128,10 @@ class GarbageCollector:
             keep=[Kept(manifests[id_], why) for id_, why in decision.keep.items()],
             remove=[self._removal(*found[id_], why, freed) for id_, why in decision.remove.items()],
             retire=decision.retire,
-            leftovers=[Leftover(path, what, freed.by(path)[1]) for path, what in self._leftovers()],
+            leftovers=[
+                Swept(item, freed.by(item.path)[1])
+                for item in leftovers(self._layout, self._config)
+            ],
             refs=dict(facts.refs),
         )
 
@@ -139,8 +151,8 @@ class GarbageCollector:
                 if self._refs.get(ref) == id_:
                     self._refs.remove(ref)
             removed, spared = self._remove(plan)
-            leftovers = [item for item in plan.leftovers if self._sweep(item)]
-        return Collected(removed, spared, leftovers)
+            swept = [item for item in plan.leftovers if self._sweep(item)]
+        return Collected(removed, spared, swept)
 
     def _removal(self, path: Path, manifest: Manifest, why: str, freed: "_Freed") -> Removal:
         used_ns = self._catalog.last_used_ns(manifest.stage_key)
@@ -183,7 +195,7 @@ class GarbageCollector:
         removed: list[Removal] = []
         spared: list[Kept] = []
         for item in plan.remove:
-            id_ = item.manifest.id
+            id_, why = item.manifest.id, "used since the plan was made"
             try:
                 is_gone = id_ not in wanted and take_away(
                     item.path,
@@ -193,12 +205,12 @@ class GarbageCollector:
                 )
             except ArtifactNotFoundError:
                 continue  # removed by hand meanwhile
-            except StageLockedError:
-                is_gone = False
+            except (StageLockedError, PermissionError) as error:
+                is_gone, why = False, _reason(error)
             if is_gone:
                 removed.append(item)
             else:
-                spared.append(Kept(item.manifest, "used since the plan was made"))
+                spared.append(Kept(item.manifest, why))
                 needs(id_, manifests, seen=wanted)
         return removed, spared
 
@@ -209,37 +221,27 @@ class GarbageCollector:
         owners = running_builds(self._layout)
         return any(item.manifest.id in owner.inputs for owner in owners)
 
-    def _leftovers(self) -> Iterator[tuple[Path, str]]:
-        config, layout = self._config, self._layout
-        for path in _children(layout.works):
-            age = _age(path)
-            is_held = holder(layout.lock(path.name)) is not None
-            if age >= timedelta(days=config.work_days) and not is_held:
-                yield path, f"unfinished work, untouched for {_days(age)}"
-        for path in _children(layout.corrupt):
-            if (age := _age_of_entry(path)) >= timedelta(days=config.corrupt_days):
-                yield path, f"damaged artifact, moved aside {_days(age)} ago"
-        for cache in _children(layout.caches):
-            for path in _children(cache):
-                if (age := _age(path)) >= timedelta(days=config.cache_days):
-                    yield path, f"cache of {cache.name}, unused for {_days(age)}"
-
-    def _sweep(self, item: Leftover) -> bool:
+    def _sweep(self, item: Swept) -> bool:
         """Remove a leftover unless somebody has taken it up again."""
-        key = item.path.name
-        if item.path.parent != self._layout.works:
+        if item.leftover.key is None:
             remove_plain_tree(item.path)
             return True
-        held = try_claim(self._layout.lock(key))
+        held = try_claim(self._layout.lock(item.leftover.key))
         if held is None:
             return False
         try:
-            if _age(item.path) < timedelta(days=self._config.work_days):
+            if age_of(item.path) < timedelta(days=self._config.work_days):
                 return False
             remove_tree(item.path, digests=self._shelf.digests)
         finally:
             held.release()
         return True
+
+
+def _reason(error: StageLockedError | PermissionError) -> str:
+    if isinstance(error, StageLockedError):
+        return "it is being made again"
+    return "it belongs to another user, who alone can remove it"
 
 
 class _Freed:
@@ -251,41 +253,10 @@ class _Freed:
     def by(self, root: Path) -> tuple[int, int]:
         """(size of the files below ``root``, bytes freed if it goes after what went before)."""
         size = freed = 0
-        for status in _files(root):
+        for status in files_below(root):
             size += status.st_size
             file = (status.st_dev, status.st_ino)
             self._names[file] += 1
             if self._names[file] >= status.st_nlink:
                 freed += status.st_size
         return size, freed
-
-
-def _files(root: Path) -> Iterator[os.stat_result]:
-    if not root.is_dir():
-        yield root.lstat()
-        return
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            else:
-                yield entry.stat(follow_symlinks=False)
-
-
-def _children(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
-
-
-def _age(root: Path) -> timedelta:
-    """Since anything below ``root`` was last written or read."""
-    newest = max((max(f.st_mtime, f.st_atime) for f in _files(root)), default=0.0)
-    return timedelta(seconds=time.time() - max(newest, root.lstat().st_mtime))
-
-
-def _age_of_entry(path: Path) -> timedelta:
-    """Since ``path`` was moved to where it is."""
-    return timedelta(seconds=time.time() - path.lstat().st_ctime)
-
-
-def _days(age: timedelta) -> str:
-    return f"{age / timedelta(days=1):.0f} days"

@@ -8,7 +8,8 @@ index/stage-key/<stage key>         which artifact has that key; can be rebuilt.
                                     time says when that artifact was last asked for
 removed/<id>.json                   manifest of an artifact that was removed
 locks/<stage key>                   who builds that key now
-digests.sqlite                      digest cache; can be deleted
+digests.sqlite                      digest cache; can be deleted. On network file systems every
+                                    host has its own, digests-<host>.sqlite
 .tmp-<stage key>-<pid>-<random>/    an artifact that is being built
 .tmp-file-<random>                  a small file that is being written
 """

@@ -14,14 +14,16 @@ raises; where they are kept local to one host (NFS with ``local_lock``), two hos
 same key at once: both results are valid, and the one renamed last is found from then on.
 """
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -139,6 +141,7 @@ def try_claim(path: Path) -> Claim | None:
                 "put RECAP_HOME on one that has them"
             ) from error
         if _is_file_at(descriptor, path):
+            _share_file(descriptor, path)
             return Claim(path, descriptor)
         os.close(descriptor)  # its owner released, and removed, it between open and lock
 
@@ -165,11 +168,29 @@ def holder(path: Path) -> Owner | None:
 
 
 def _is_file_at(descriptor: int, path: Path) -> bool:
-    mine = os.fstat(descriptor)
+    """Whether the open file is the one at ``path`` now.
+
+    Opened, because a network file system asks its server then; ``stat`` may answer from memory,
+    and two hosts would hold one lock: this one in a file that another has removed.
+    """
     try:
-        return os.path.samestat(mine, path.stat())
-    except FileNotFoundError:
-        return False
+        again = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ESTALE}:
+            return False
+        raise
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.fstat(again))
+    finally:
+        os.close(again)
+
+
+def _share_file(descriptor: int, path: Path) -> None:
+    """Let whoever may make lock files here also take over one that a dead process left behind."""
+    wanted = stat.S_IMODE(path.parent.stat().st_mode) & 0o666
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != wanted:
+        with suppress(PermissionError):  # another user's
+            os.fchmod(descriptor, wanted)
 
 
 @contextmanager

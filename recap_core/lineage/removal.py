@@ -53,8 +53,12 @@ def take_away(
         write_tombstone(layout, stone)
         is_current = shelf.catalog.by_stage_key(key) == directory
         draft = layout.new_draft(key)
-        directory.chmod(0o755)  # moving a directory to another parent needs write permission on it
-        directory.rename(draft)
+        try:
+            directory.chmod(0o755)  # moving it to another parent needs write permission on it
+            directory.rename(draft)
+        except PermissionError:  # another user's
+            drop_tombstone(layout, manifest.id)
+            raise
         if is_wanted():
             draft.rename(directory)
             make_read_only(directory, directory.stat().st_mode)

@@ -28,6 +28,7 @@ from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.links import remove_tree
 from recap_core.lineage.locks import claim
 from recap_core.lineage.manifest import Manifest, Parent, read_manifest
+from recap_core.lineage.mounts import digest_cache_path
 from recap_core.lineage.provenance import code_version, library_versions
 from recap_core.lineage.publish import (
     Shelf,
@@ -110,7 +111,7 @@ class Store:
     def __init__(self, home: Path, *, refresh: Collection[str] = ()) -> None:
         self.home = home.absolute()
         self._refresh = frozenset(refresh)
-        self.digests = DigestCache(self.home / "digests.sqlite")
+        self.digests = DigestCache(digest_cache_path(self.home))
         self._layout = Layout(self.home)
         self._catalog = Catalog(self._layout)
         self._refs = Refs(self._layout)
