@@ -1,18 +1,25 @@
 """The project's time line in the Prefect UI: one artifact key, one version per round."""
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from flows.results import IterationResult
+<<<<<<< HEAD
 from recap_core.lineage.ancestry import lineage_graph
 from recap_core.lineage.artifacts import Artifact, Evaluation, ValueCheckpoint
 from recap_core.lineage.rendering import render_text
 from tasks.planning import is_planning
+=======
+from recap_core.lineage.artifacts import ValueCheckpoint
+from recap_core.lineage.snapshot import Snapshot
+from tasks.round_summary import page_link, round_line, round_summary
+>>>>>>> part-e
 from tasks.store import open_store
-from tasks.summaries import artifact_key, headline, health_reasons, label, success_text, table
+from tasks.summaries import artifact_key, health_reasons, label, table
 
 
 def record_round(result: IterationResult) -> None:
+<<<<<<< HEAD
     """Add a version to the project's time line: scores, decision and lineage of a round."""
     if is_planning():
         return
@@ -48,6 +55,28 @@ def round_summary(result: IterationResult) -> str:
     if learning.relabeling is None:
         parts.insert(2, "The value model was **not healthy**: the collector's labels were used.")
     return "\n\n".join(parts)
+=======
+    """Add a version to the project's time line, and links to the round's pages if there are any.
+
+    The keys are the project's, so that the versions of an artifact are the rounds.
+    """
+    snapshot, name = Snapshot(open_store()), f"{result.project}-{result.robot}"
+    line = round_line(result.record, snapshot)
+    create_markdown_artifact(
+        round_summary(result.record, snapshot),
+        key=artifact_key(f"iteration-{name}"),
+        description=line,
+    )
+    for key, artifact in (("report", result.report), ("round", result.record)):
+        link = page_link(artifact)
+        if link is not None:
+            create_link_artifact(
+                link,
+                key=artifact_key(f"{key}-{name}"),
+                link_text=f"Round {result.round_index}: {key}",
+                description=line,
+            )
+>>>>>>> part-e
 
 
 def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> None:
@@ -72,6 +101,7 @@ def warn_of_unhealthy_value_model(value_model: ValueCheckpoint, then: str) -> No
         key="unhealthy-value-model",
         description=consequence,
     )
+<<<<<<< HEAD
 
 
 def _score(evaluation: Evaluation | None) -> str:
@@ -96,3 +126,5 @@ def _lineage(result: IterationResult) -> list[Artifact]:
 def _ancestry(artifact: Artifact) -> str:
     """A tree as text: Prefect's pages show mermaid charts as their source."""
     return render_text(lineage_graph(open_store(), artifact), root=artifact.id)
+=======
+>>>>>>> part-e

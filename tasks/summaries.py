@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import task_run
@@ -23,6 +23,7 @@ from recap_core.lineage.artifacts import (
 from recap_core.lineage.manifest import Manifest
 from tasks.store import open_store
 
+_ROUND = re.compile(r"round-\d+")
 _NOT_A_KEY = re.compile(r"[^a-z0-9]+")
 
 
@@ -33,7 +34,7 @@ def summarized[A: Artifact](artifact: A) -> A:
     parents = [(parent.role, store.get(parent.id)) for parent in manifest.parents]
     create_markdown_artifact(
         summary(artifact, manifest, parents),
-        key=artifact_key(f"{task_run.task_name or manifest.stage}-{artifact.name}"),
+        key=summary_key(task_run.task_name or manifest.stage, artifact.name),
         description=f"{label(artifact)}: {headline(artifact)}",
     )
     return artifact
@@ -129,13 +130,26 @@ def label(artifact: Artifact) -> str:
     return f"{artifact.name}-{artifact.id[:8]}"
 
 
-def table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+def table(head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
     """A markdown table of two columns; empty without rows."""
+    return rows_table(head, rows)
+
+
+def rows_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table; empty without rows."""
     if not rows:
         return ""
-    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    lines += [f"| {_cell(left)} | {_cell(right)} |" for left, right in rows]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def summary_key(stage: str, name: str) -> str:
+    """The key of a stage's summaries: the same in every round, so that its versions are the rounds.
+
+    ``train-policy`` and ``round-3`` give ``train-policy-round``.
+    """
+    return artifact_key(f"{stage}-{_ROUND.sub('round', name)}")
 
 
 def artifact_key(text: str) -> str:

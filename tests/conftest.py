@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.generated_store import GeneratedStore
     from tests.simulated_values import SimulatedValues
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -56,3 +57,11 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> "SimulatedValues":
     from tests.simulated_values import simulated_values
 
     return simulated_values(tmp_path_factory.mktemp("simulated"))
+
+
+@pytest.fixture(scope="session")
+def eight_rounds(tmp_path_factory: pytest.TempPathFactory) -> "GeneratedStore":
+    """A store with two projects, eight rounds and one, to be read only; made once and shared."""
+    from tests.generated_store import generate_store
+
+    return generate_store(tmp_path_factory.mktemp("rounds"), num_iterations=8, num_other=1)

@@ -112,6 +112,9 @@ def produced_recording(  # noqa: PLR0917 - what a recording says of itself
 
     def build(area: Build) -> Built:
         write_synthetic_recording(area.output, episodes, MACHINE)
+        for path in area.output.glob("*/metadata.json"):
+            said = {"robot": "toy-arm", "operator": "ada" if k % 2 == 0 else "ben"}
+            path.write_text(json.dumps(json.loads(path.read_text()) | said))
         # Every session is one of its own.
         (area.output / "session.json").write_text(json.dumps({"key": f"{made.name} {name}"}))
         details = {

@@ -93,7 +93,7 @@ def make_round(made: Project, k: int) -> Iteration:
     start, collector = made.find("start"), made.find("current")
     demonstrations, stats = made.find("demonstrations"), made.find("norm-stats")
     annotations, earlier = made.find("annotations"), tuple(made.rollouts)
-    recordings = [made_recording(made, k, i, collector) for i in range(2 if k % 5 == 0 else 1)]
+    recordings = [made_recording(made, k, i, collector) for i in range(2 if k % 4 == 0 else 1)]
     rollouts = [made_rollouts(made, recording, k, i) for i, recording in enumerate(recordings)]
     made.point(f"{name}-dataset", rollouts[0])
     merged = made_merge(made, (demonstrations, *earlier, *rollouts), annotations, name)
@@ -148,11 +148,11 @@ def make_round(made: Project, k: int) -> Iteration:
 
 
 def round_settings(made: Project, k: int) -> ProjectConfig:
-    """The project's settings in round ``k``: every tenth round labels fewer, every 25th trains."""
+    """The settings of round ``k``: every fourth labels fewer, every 25th trains longer."""
     content = made.settings.model_dump(mode="json")
     content["iteration"]["collect"]["round_index"] = k
     content["iteration"]["collect"]["seed"] = made.seed
-    content["iteration"]["label"]["positive_share"] = round(0.4 - 0.02 * (k // 10), 2)
+    content["iteration"]["label"]["positive_share"] = round(0.4 - 0.02 * (k // 4), 2)
     content["iteration"]["finetune"]["train"]["num_steps"] = 1500 + 500 * (k // 25)
     return ProjectConfig.model_validate(content)
 

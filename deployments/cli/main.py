@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
+from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
     ConfigOption,
     JsonOption,
@@ -33,9 +35,13 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
+<<<<<<< HEAD
 add_space_commands(app)
 lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
+=======
+>>>>>>> part-e
 app.add_typer(lineage, name="lineage")
+app.add_typer(bundle, name="bundle")
 
 
 @app.command(epilog="Example: recap demo --seed 1")
@@ -130,35 +136,6 @@ def up(  # noqa: PLR0913 - one parameter per option
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
     runs.serve_flows(project, port=port, output=Output(json=json, verbose=verbose))
-
-
-@lineage.command(epilog="Example: recap lineage show demo/sim-aloha/current")
-def show(
-    artifact: Annotated[
-        str, typer.Argument(help="Id, 6 digits of it or more, name-id8, or project/robot/ref.")
-    ],
-    *,
-    json: JsonOption = False,
-) -> None:
-    """What an artifact is, and everything it was made from."""
-    from deployments.cli import lineage_text
-
-    lineage_text.show(artifact, json=json)
-
-
-@lineage.command(epilog="Example: recap lineage graph --mermaid > lineage.mmd")
-def graph(
-    artifact: Annotated[
-        str | None, typer.Argument(help="Only its ancestors and descendants.")
-    ] = None,
-    *,
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a mermaid flow chart.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """The lineage of the whole store, or around one artifact."""
-    from deployments.cli import lineage_text
-
-    lineage_text.graph(artifact, mermaid=mermaid, json=json)
 
 
 def run() -> None:

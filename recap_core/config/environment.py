@@ -10,6 +10,14 @@ def recap_home() -> Path:
     return Path(os.environ.get("RECAP_HOME") or "recap-home").expanduser().absolute()
 
 
+def pages_url() -> str | None:
+    """Address of the pages about rounds and artifacts, without a slash at its end.
+
+    ``RECAP_PAGES_URL``, which ``recap up`` sets; None if no pages are served.
+    """
+    return (os.environ.get("RECAP_PAGES_URL") or "").rstrip("/") or None
+
+
 def weights_dir() -> Path | None:
     """Directory of published weights and tokenizers; None if neither variable is set.
 

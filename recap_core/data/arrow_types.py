@@ -1,8 +1,10 @@
 """Which Arrow types the features of a dataset may have in its data files."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -93,3 +95,18 @@ def listed_cells(values: pa.Array, column: pa.DataType) -> pa.Array:
         pa.int64() if pa.types.is_large_list(column) else pa.int32()
     )
     return kind.from_arrays(offsets, values, type=column)
+
+
+def to_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A column as a new array, as ``column.to_numpy()``: empty cells of real numbers are NaN.
+
+    PyArrow's own method imports pandas where that is installed, which takes a second; for plain
+    numbers nothing of it is needed.
+    """
+    is_real = pa.types.is_floating(column.type)
+    if is_real and column.null_count:
+        column = pc.call_function("coalesce", [column, pa.scalar(math.nan, column.type)])
+    if not (is_real or pa.types.is_integer(column.type)) or column.null_count or not len(column):
+        return column.to_numpy() if isinstance(column, pa.ChunkedArray) else np.asarray(column)
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole).copy()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int, Int64
 
-from recap_core.data.arrow_types import is_list, require_columns, scalar_cells
+from recap_core.data.arrow_types import is_list, require_columns, scalar_cells, to_array
 from recap_core.data.columns import INTERVENTION, PAUSED, PHASE, REWARD
 from recap_core.data.index_columns import PLACE_COLUMNS, check_place
 from recap_core.data.layout import (
@@ -197,7 +197,7 @@ def column_to_numpy(column: pa.ChunkedArray, *, name: str = "a column") -> np.nd
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = column.combine_chunks().dictionary_encode()
         words = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
-        return words[encoded.indices.to_numpy()]
+        return words[to_array(encoded.indices)]
     if is_list(column.type):
         sizes = pc.call_function("list_value_length", [column]).unique().to_pylist()
         if len(sizes) > 1:
@@ -209,7 +209,7 @@ def column_to_numpy(column: pa.ChunkedArray, *, name: str = "a column") -> np.nd
         matrix = flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
         # A feature of shape (1,) may be stored as a list of one; it is a scalar all the same.
         return matrix[:, 0] if matrix.shape[1] == 1 else matrix
-    return column.to_numpy()
+    return to_array(column)
 
 
 def read_frames(root: Path, columns: Sequence[str] = ()) -> FrameTable:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from recap_core.data.arrow_types import scalar_cells
+from recap_core.data.arrow_types import scalar_cells, to_array
 from recap_core.data.columns import index_features
 from recap_core.errors import ColumnError
 
@@ -40,7 +40,7 @@ def check_index_columns(
     for name in index_features():
         if name not in table.column_names or table.column(name).null_count:
             raise ColumnError(f"{where} lacks {name}, or has empty cells in it. Write it again.")
-        columns[name] = scalar_cells(table.column(name), name=f"{name} of {where}").to_numpy()
+        columns[name] = to_array(scalar_cells(table.column(name), name=f"{name} of {where}"))
         if columns[name].dtype.kind not in ("iuf" if name == "timestamp" else "iu"):
             kind = table.column(name).type
             raise ColumnError(f"{name} of {where} holds {kind}, not numbers. Write it again.")

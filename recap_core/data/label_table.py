@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int64
 
+from recap_core.data.arrow_types import to_array
 from recap_core.errors import ColumnError, DataError
 from recap_core.labels.adv_ind import NAMES, encode_adv_ind
 
@@ -58,16 +59,14 @@ def read_label_table(path: Path) -> LabelTable:
         ColumnError: If a column is missing, or rows are not in index order.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"labels {path} cannot be read ({error}). Label again.") from error
     missing = set(_SCHEMA.names) - set(table.column_names)
     if missing:
         raise ColumnError(f"labels {path} lack {sorted(missing)}. Label again.")
-    index = table.column("index").to_numpy()
+    index = to_array(table.column("index"))
     if not np.array_equal(index, np.arange(len(index))):
         raise ColumnError(f"labels {path} are not in index order. Label again.")
     adv_ind = encode_adv_ind(np.array(table.column("adv_ind").to_pylist(), dtype=np.str_))
-    return LabelTable(
-        table.column("advantage").to_numpy(), adv_ind, table.column("rank").to_numpy()
-    )
+    return LabelTable(to_array(table.column("advantage")), adv_ind, to_array(table.column("rank")))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
-from recap_core.data.arrow_types import value_type
+from recap_core.data.arrow_types import to_array, value_type
 from recap_core.data.columns import Feature
 from recap_core.data.info import check_info, read_info
 from recap_core.data.meta_tables import check_episodes, task_texts
@@ -90,7 +90,7 @@ class DatasetMeta:
 
     def episode_column(self, name: str) -> np.ndarray:
         """One column of ``meta/episodes`` as an array."""
-        return self.episodes.column(name).to_numpy()
+        return to_array(self.episodes.column(name))
 
     @cached_property
     def episode_lengths(self) -> Int[np.ndarray, " e"]:

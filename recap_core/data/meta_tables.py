@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from recap_core.data.arrow_types import to_array
 from recap_core.errors import DataError
 
 
@@ -31,7 +32,8 @@ def task_texts(table: pa.Table, root: Path) -> tuple[str, ...]:
             f"{where} numbers its tasks {index.tolist()[:8]}, but task_index must count 0, 1, 2, "
             "... Write the dataset again."
         )
-    return tuple(column.take(np.argsort(index)).to_pylist())
+    texts = column.to_pylist()
+    return tuple(texts[row] for row in np.argsort(index))
 
 
 def check_episodes(table: pa.Table, *, root: Path, cameras: Sequence[str], fps: int) -> None:
@@ -95,7 +97,7 @@ def _integers(table: pa.Table, name: str, where: str) -> np.ndarray:
             f"{name} in {where} is {column.type} with {column.null_count} empty cells, but must be "
             "whole numbers. Write the dataset again."
         )
-    return column.to_numpy().astype(np.int64)
+    return to_array(column).astype(np.int64)
 
 
 def _seconds(table: pa.Table, name: str, where: str) -> np.ndarray:
@@ -106,4 +108,4 @@ def _seconds(table: pa.Table, name: str, where: str) -> np.ndarray:
             f"{name} in {where} is {column.type} with {column.null_count} empty cells, but must be "
             "seconds. Write the dataset again."
         )
-    return column.to_numpy().astype(np.float64)
+    return to_array(column).astype(np.float64)

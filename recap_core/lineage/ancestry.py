@@ -1,6 +1,6 @@
 """What an artifact was made from, what was made from it, and how to say so."""
 
-from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -8,10 +8,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.files import walk
 from recap_core.lineage.manifest import Manifest, Metric
+from recap_core.lineage.snapshot import Snapshot
 from recap_core.lineage.store import Store
 
 REMOVED = "removed"
-"""Kind of a node whose artifact is no longer in the store."""
+"""Kind of a node whose artifact is not in the store: removed, or never brought here."""
 
 
 class Node(BaseModel):
@@ -27,6 +28,10 @@ class Node(BaseModel):
     metrics: dict[str, Metric] = {}
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
+    refs: tuple[str, ...] = ()
+    """Refs that point to it."""
+    rounds: tuple[str, ...] = ()
+    """Rounds that made it or took it: ``project/robot/round-<k>``."""
 
     @property
     def label(self) -> str:
@@ -56,101 +61,86 @@ class Graph(BaseModel):
 
 def ancestors(store: Store, artifact: Artifact) -> list[Manifest]:
     """Everything ``artifact`` was made from, directly or not, oldest first, without itself."""
-    manifests = _by_id(store)
-    return _in_order(manifests, _reachable(artifact.id, _parent_ids(manifests)))
+    return Snapshot(store).ancestors(artifact.id)
 
 
 def descendants(store: Store, artifact: Artifact) -> list[Manifest]:
     """Everything that was made from ``artifact``, directly or not, oldest first, without itself."""
-    manifests = _by_id(store)
-    return _in_order(manifests, _reachable(artifact.id, _child_ids(manifests)))
+    return Snapshot(store).descendants(artifact.id)
 
 
-def lineage_graph(store: Store, artifact: Artifact | None = None) -> Graph:
+def lineage_graph(store: Store | Snapshot, artifact: Artifact | None = None) -> Graph:
     """Ancestors and descendants of ``artifact`` and itself; the whole store if it is None."""
-    manifests = _by_id(store)
-    parents = _parent_ids(manifests)
-    if artifact is None:
-        chosen = set(manifests).union(*parents.values())
-    else:
-        chosen = {artifact.id}
-        chosen |= _reachable(artifact.id, parents)
-        chosen |= _reachable(artifact.id, _child_ids(manifests))
-    nodes = [Node(id=id_, kind=REMOVED) for id_ in sorted(chosen - set(manifests))]
-    nodes += [_node(manifest) for manifest in _in_order(manifests, chosen)]
+    snapshot = store if isinstance(store, Snapshot) else Snapshot(store)
+    chosen = snapshot.everything() if artifact is None else snapshot.family(artifact.id)
+    known = snapshot.in_order(chosen)
+    nodes = [Node(id=id_, kind=REMOVED) for id_ in sorted(chosen - set(snapshot.manifests))]
+    nodes += [_node(manifest, snapshot) for manifest in known]
     edges = [
         Edge(parent=parent.id, child=manifest.id, role=parent.role)
-        for manifest in _in_order(manifests, chosen)
+        for manifest in known
         for parent in manifest.parents
         if parent.id in chosen
     ]
     return Graph(nodes=tuple(nodes), edges=tuple(edges))
 
 
-def explain(store: Store, artifact: Artifact) -> dict[str, Any]:
+def explain(store: Store | Snapshot, artifact: Artifact) -> dict[str, Any]:
     """The facts about one artifact as plain JSON values.
 
-    Besides its manifest: ``path``, ``refs`` that point to it, ``parents`` and ``children`` with
-    role, kind and name, ``num_files``, ``size_bytes`` of its files and ``own_bytes`` of those it
-    shares with nobody (what deleting it would free).
+    Besides its manifest: ``path``, ``refs`` that point to it, ``rounds`` that made it or took it,
+    ``parents`` and ``children`` with role, kind and name, ``num_files``, ``size_bytes`` of its
+    files and ``own_bytes`` of those it shares with nobody (what deleting it would free).
     """
-    manifest = store.manifest(artifact)
-    manifests = _by_id(store)
-    path = store.path(artifact)
-    files = [file.stat for file in walk(path).files]
+    snapshot = store if isinstance(store, Snapshot) else Snapshot(store)
+    manifest = snapshot.store.manifest(artifact)
+    path = snapshot.store.path(artifact)
     return manifest.model_dump(mode="json") | {
         "path": str(path),
-        "refs": [ref for ref, id_ in store.refs().items() if id_ == artifact.id],
-        "parents": [_relative(p.role, p.id, manifests.get(p.id)) for p in manifest.parents],
+        "refs": list(snapshot.refs.get(artifact.id, ())),
+        "rounds": list(_rounds(artifact.id, snapshot)),
+        "parents": [_relative(p.role, p.id, snapshot) for p in manifest.parents],
         "children": [
-            _relative(parent.role, child.id, child)
-            for child in manifests.values()
+            _relative(parent.role, child.id, snapshot)
+            for child in snapshot.children(artifact.id)
             for parent in child.parents
             if parent.id == artifact.id
         ],
+        **sizes(path),
+    }
+
+
+def sizes(path: Path) -> dict[str, int]:
+    """``num_files``, ``size_bytes`` and ``own_bytes`` of the files below a directory."""
+    files = [file.stat for file in walk(path).files]
+    return {
         "num_files": len(files),
         "size_bytes": sum(file.st_size for file in files),
         "own_bytes": sum(file.st_size for file in files if file.st_nlink == 1),
     }
 
 
-def _relative(role: str, artifact_id: str, manifest: Manifest | None) -> dict[str, str]:
+def _relative(role: str, artifact_id: str, snapshot: Snapshot) -> dict[str, str]:
+    manifest = snapshot.manifests.get(artifact_id)
     kind, name = (manifest.kind, manifest.name) if manifest else (REMOVED, "")
     return {"role": role, "id": artifact_id, "kind": kind, "name": name}
 
 
-def _node(manifest: Manifest) -> Node:
-    fields = set(Node.model_fields)
-    return Node(**manifest.model_dump(include=fields))
+def _node(manifest: Manifest, snapshot: Snapshot) -> Node:
+    # Validated once already, when the manifest was read.
+    return Node.model_construct(
+        id=manifest.id,
+        kind=manifest.kind,
+        name=manifest.name,
+        stage=manifest.stage,
+        metrics=manifest.metrics,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        refs=snapshot.refs.get(manifest.id, ()),
+        rounds=_rounds(manifest.id, snapshot),
+    )
 
 
-def _by_id(store: Store) -> dict[str, Manifest]:
-    return {manifest.id: manifest for manifest in store.artifacts()}
-
-
-def _in_order(manifests: Mapping[str, Manifest], ids: Iterable[str]) -> list[Manifest]:
-    chosen = set(ids)
-    return [manifest for id_, manifest in manifests.items() if id_ in chosen]
-
-
-def _parent_ids(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
-    return {id_: [parent.id for parent in m.parents] for id_, m in manifests.items()}
-
-
-def _child_ids(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
-    children: dict[str, list[str]] = {}
-    for id_, manifest in manifests.items():
-        for parent in manifest.parents:
-            children.setdefault(parent.id, []).append(id_)
-    return children
-
-
-def _reachable(start: str, following: Mapping[str, list[str]]) -> set[str]:
-    seen: set[str] = set()
-    waiting = list(following.get(start, ()))
-    while waiting:
-        id_ = waiting.pop()
-        if id_ not in seen:
-            seen.add(id_)
-            waiting += following.get(id_, ())
-    return seen
+def _rounds(artifact_id: str, snapshot: Snapshot) -> tuple[str, ...]:
+    records = (record for record, _ in snapshot.rounds_by_part.get(artifact_id, ()))
+    return tuple(dict.fromkeys(record.label for record in records))

@@ -30,6 +30,12 @@ class IterationRecord(NamedTuple):
     artifact: Iteration
     manifest: Manifest
 
+    @property
+    def label(self) -> str:
+        """``project/robot/round-<k>``, as its ref is called."""
+        of = self.artifact
+        return f"{of.project}/{of.robot}/round-{of.round_index}"
+
     def ids(self, role: str) -> tuple[str, ...]:
         """Ids of the parts in that role, in order; empty if there is none."""
         return tuple(parent.id for parent in self.manifest.parents if parent.role == role)

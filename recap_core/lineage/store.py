@@ -20,6 +20,7 @@ from recap_core.errors import (
     CorruptArtifactError,
     StageLockedError,
 )
+from recap_core.lineage.adoption import adopt
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.catalog import Catalog
 from recap_core.lineage.digest_cache import DigestCache
@@ -243,6 +244,22 @@ class Store:
             # Published meanwhile, without this part; its directory is gone.
             if self.find(stage, config, inputs) is None:
                 raise
+
+    def adopt(self, manifest: Manifest, fill: Callable[[Path], object]) -> Artifact:
+        """Publish an artifact that another store made; see :func:`~.adoption.adopt`.
+
+        Raises:
+            StageLockedError: If its stage key is being built now.
+            CorruptArtifactError: If manifest and files do not fit.
+            ArtifactError: If this version does not know its kind, or the disk is full.
+        """
+        subject = f"{manifest.kind} {manifest.name}-{manifest.id[:8]}"
+        lock = self._layout.lock(manifest.stage_key)
+        with (
+            naming_disk_errors(self.home, subject=subject),
+            claim(lock, timeout_s=REMOVE_TIMEOUT_S, subject=subject),
+        ):
+            return adopt(manifest, fill, self._shelf).artifact()
 
     def get(self, reference: str) -> Artifact:
         """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.

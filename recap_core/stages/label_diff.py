@@ -14,7 +14,6 @@ from recap_core.config.labels import LabelConfig
 from recap_core.data.columns import IMAGE_PREFIX
 from recap_core.data.frames import FrameTable, read_frames
 from recap_core.data.label_table import LABELS_FILE, LabelTable, read_label_table
-from recap_core.data.video import decode_frames
 from recap_core.errors import IncompatibleError
 from recap_core.labels.adv_ind import NAMES, POSITIVE
 from recap_core.labels.difference import MatchedEpisodes, frames_of, match_episodes, transitions
@@ -29,7 +28,6 @@ from recap_core.reports.label_content import (
 )
 from recap_core.reports.numbers import count, percent
 from recap_core.reports.svg import runs
-from recap_core.reports.thumbnails import jpeg_uri
 from recap_core.stages.label_origin import read_rule
 from recap_core.stages.label_references import Labelled
 from recap_core.stages.label_words import rule_in_words
@@ -268,6 +266,10 @@ def _episode(diff: LabelDiff, i: int) -> ChangedEpisode:
 def _pictures(
     diff: LabelDiff, rows: list[slice], before: np.ndarray, after: np.ndarray
 ) -> tuple[ChangedPicture, ...]:
+    # Only a page has pictures; text and JSON wait for no video library.
+    from recap_core.data.video import decode_frames
+    from recap_core.reports.thumbnails import jpeg_uri
+
     is_changed = before != after
     stretches = [(stop - start, start, stop) for start, stop, on in runs(is_changed) if on]
     longest = sorted(stretches, reverse=True)[:MAX_PICTURES]

@@ -1,0 +1,57 @@
+"""Artifacts as people name them: ``current``, ``round-3``, an id, or a whole ref."""
+
+from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.store import Store
+
+
+def find_artifact(store: Store, reference: str, *, project: str | None = None) -> Artifact:
+    """The artifact that ``reference`` names.
+
+    Args:
+        store: Where it is.
+        reference: Id, unique prefix of one, ``<name>-<id8>``, ``project/robot/ref``; or the last
+            part of a ref alone, such as ``current``, if only one project has it.
+        project: ``project`` or ``project/robot`` that a lone last part belongs to.
+
+    Raises:
+        ArtifactNotFoundError: If there is none; names the refs there are.
+        ArtifactError: If it fits several, or ``project`` is not in the store.
+    """
+    if "/" in reference:
+        return store.get(reference)
+    refs = store.refs()
+    prefixes = _projects(refs, project, store)
+    fitting = [prefix for prefix in prefixes if f"{prefix}/{reference}" in refs]
+    if len(fitting) > 1:
+        raise ArtifactError(
+            f"{reference!r} is a ref of {len(fitting)} projects ({', '.join(fitting)}): say which "
+            f"one with --project, or write {fitting[0]}/{reference}"
+        )
+    if fitting:
+        return store.get(refs[f"{fitting[0]}/{reference}"])
+    try:
+        return store.get(reference)
+    except ArtifactNotFoundError as error:
+        names = sorted(ref.rpartition("/")[2] for ref in refs if ref.rpartition("/")[0] in prefixes)
+        known = ", ".join(dict.fromkeys(_few(names))) or "none yet"
+        raise ArtifactNotFoundError(f"{error}; or one of the refs {known}") from error
+
+
+def _projects(refs: dict[str, str], project: str | None, store: Store) -> list[str]:
+    """``project/robot`` of every ref that may be meant."""
+    known = list(dict.fromkeys(ref.rpartition("/")[0] for ref in refs))
+    if project is None:
+        return known
+    chosen = [prefix for prefix in known if project in {prefix, prefix.partition("/")[0]}]
+    if not chosen:
+        raise ArtifactError(
+            f"no project {project!r} in {store.home}; there are {', '.join(known) or 'none'}"
+        )
+    return chosen
+
+
+def _few(names: list[str], number: int = 12) -> list[str]:
+    """The shortest names, which are those that people use."""
+    shortest = sorted(sorted(names), key=len)[:number]
+    return [*shortest, "..."] if len(names) > number else shortest
