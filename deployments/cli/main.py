@@ -35,11 +35,7 @@ app = typer.Typer(
 add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
-<<<<<<< HEAD
 add_space_commands(app)
-lineage = typer.Typer(help="Where artifacts come from.", no_args_is_help=True)
-=======
->>>>>>> part-e
 app.add_typer(lineage, name="lineage")
 app.add_typer(bundle, name="bundle")
 

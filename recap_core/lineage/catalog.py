@@ -10,12 +10,12 @@ from pathlib import Path
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
 from recap_core.lineage.files import replace_file
-from recap_core.lineage.layout import NAME, Layout
+from recap_core.lineage.layout import ID_PREFIX, NAME, Layout
 from recap_core.lineage.manifest import Manifest, read_manifest
+from recap_core.lineage.tombstones import find_tombstone
 
 _log = logging.getLogger(__name__)
 
-ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
 _DIRECTORY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63})-(?P<id8>[0-9a-f]{8})")
 
 
@@ -115,6 +115,9 @@ class Catalog:
         if not found and ID_PREFIX.fullmatch(reference):
             found = [path for path in self.directories() if _has_id_prefix(path, reference)]
         if not found:
+            stone = find_tombstone(self._layout, reference)
+            if stone is not None:
+                raise ArtifactNotFoundError(f"{stone}; run the stage that made it again")
             raise ArtifactNotFoundError(
                 f"no artifact {reference!r} in {self._layout.home}: give an id, at least 6 digits "
                 "of one, '<name>-<id8>', or a ref like 'project/robot/current'"

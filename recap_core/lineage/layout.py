@@ -23,6 +23,7 @@ from pathlib import Path
 from recap_core.errors import ArtifactError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
 STAGE_KEY = re.compile(r"[0-9a-f]{32}")
 DRAFT = re.compile(r"\.tmp-([0-9a-f]{32})-.*")
 MANIFEST_FILE = "artifact.json"

@@ -43,13 +43,8 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
-from recap_core.lineage.removal import take_away
-from recap_core.lineage.tombstones import (
-    Tombstone,
-    find_tombstone,
-    read_tombstones,
-    removed_artifacts,
-)
+from recap_core.lineage.removal import REMOVE_TIMEOUT_S, take_away
+from recap_core.lineage.tombstones import Tombstone, removed_artifacts, why_missing
 
 _log = logging.getLogger(__name__)
 
@@ -277,15 +272,7 @@ class Store:
                 known = ", ".join(self._refs.all()) or "none yet"
                 raise ArtifactNotFoundError(f"no ref {reference!r} in {self.home}; known: {known}")
             reference = found
-        try:
-            return read_manifest(self._catalog.resolve(reference)).artifact()
-        except ArtifactNotFoundError as error:
-            stone = find_tombstone(self._layout, reference)
-            if stone is None:
-                raise
-            raise ArtifactNotFoundError(
-                f"{stone}. What is known of it: recap lineage show {stone.manifest.id[:8]}"
-            ) from error
+        return read_manifest(self._catalog.resolve(reference)).artifact()
 
     def path(self, artifact: Artifact) -> Path:
         """Directory of an artifact; read-only, and it may not be written into.
@@ -295,13 +282,7 @@ class Store:
         """
         path = self._layout.artifact(artifact.directory, artifact.name, artifact.id)
         if not path.is_dir():
-            stone = next(read_tombstones(self._layout, artifact.id), None)
-            if stone is not None:
-                raise ArtifactNotFoundError(f"{stone}; run the stage that made it again")
-            raise ArtifactNotFoundError(
-                f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in {self.home}; "
-                "it was removed, moved aside as damaged, or belongs to another store"
-            )
+            raise ArtifactNotFoundError(why_missing(self._layout, artifact))
         return path
 
     def manifest(self, artifact: Artifact) -> Manifest:

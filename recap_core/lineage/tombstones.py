@@ -10,10 +10,9 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from recap_core.lineage.artifacts import KINDS
-from recap_core.lineage.catalog import ID_PREFIX
+from recap_core.lineage.artifacts import KINDS, Artifact
 from recap_core.lineage.files import replace_file
-from recap_core.lineage.layout import Layout
+from recap_core.lineage.layout import ID_PREFIX, Layout
 from recap_core.lineage.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -69,6 +68,17 @@ def find_tombstone(layout: Layout, reference: str) -> Tombstone | None:
         return None
     stones = [s for s in read_tombstones(layout, prefix) if name in {"", s.manifest.name}]
     return stones[0] if len(stones) == 1 else None
+
+
+def why_missing(layout: Layout, artifact: Artifact) -> str:
+    """Why an artifact is not in the store, in a sentence."""
+    stone = next(read_tombstones(layout, artifact.id), None)
+    if stone is not None:
+        return f"{stone}; run the stage that made it again"
+    return (
+        f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in {layout.home}; "
+        "it was removed, moved aside as damaged, or belongs to another store"
+    )
 
 
 def removed_artifacts(layout: Layout) -> list[Tombstone]:
