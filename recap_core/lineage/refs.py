@@ -1,5 +1,6 @@
 """Refs: names such as ``demo/aloha/current`` that point to artifacts and can be moved."""
 
+import difflib
 import hashlib
 import json
 import logging
@@ -18,6 +19,8 @@ from recap_core.lineage.locks import claim
 _log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S = 30.0
+_MAX_NAMED = 8
+"""Refs that an error suggests."""
 
 
 class RefChange(BaseModel):
@@ -129,6 +132,21 @@ class Refs:
             name: path.read_text(encoding="utf-8").strip()
             for name, path in zip(names, refs, strict=True)
         }
+
+    def why_missing(self, ref: str) -> str:
+        """Why there is no such ref, in a sentence."""
+        history = self.history(ref)
+        if history:
+            last = history[-1]
+            return (
+                f"ref {ref!r} was removed on {last.at:%Y-%m-%d %H:%M %Z}, with what it pointed to: "
+                f"{(last.previous or '')[:8]}"
+            )
+        every = list(self.all())
+        close = difflib.get_close_matches(ref, every, n=_MAX_NAMED, cutoff=0.0)
+        known = ", ".join(sorted(close)) or "none yet"
+        more = f" and {len(every) - len(close)} more" if len(every) > len(close) else ""
+        return f"no ref {ref!r} in {self._layout.home}; known: {known}{more}"
 
     def _append(self, ref: str, change: RefChange) -> None:
         lines = [*self.history(ref), change]

@@ -269,8 +269,7 @@ class Store:
             check_ref(reference)
             found = self._refs.get(reference)
             if found is None:
-                known = ", ".join(self._refs.all()) or "none yet"
-                raise ArtifactNotFoundError(f"no ref {reference!r} in {self.home}; known: {known}")
+                raise ArtifactNotFoundError(self._refs.why_missing(reference))
             reference = found
         return read_manifest(self._catalog.resolve(reference)).artifact()
 
