@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from recap_core.lineage.why import Difference, Why
 
 _MAX_VALUE = 60
+_FEW_SETTINGS = 3
 
 
 def why_lines(why: Why, *, max_settings: int | None = None) -> list[str]:
@@ -39,7 +40,10 @@ def because_line(why: Why) -> str:
         return "never ran before"
     if not why.differences:
         return f"as {why.nearest.label}, which is damaged or asked for anew"
-    words = [_words(difference) for difference in why.differences]
+    told = list(why.differences)
+    if sum(difference.what == "setting" for difference in told) > _FEW_SETTINGS:
+        told.sort(key=lambda difference: difference.what == "setting")  # inputs say more then
+    words = [_words(difference) for difference in told]
     more = f", and {len(words) - 2} more" if len(words) > 2 else ""
     return "; ".join(words[:2]) + more
 
