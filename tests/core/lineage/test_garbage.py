@@ -2,8 +2,10 @@
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -400,3 +402,36 @@ def test_a_ref_that_is_set_meanwhile_protects(store: Store) -> None:
     store.verify(origin)
     with pytest.raises(ArtifactError, match="p/r/mine"):
         store.remove(result)
+
+
+def test_runs_go_on_while_garbage_is_collected_again_and_again(store: Store) -> None:
+    """Chains of three stages, each made, forgotten, and made or found again a moment later."""
+    soon = AT_ONCE.model_copy(update={"recent_hours": 0.2 / 3600})
+    num_removed, errors = 0, []
+
+    def run(seed: int) -> None:
+        rng = random.Random(seed)  # noqa: S311 - not for secrets
+        own = Store(store.home)
+        try:
+            for _ in range(40):
+                text = f"{rng.randrange(4)}"
+                with suppress(ArtifactNotFoundError):  # this thread slept for longer than 0.2 s
+                    first = make_stats(own, text)
+                    second = make_report(own, f"second-{text}", stats=first)
+                    own.verify(make_report(own, f"third-{text}", report=second, stats=first))
+                time.sleep(rng.random() / 20)
+        except Exception as error:  # noqa: BLE001 - shown by the test
+            errors.append(error)
+
+    runs = [threading.Thread(target=run, args=(seed,)) for seed in range(2)]
+    for thread in runs:
+        thread.start()
+    while any(thread.is_alive() for thread in runs):
+        collector = GarbageCollector(store.home, soon)
+        with suppress(StageLockedError):
+            num_removed += len(collector.carry_out(collector.plan()).removed)
+
+    assert errors == []
+    assert num_removed > 0
+    for manifest in store.artifacts():
+        store.verify(manifest.artifact())
