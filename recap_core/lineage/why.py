@@ -239,7 +239,7 @@ def _nearest(
         return (
             planned.project is not None and history.project(manifest.id) != planned.project,
             _pattern(manifest.name) != _pattern(planned.name),
-            sum(1 for _ in _shallow(theirs, planned.parts)),
+            _num_differences(theirs, planned.parts),
             -manifest.finished_at.timestamp(),
         )
 
@@ -276,11 +276,10 @@ def _against(
     return ()
 
 
-def _shallow(before: KeyParts, after: KeyParts) -> Iterator[None]:
-    """One item per difference that can be seen without following inputs."""
-    yield from (None for _ in _own_differences(before, after))
+def _num_differences(before: KeyParts, after: KeyParts) -> int:
+    """How many can be seen without following inputs."""
     old, new = ({(i.role, i.id) for i in parts.inputs} for parts in (before, after))
-    yield from (None for _ in old ^ new)
+    return len(list(_own_differences(before, after))) + len(old ^ new)
 
 
 def _differences(
