@@ -17,6 +17,8 @@ from recap_core.lineage.store import Store
 _STEPS = ("train_policy", "train_value", "align_value")
 _EPISODES = ("collect", "evaluate")
 _CONSTANT = ("report", "record_iteration", "annotate")
+type Number = int | float
+
 _LATEST = 5
 """Results whose median counts, the newest of a stage."""
 
@@ -24,22 +26,22 @@ _LATEST = 5
 class Estimate(NamedTuple):
     """What one run of a stage is expected to take."""
 
-    seconds: float | None
+    seconds: Number | None
     """None: it never ran on this machine."""
     new_bytes: int | None
     """None: it never ran."""
     num_past: int
     """How many results the time rests on."""
-    num_frames: float | None = None
+    num_frames: Number | None = None
     """Frames of its result, where it has any and they can be told."""
 
 
 class _Run(NamedTuple):
     """A past run of a stage."""
 
-    amount: float | None
+    amount: Number | None
     """Units of work."""
-    seconds: float | None
+    seconds: Number | None
     """None: it ran on another machine."""
     new_bytes: int | None
     """None: it was removed since."""
@@ -64,7 +66,7 @@ class Estimator:
             self._ids[manifest.id] = manifest
 
     def estimate(
-        self, stage: str, config: Mapping[str, Any], frames: Sequence[float | None]
+        self, stage: str, config: Mapping[str, Any], frames: Sequence[Number | None]
     ) -> Estimate:
         """What a stage would take with these settings and inputs.
 
@@ -122,7 +124,7 @@ class Estimator:
             return None
         return sum(file.stat.st_size for file in files if file.stat.st_ino not in theirs)
 
-    def _num_frames(self, stage: str, amount: float | None) -> float | None:
+    def _num_frames(self, stage: str, amount: Number | None) -> Number | None:
         if stage not in _EPISODES:
             return None if stage in _STEPS else amount
         details = [manifest.details for manifest in self._by_stage.get(stage, [])[-_LATEST:]]
@@ -130,7 +132,7 @@ class Estimator:
         return amount * statistics.median(lengths) if lengths and amount else None
 
 
-def _scaled(past: Iterable[tuple[float, float | None]], amount: float | None) -> float | None:
+def _scaled(past: Iterable[tuple[Number, Number | None]], amount: Number | None) -> Number | None:
     """Median of what past runs took, per unit of work if both amounts are known."""
     pairs = list(past)
     per_unit = [total / units for total, units in pairs if units]
@@ -139,7 +141,9 @@ def _scaled(past: Iterable[tuple[float, float | None]], amount: float | None) ->
     return statistics.median(total for total, _ in pairs) if pairs else None
 
 
-def _amount(stage: str, config: Mapping[str, Any], frames: Sequence[float | None]) -> float | None:
+def _amount(
+    stage: str, config: Mapping[str, Any], frames: Sequence[Number | None]
+) -> Number | None:
     """Units of work; None where they are not known."""
     if stage in _CONSTANT:
         return 1

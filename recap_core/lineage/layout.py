@@ -107,7 +107,8 @@ class Layout:
 
     def drafts(self) -> list[tuple[str, Path]]:
         """(stage key, path) of every artifact that is, or was, being built."""
-        found = [(DRAFT.fullmatch(path.name), path) for path in sorted(self.home.iterdir())]
+        paths = sorted(self.home.iterdir()) if self.home.is_dir() else []
+        found = [(DRAFT.fullmatch(path.name), path) for path in paths]
         return [(match[1], path) for match, path in found if match]
 
     def new_file(self) -> Path:

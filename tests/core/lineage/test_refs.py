@@ -120,5 +120,5 @@ def test_an_unknown_ref_is_compared_with_those_that_are_most_like_it(store: Stor
     for k in range(12):
         store.set_ref(f"demo/aloha/round-{k}", artifact)
 
-    with pytest.raises(ArtifactNotFoundError, match=r"known: .*aloha/round-1,.* and 4 more"):
+    with pytest.raises(ArtifactNotFoundError, match=r"known: demo/aloha/round-.* and 4 more$"):
         store.get("demo/aloha/round-99")
