@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from recap_core.errors import ArtifactError
 from recap_core.lineage.files import walk
+from recap_core.lineage.layout import MANIFEST_FILE
 from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
 
@@ -122,7 +123,8 @@ class Estimator:
             }
         except (ArtifactError, OSError):
             return None
-        return sum(file.stat.st_size for file in files if file.stat.st_ino not in theirs)
+        own = [file for file in files if file.stat.st_ino not in theirs]
+        return sum(file.stat.st_size for file in own if file.relative != MANIFEST_FILE)
 
     def _num_frames(self, stage: str, amount: Number | None) -> Number | None:
         if stage not in _EPISODES:

@@ -162,7 +162,7 @@ def test_a_plan_says_why_each_stage_would_run(home: Path, plan: list[_Stage]) ->
     assert cached.reason == ""
     assert "setting target_fps: null -> 5" in convert.reason
     assert "round-5 (to be made) is new" in merge.reason
-    assert "setting positive_share: 0.4 -> 0.11" in label.reason
+    assert "-> 0.11; input dataset: round-4-merged-" in label.reason
 
 
 def test_a_plan_expects_what_the_stages_took(home: Path, plan: list[_Stage]) -> None:
