@@ -160,9 +160,15 @@ class ProjectRefs:
     def next_round(self) -> int:
         """The first round that is not finished, from 1."""
         k = 1
-        while self.find(f"round-{k}-policy", PolicyCheckpoint) is not None:
+        while self._is_finished(k):
             k += 1
         return k
+
+    def _is_finished(self, k: int) -> bool:
+        """Its policy may have been removed since, the round's record never is."""
+        if self.finished_round(k) is not None:
+            return True
+        return self.find(f"round-{k}-policy", PolicyCheckpoint) is not None
 
     def round_inputs(
         self, round_index: int, *, start: str | None = None, recordings: Sequence[str] = ()

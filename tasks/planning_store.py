@@ -46,8 +46,11 @@ class PlanningStore(Store):
             )
         return super().path(artifact)
 
-    def set_ref(self, ref: str, artifact: Artifact) -> None:
+    def set_ref(
+        self, ref: str, artifact: Artifact, *, by: str | None = None, note: str | None = None
+    ) -> None:
         """Let the plan's later steps find ``artifact`` under ``ref``."""
+        del by, note
         check_ref(ref)
         self._moved[ref] = artifact
 
@@ -80,8 +83,9 @@ class PlanningStore(Store):
         del config, inputs, work
         _refuse(f"stage {stage.id!r} would be worked on")
 
-    def remove(self, artifact: Artifact) -> None:
+    def remove(self, artifact: Artifact, *, reason: str = "") -> None:
         """Refuse: a plan removes nothing."""
+        del reason
         _refuse(f"{artifact.name}-{artifact.id[:8]} would be removed")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.options import JsonOption, NameOption
+from deployments.cli.quantities import count_text
 
 if TYPE_CHECKING:
     from recap_core.config.embodiment import EmbodimentConfig
@@ -75,7 +76,9 @@ def annotate(  # noqa: PLR0913 - one parameter per option
     )
     if ref:
         store.set_ref(ref, result)
-    facts = f"{result.num_changed} outcomes corrected, {result.num_excluded} episodes excluded"
+    corrected = count_text(result.num_changed, "outcome")
+    excluded = count_text(result.num_excluded, "episode")
+    facts = f"{corrected} corrected, {excluded} excluded"
     used = f"used by the next rounds of {project}" if project else "use it with --annotations"
     tell(result, store, json=json, lines=[facts, used])
 

@@ -25,6 +25,7 @@ from deployments.cli.options import (
 from deployments.cli.policy_panel import add_policy_commands
 from deployments.cli.promotion_commands import add_promotion_commands
 from deployments.cli.report_command import report
+from deployments.cli.space_panel import add_space_commands
 from deployments.cli.value_panel import add_value_commands
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ add_value_commands(app)
 add_promotion_commands(app)
 app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
 add_deploy_command(app)
+add_space_commands(app)
 app.add_typer(lineage, name="lineage")
 app.add_typer(bundle, name="bundle")
 
@@ -106,6 +108,9 @@ def iterate(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     refresh: RefreshOption = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would run and why, time and disk.")
+    ] = False,
     config: ConfigOption = None,
     settings: SetOption = None,
     preset: PresetOption = Preset.tiny,
@@ -120,12 +125,18 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     project = projects.project(
         preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
     )
+    output = Output(json=json, verbose=verbose)
+    if plan:
+        from deployments.cli.plan_command import show_plan
+
+        show_plan(project, round_index=round_index, output=output)
+        return
     runs.run_round(
         project,
         round_index=round_index,
         refresh=refresh or (),
         is_submitted=submit,
-        output=Output(json=json, verbose=verbose),
+        output=output,
     )
 
 

@@ -12,6 +12,7 @@ from recap_core.config.gate import GateConfig, with_gate
 from recap_core.config.inference import InferRuntime
 from recap_core.config.labels import LabelConfig
 from recap_core.config.offline import CheckPolicyConfig
+from recap_core.config.retention import RetentionConfig
 from recap_core.config.stages import InferValuesConfig, TrainPolicyConfig, TrainValueConfig
 from recap_core.config.training import TrainRuntime
 
@@ -22,6 +23,8 @@ class Runtime(Config):
     collect: CollectRuntime = CollectRuntime()
     train: TrainRuntime = TrainRuntime()
     infer: InferRuntime = InferRuntime()
+    retention: RetentionConfig = RetentionConfig()
+    """What garbage collection keeps of the project."""
 
 
 type Episodes = Literal["simulation", "recordings"]

@@ -74,11 +74,15 @@ def lineage_graph(store: Store | Snapshot, artifact: Artifact | None = None) -> 
     snapshot = store if isinstance(store, Snapshot) else Snapshot(store)
     chosen = snapshot.everything() if artifact is None else snapshot.family(artifact.id)
     known = snapshot.in_order(chosen)
-    nodes = [Node(id=id_, kind=REMOVED) for id_ in sorted(chosen - set(snapshot.manifests))]
+    gone = sorted(chosen - set(snapshot.manifests))
+    nodes = [_removed_node(id_, snapshot) for id_ in gone]
     nodes += [_node(manifest, snapshot) for manifest in known]
     edges = [
         Edge.model_construct(parent=parent.id, child=manifest.id, role=parent.role)
-        for manifest in known
+        for manifest in (
+            *known,
+            *(snapshot.removed[id_] for id_ in gone if id_ in snapshot.removed),
+        )
         for parent in manifest.parents
         if parent.id in chosen
     ]
@@ -122,8 +126,18 @@ def sizes(path: Path) -> dict[str, int]:
 
 def _relative(role: str, artifact_id: str, snapshot: Snapshot) -> dict[str, str]:
     manifest = snapshot.manifests.get(artifact_id)
-    kind, name = (manifest.kind, manifest.name) if manifest else (REMOVED, "")
+    gone = snapshot.removed.get(artifact_id)
+    kind, name = (
+        (manifest.kind, manifest.name) if manifest else (REMOVED, gone.name if gone else "")
+    )
     return {"role": role, "id": artifact_id, "kind": kind, "name": name}
+
+
+def _removed_node(id_: str, snapshot: Snapshot) -> Node:
+    manifest = snapshot.removed.get(id_)
+    if manifest is None:
+        return Node(id=id_, kind=REMOVED)
+    return Node(id=id_, kind=REMOVED, name=manifest.name, stage=manifest.stage)
 
 
 def _node(manifest: Manifest, snapshot: Snapshot) -> Node:

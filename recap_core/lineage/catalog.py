@@ -1,19 +1,21 @@
 """Finding published artifacts: by stage key, id, name, or all of them."""
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
 from recap_core.lineage.files import replace_file
-from recap_core.lineage.layout import NAME, Layout
+from recap_core.lineage.layout import ID_PREFIX, NAME, Layout
 from recap_core.lineage.manifest import Manifest, read_manifest
+from recap_core.lineage.tombstones import find_tombstone
 
 _log = logging.getLogger(__name__)
 
-_ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
 _DIRECTORY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63})-(?P<id8>[0-9a-f]{8})")
 
 
@@ -48,6 +50,23 @@ class Catalog:
         self.ensure_index()
         _write_entry(self._layout, self._layout.index, key, directory)
 
+    def touch(self, key: str) -> None:
+        """Note that the artifact of ``key`` is being used now."""
+        entry = self._layout.index / key
+        with suppress(OSError):  # a store that may only be read, or the artifact is going
+            try:
+                os.utime(entry)  # by the clock of the file system, which all hosts share
+            except PermissionError:  # another user's entry
+                text = entry.read_text(encoding="utf-8")
+                replace_file(entry, text, temporary=self._layout.new_file())
+
+    def last_used_ns(self, key: str) -> int | None:
+        """When the artifact of ``key`` was last asked for; None if nothing is known of it."""
+        try:
+            return (self._layout.index / key).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def forget(self, key: str) -> None:
         """Drop the entry of ``key``."""
         (self._layout.index / key).unlink(missing_ok=True)
@@ -65,7 +84,7 @@ class Catalog:
         """
         fresh = self._layout.new_file()
         fresh.mkdir(parents=True)
-        for directory, manifest in sorted(self._readable(), key=lambda pair: _age(pair[1])):
+        for directory, manifest in sorted(self.readable(), key=lambda pair: _age(pair[1])):
             _write_entry(self._layout, fresh, manifest.stage_key, directory)
         self._layout.index.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -75,7 +94,7 @@ class Catalog:
 
     def manifests(self) -> list[Manifest]:
         """Every readable manifest, oldest first; unreadable ones are logged and left out."""
-        return sorted((manifest for _, manifest in self._readable()), key=_age)
+        return sorted((manifest for _, manifest in self.readable()), key=_age)
 
     def directories(self) -> Iterator[Path]:
         """Every published directory, in no particular order."""
@@ -93,9 +112,12 @@ class Catalog:
             ArtifactError: If there are several.
         """
         found = [path for path in self.directories() if path.name == reference]
-        if not found and _ID_PREFIX.fullmatch(reference):
+        if not found and ID_PREFIX.fullmatch(reference):
             found = [path for path in self.directories() if _has_id_prefix(path, reference)]
         if not found:
+            stone = find_tombstone(self._layout, reference)
+            if stone is not None:
+                raise ArtifactNotFoundError(f"{stone}; run the stage that made it again")
             raise ArtifactNotFoundError(
                 f"no artifact {reference!r} in {self._layout.home}: give an id, at least 6 digits "
                 "of one, '<name>-<id8>', or a ref like 'project/robot/current'"
@@ -105,7 +127,8 @@ class Catalog:
             raise ArtifactError(f"{reference!r} fits {len(found)} artifacts ({names}); say more")
         return found[0]
 
-    def _readable(self) -> Iterator[tuple[Path, Manifest]]:
+    def readable(self) -> Iterator[tuple[Path, Manifest]]:
+        """Directory and manifest of every artifact; unreadable ones are logged and left out."""
         for directory in self.directories():
             try:
                 yield directory, read_manifest(directory)

@@ -4,9 +4,12 @@ artifacts/<type>/<name>-<id8>/      published artifacts, read-only
 artifacts/.corrupt/                 what was published and no longer matches its digest
 refs/<project>/<robot-or-task>/<ref>   small files that name an id; history in .history/
 work/<stage key>/                   resumable partial work
-index/stage-key/<stage key>         which artifact has that key; can be rebuilt
+index/stage-key/<stage key>         which artifact has that key; can be rebuilt. Its modification
+                                    time says when that artifact was last asked for
+removed/<id>.json                   manifest of an artifact that was removed
 locks/<stage key>                   who builds that key now
-digests.sqlite                      digest cache; can be deleted
+digests.sqlite                      digest cache; can be deleted. On network file systems every
+                                    host has its own, digests-<host>.sqlite
 .tmp-<stage key>-<pid>-<random>/    an artifact that is being built
 .tmp-file-<random>                  a small file that is being written
 """
@@ -20,6 +23,8 @@ from pathlib import Path
 from recap_core.errors import ArtifactError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ID_PREFIX = re.compile(r"[0-9a-f]{6,32}")
+STAGE_KEY = re.compile(r"[0-9a-f]{32}")
 DRAFT = re.compile(r"\.tmp-([0-9a-f]{32})-.*")
 MANIFEST_FILE = "artifact.json"
 
@@ -74,6 +79,16 @@ class Layout:
         """Lock files of live builds."""
         return self.home / "locks"
 
+    @property
+    def removed(self) -> Path:
+        """Manifests of removed artifacts."""
+        return self.home / "removed"
+
+    @property
+    def caches(self) -> Path:
+        """What can be computed again: decoded frames, features, compiled programs."""
+        return self.home / "cache"
+
     def work(self, key: str) -> Path:
         """Partial work of one stage key."""
         return self.works / key
@@ -92,7 +107,8 @@ class Layout:
 
     def drafts(self) -> list[tuple[str, Path]]:
         """(stage key, path) of every artifact that is, or was, being built."""
-        found = [(DRAFT.fullmatch(path.name), path) for path in sorted(self.home.iterdir())]
+        paths = sorted(self.home.iterdir()) if self.home.is_dir() else []
+        found = [(DRAFT.fullmatch(path.name), path) for path in paths]
         return [(match[1], path) for match, path in found if match]
 
     def new_file(self) -> Path:

@@ -14,14 +14,16 @@ raises; where they are kept local to one host (NFS with ``local_lock``), two hos
 same key at once: both results are valid, and the one renamed last is found from then on.
 """
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,9 +45,11 @@ class Owner(BaseModel):
     """Boot id and start tick of the process, so that a reused pid is not mistaken for it; None
     where the system does not tell."""
     since: AwareDatetime
+    inputs: tuple[str, ...] = ()
+    """Ids of the artifacts it works on, which nobody may remove meanwhile."""
 
     @classmethod
-    def current(cls) -> "Owner":
+    def current(cls, inputs: tuple[str, ...] = ()) -> "Owner":
         """This process, now."""
         pid = os.getpid()
         return cls(
@@ -53,6 +57,7 @@ class Owner(BaseModel):
             pid=pid,
             process_start=process_start(pid),
             since=datetime.now(UTC),
+            inputs=inputs,
         )
 
     def is_dead(self) -> bool:
@@ -91,9 +96,9 @@ class Claim:
         self.previous = read_owner(path)
         """Owner that ended without a release, if there was one."""
 
-    def sign(self) -> None:
-        """Record this process as the owner."""
-        content = Owner.current().model_dump_json().encode()
+    def sign(self, inputs: tuple[str, ...] = ()) -> None:
+        """Record this process as the owner, and the artifacts it works on."""
+        content = Owner.current(inputs).model_dump_json().encode()
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, content, 0)
 
@@ -136,26 +141,69 @@ def try_claim(path: Path) -> Claim | None:
                 "put RECAP_HOME on one that has them"
             ) from error
         if _is_file_at(descriptor, path):
+            _share_file(descriptor, path)
             return Claim(path, descriptor)
         os.close(descriptor)  # its owner released, and removed, it between open and lock
 
 
-def _is_file_at(descriptor: int, path: Path) -> bool:
-    mine = os.fstat(descriptor)
+def holder(path: Path) -> Owner | None:
+    """Who holds a lock file now; None if nobody does. Nothing is created or changed.
+
+    A holder that has not yet written its name is reported as an unnamed process of no host.
+    """
     try:
-        return os.path.samestat(mine, path.stat())
+        # Reading is enough for a shared lock, also on NFS, and another user's file can be read.
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return read_owner(path) or Owner(
+            host="unknown", pid=0, process_start=None, since=datetime.now(UTC)
+        )
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _is_file_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one at ``path`` now.
+
+    Opened, because a network file system asks its server then; ``stat`` may answer from memory,
+    and two hosts would hold one lock: this one in a file that another has removed.
+    """
+    try:
+        again = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ESTALE}:
+            return False
+        raise
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.fstat(again))
+    finally:
+        os.close(again)
+
+
+def _share_file(descriptor: int, path: Path) -> None:
+    """Let whoever may make lock files here also take over one that a dead process left behind."""
+    wanted = stat.S_IMODE(path.parent.stat().st_mode) & 0o666
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != wanted:
+        with suppress(PermissionError):  # another user's
+            os.fchmod(descriptor, wanted)
 
 
 @contextmanager
-def claim(path: Path, *, timeout_s: float | int, subject: str) -> Generator[Claim]:
+def claim(
+    path: Path, *, timeout_s: float | int, subject: str, inputs: tuple[str, ...] = ()
+) -> Generator[Claim]:
     """Hold a claim while the body runs, waiting for it if necessary.
 
     Args:
         path: The lock file.
         timeout_s: Longest wait, seconds; 0 fails at once.
         subject: What is locked, for messages.
+        inputs: Ids of the artifacts that the body works on.
 
     Raises:
         StageLockedError: If the claim was not free in time; names the holder's host, pid and start.
@@ -175,7 +223,7 @@ def claim(path: Path, *, timeout_s: float | int, subject: str) -> Generator[Clai
         time.sleep(min(delay_s, timeout_s - waited_s))
         delay_s = min(2 * delay_s, 0.5)
     try:
-        held.sign()
+        held.sign(inputs)
         yield held
     finally:
         held.release()

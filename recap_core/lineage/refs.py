@@ -1,21 +1,26 @@
 """Refs: names such as ``demo/aloha/current`` that point to artifacts and can be moved."""
 
+import difflib
 import hashlib
 import json
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from recap_core.errors import ArtifactError
-from recap_core.lineage.files import replace_file
+from recap_core.lineage.files import replace_file, sync
 from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.locks import claim
 
 _log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S = 30.0
+_MAX_NAMED = 8
+"""Refs that an error suggests."""
 
 
 class RefChange(BaseModel):
@@ -24,7 +29,7 @@ class RefChange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str
-    """The artifact it has pointed to since."""
+    """The artifact it has pointed to since; empty if the ref was removed."""
     previous: str | None
     """The artifact it pointed to before; None at first."""
     at: AwareDatetime
@@ -89,10 +94,8 @@ class Refs:
             note: Why.
             is_rollback: Whether that undoes the moves since it last pointed there.
         """
-        path, history = self._path(ref), self._history_path(ref)
-        lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
-        lock_path = self._layout.lock(f"ref-{lock}")
-        with claim(lock_path, timeout_s=_LOCK_TIMEOUT_S, subject=f"ref {ref!r}"):
+        path = self._path(ref)
+        with self._lock(ref):
             previous = self.get(ref)
             if previous == artifact_id:
                 return
@@ -104,10 +107,17 @@ class Refs:
                 note=note,
                 is_rollback=is_rollback,
             )
-            lines = [*self.history(ref), change]
-            text = "".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in lines)
-            replace_file(history, text, temporary=self._layout.new_file())
+            self._append(ref, change)
             replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
+
+    def remove(self, ref: str) -> None:
+        """Forget a ref; its history says when. Nothing happens if there is none."""
+        path = self._path(ref)
+        with self._lock(ref):
+            if (previous := self.get(ref)) is not None:
+                self._append(ref, RefChange(id="", previous=previous, at=datetime.now(UTC)))
+                path.unlink()
+                sync(path.parent)
 
     def history(self, ref: str) -> list[RefChange]:
         """Every move of a ref, oldest first."""
@@ -122,7 +132,7 @@ class Refs:
                 f"the history of ref {ref!r} cannot be read: {error}. "
                 f"Repair or remove {self._history_path(ref)}."
             ) from error
-        current = self.get(ref)
+        current = self.get(ref) or ""
         if changes and changes[-1].id != current:
             changes.pop()
         return changes
@@ -136,6 +146,33 @@ class Refs:
             name: path.read_text(encoding="utf-8").strip()
             for name, path in zip(names, refs, strict=True)
         }
+
+    def why_missing(self, ref: str) -> str:
+        """Why there is no such ref, in a sentence."""
+        history = self.history(ref)
+        if history:
+            last = history[-1]
+            return (
+                f"ref {ref!r} was removed on {last.at:%Y-%m-%d %H:%M %Z}, with what it pointed to: "
+                f"{(last.previous or '')[:8]}"
+            )
+        every = list(self.all())
+        close = difflib.get_close_matches(ref, every, n=_MAX_NAMED, cutoff=0.0)
+        known = ", ".join(sorted(close)) or "none yet"
+        more = f" and {len(every) - len(close)} more" if len(every) > len(close) else ""
+        return f"no ref {ref!r} in {self._layout.home}; known: {known}{more}"
+
+    def _append(self, ref: str, change: RefChange) -> None:
+        lines = [*self.history(ref), change]
+        text = "".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in lines)
+        replace_file(self._history_path(ref), text, temporary=self._layout.new_file())
+
+    @contextmanager
+    def _lock(self, ref: str) -> Generator[None]:
+        lock = hashlib.blake2b(ref.encode(), digest_size=12).hexdigest()
+        path = self._layout.lock(f"ref-{lock}")
+        with claim(path, timeout_s=_LOCK_TIMEOUT_S, subject=f"ref {ref!r}"):
+            yield
 
     def _path(self, ref: str) -> Path:
         return self._layout.refs.joinpath(*check_ref(ref))

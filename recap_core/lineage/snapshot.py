@@ -23,6 +23,8 @@ class Snapshot:
         self.store = store
         self.manifests: dict[str, Manifest] = {m.id: m for m in store.artifacts()}
         """By id, oldest first."""
+        self.removed: dict[str, Manifest] = {s.manifest.id: s.manifest for s in store.removed()}
+        """Of artifacts that are no longer there, by id."""
 
     @cached_property
     def refs(self) -> dict[str, tuple[str, ...]]:
@@ -63,7 +65,8 @@ class Snapshot:
 
     def children(self, id_: str, kind: str | None = None) -> list[Manifest]:
         """What was made from an artifact directly, oldest first."""
-        children = (self.manifests[child] for child in self._children.get(id_, ()))
+        ids = self._children.get(id_, ())
+        children = (self.manifests[child] for child in ids if child in self.manifests)
         return [child for child in children if kind in {None, child.kind}]
 
     def ancestors(self, id_: str) -> list[Manifest]:
@@ -100,13 +103,18 @@ class Snapshot:
         return seen
 
     @cached_property
+    def _known(self) -> dict[str, Manifest]:
+        """Removed ones too: the lineage goes on through them."""
+        return self.removed | self.manifests
+
+    @cached_property
     def _parents(self) -> dict[str, list[str]]:
-        return {id_: [parent.id for parent in m.parents] for id_, m in self.manifests.items()}
+        return {id_: [parent.id for parent in m.parents] for id_, m in self._known.items()}
 
     @cached_property
     def _children(self) -> dict[str, list[str]]:
         children: dict[str, list[str]] = {}
-        for id_, manifest in self.manifests.items():
+        for id_, manifest in self._known.items():
             for parent in dict.fromkeys(parent.id for parent in manifest.parents):
                 children.setdefault(parent, []).append(id_)
         return children

@@ -29,6 +29,7 @@ from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.links import remove_tree
 from recap_core.lineage.locks import claim
 from recap_core.lineage.manifest import Manifest, Parent, read_manifest
+from recap_core.lineage.mounts import digest_cache_path
 from recap_core.lineage.provenance import code_version, library_versions
 from recap_core.lineage.publish import (
     Shelf,
@@ -42,11 +43,12 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
+from recap_core.lineage.removal import REMOVE_TIMEOUT_S, take_away
+from recap_core.lineage.tombstones import Tombstone, removed_artifacts, why_missing
 
 _log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
-REMOVE_TIMEOUT_S = 5.0
 
 
 class Build(NamedTuple):
@@ -105,7 +107,7 @@ class Store:
     def __init__(self, home: Path, *, refresh: Collection[str] = ()) -> None:
         self.home = home.absolute()
         self._refresh = frozenset(refresh)
-        self.digests = DigestCache(self.home / "digests.sqlite")
+        self.digests = DigestCache(digest_cache_path(self.home))
         self._layout = Layout(self.home)
         self._catalog = Catalog(self._layout)
         self._refs = Refs(self._layout)
@@ -164,7 +166,12 @@ class Store:
         job = _Job(stage, config, inputs, name, key, self._code)
         with (
             naming_disk_errors(self.home, subject=job.subject),
-            claim(self._layout.lock(job.key), timeout_s=lock_timeout_s, subject=job.subject),
+            claim(
+                self._layout.lock(job.key),
+                timeout_s=lock_timeout_s,
+                subject=job.subject,
+                inputs=tuple(artifact.id for _, artifact in each_input(inputs)),
+            ),
         ):
             found = None if is_refreshed else self._find(stage, job.key, is_locked=True)
             artifact = found or self._build(job, build)
@@ -262,8 +269,7 @@ class Store:
             check_ref(reference)
             found = self._refs.get(reference)
             if found is None:
-                known = ", ".join(self._refs.all()) or "none yet"
-                raise ArtifactNotFoundError(f"no ref {reference!r} in {self.home}; known: {known}")
+                raise ArtifactNotFoundError(self._refs.why_missing(reference))
             reference = found
         return read_manifest(self._catalog.resolve(reference)).artifact()
 
@@ -275,10 +281,7 @@ class Store:
         """
         path = self._layout.artifact(artifact.directory, artifact.name, artifact.id)
         if not path.is_dir():
-            raise ArtifactNotFoundError(
-                f"{artifact.kind} {artifact.name}-{artifact.id[:8]} is not in {self.home}; "
-                "it was removed, moved aside as damaged, or belongs to another store"
-            )
+            raise ArtifactNotFoundError(why_missing(self._layout, artifact))
         return path
 
     def manifest(self, artifact: Artifact) -> Manifest:
@@ -307,8 +310,14 @@ class Store:
                 f"{artifact.id} with digest {artifact.digest}"
             )
 
-    def remove(self, artifact: Artifact) -> None:
-        """Delete an artifact; files it shares with others stay with them.
+    def remove(self, artifact: Artifact, *, reason: str = "removed by hand") -> None:
+        """Delete an artifact's content; its manifest stays among the tombstones.
+
+        Files it shares with others stay with them.
+
+        Args:
+            artifact: What to remove.
+            reason: Why, in a sentence.
 
         Raises:
             ArtifactError: If a ref points to it.
@@ -320,14 +329,11 @@ class Store:
                 f"{artifact.name}-{artifact.id[:8]} is what {', '.join(names)} points to; "
                 "point it elsewhere first"
             )
-        path = self.path(artifact)
-        key = read_manifest(path).stage_key
-        with claim(self._layout.lock(key), timeout_s=REMOVE_TIMEOUT_S, subject=f"stage key {key}"):
-            if self._catalog.by_stage_key(key) == path:
-                self._catalog.forget(key)
-            path.chmod(0o755)
-            draft = path.rename(self._layout.new_draft(key))
-            remove_tree(draft, digests=self.digests)
+        take_away(self.path(artifact), self._shelf, reason=reason)
+
+    def removed(self) -> list[Tombstone]:
+        """What was removed and not made again, oldest first."""
+        return removed_artifacts(self._layout)
 
     def rebuild_index(self) -> None:
         """Write the index of stage keys afresh, after artifacts were copied in by hand."""
@@ -356,8 +362,19 @@ class Store:
             ArtifactNotFoundError: If the artifact is not in this store.
         """
         check_ref(ref)
+        path = self.path(artifact)
+        # First noted as used, then looked for: whoever removes it does both the other way round.
+        self._catalog.touch(read_manifest(path).stage_key)
         self.path(artifact)
         self._refs.set(ref, artifact.id, by=by, note=note, is_rollback=is_rollback)
+
+    def remove_ref(self, ref: str) -> None:
+        """Forget a ref, not what it points to; its history stays. Nothing happens if it is gone.
+
+        Raises:
+            ArtifactError: If ``ref`` is not valid.
+        """
+        self._refs.remove(ref)
 
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact a ref points to, None if the ref does not exist.
@@ -386,6 +403,7 @@ class Store:
         directory = self._catalog.by_stage_key(key)
         if directory is None:
             return None
+        self._catalog.touch(key)
         try:
             manifest = verify(directory, self._shelf)
         except ArtifactNotFoundError:
@@ -444,6 +462,7 @@ class Store:
     def _check_inputs(self, job: _Job[Any], when: str) -> None:
         for role, artifact in each_input(job.inputs):
             try:
+                self._catalog.touch(self.manifest(artifact).stage_key)
                 self.verify(artifact)
             except CorruptArtifactError as error:
                 raise CorruptArtifactError(

@@ -223,7 +223,8 @@ def check_has_weights(value_model: ValueCheckpoint) -> None:
     if fresh:
         parts = sorted({leaf.partition("/")[0] for leaf in fresh})
         raise CheckpointError(
-            f"the value model {value_model.name}-{value_model.id[:8]} was imported and not "
-            f"trained: {len(fresh)} leaves ({', '.join(parts)}) are fresh, so its values mean "
+            f"the value model {value_model.name}-{value_model.id[:8]} was "
+            f"{'aligned' if value_model.source is None else 'imported'} and not trained: "
+            f"{len(fresh)} leaves ({', '.join(parts)}) are fresh, so its values mean "
             "nothing. Start a training from it first."
         )

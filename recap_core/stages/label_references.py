@@ -54,10 +54,15 @@ def valued(store: Store, artifact: Artifact, *, all_frames: bool = False) -> Val
     stored = [m for m in store.artifacts() if m.kind == "values"]  # oldest first
     mine = [m.id for m in stored if m.parents[0].id == dataset.id]
     if not mine:
-        there_are = ", ".join(f"{m.name}-{m.id[:8]}" for m in stored[-5:]) or "none"
+        newest = ", ".join(f"{m.name}-{m.id[:8]}" for m in stored[-5:])
+        others = (
+            f" (a round's are of the merged dataset; the newest values are {newest}). Name values, "
+            "or infer"
+            if newest
+            else ", nor of any other in this store. Infer"
+        )
         raise ArtifactNotFoundError(
-            f"there are no values of dataset {dataset.name}-{dataset.id[:8]} (a round's are of the "
-            f"merged dataset; the newest values are {there_are}). Name values, or infer them with: "
+            f"there are no values of dataset {dataset.name}-{dataset.id[:8]}{others} them with: "
             f"recap value infer <value model> {dataset.id[:8]}"
         )
     found = [_values(store, each) for each in mine]

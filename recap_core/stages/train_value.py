@@ -16,7 +16,7 @@ from recap_core.config.environment import weights_dir
 from recap_core.config.stages import TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.config.value import ValueConfig
-from recap_core.errors import ArtifactNotFoundError, ConfigError
+from recap_core.errors import ArtifactNotFoundError, ConfigError, DataError
 from recap_core.lineage.artifacts import AnyDataset, NormStats, ValueCheckpoint
 from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
@@ -80,7 +80,7 @@ def train_value_model(  # noqa: PLR0913 - the inputs of the stage; the rest by n
         CheckpointError: If ``start`` is another model than ``config.value``; names the first leaf.
         ConfigError: If leaves are frozen and there is no start; if devices or batch cannot be
             divided as ``runtime`` asks.
-        DataError: If the dataset has no frame to train on.
+        DataError: If the dataset has no episode or no frame to train on.
         IncompatibleError: If the start's weights would mean something else in this model.
         TrainingError: If the loss is not finite, or after SIGTERM.
     """
@@ -324,6 +324,14 @@ def _split(job: "_Job", table: "FrameTable") -> _Split:
     Nothing is judged by what the start was trained on: a dataset that grew is split anew.
     """
     split = _split_by_shares(table, job.config)
+    if not len(split.train):
+        share = job.config.health.held_out_share
+        raise DataError(
+            f"dataset {job.dataset.name}-{job.dataset.id[:8]} has {len(np.unique(table.originals))}"
+            f" episode(s), copies aside; with a share of {share:g} each held out for validation "
+            "and test, none is left to train a value model on. Record at least "
+            f"{math.ceil(1 / (1 - 2 * share) - 1e-9)}, of both outcomes"
+        )
     if job.start is None:
         return split
     from recap_core.stages.value_roles import episode_roles

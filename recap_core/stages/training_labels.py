@@ -36,9 +36,23 @@ def check_training_labels(
     if reads_labels and bool((table.column("adv_ind") == "none").all()):
         raise DataError(
             f"all {table.num_frames:,} frames of {who} are labelled 'none', so there is nothing to "
-            f"condition a policy on. Label it with: recap label apply {dataset.id[:8]} --relabel, "
-            "or set condition to 'positive' for SFT"
+            f"condition a policy on. {_ways_to_labels(dataset, store)}, or set condition to "
+            "'positive' for SFT"
         )
+
+
+def _ways_to_labels(dataset: AnyDataset, store: Store) -> str:
+    """What gives this dataset labels; without values, no rule does."""
+    has_values = any(
+        m.kind == "values" and m.parents[0].id == dataset.id for m in store.artifacts()
+    )
+    if has_values:
+        return f"Label it with: recap label apply {dataset.id[:8]} --relabel"
+    return (
+        "It has no values that labels could be made from, and the operator corrected nothing in "
+        "it: record corrections (stage 3 learns from those), or train a value model that is "
+        "healthy"
+    )
 
 
 def _check_ancestors(dataset: RelabeledDataset, who: str, store: Store) -> None:

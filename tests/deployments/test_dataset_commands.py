@@ -46,6 +46,14 @@ def refused(error: type[RecapError], *arguments: str) -> str:
     return str(caught.value)
 
 
+def test_one_correction_is_one() -> None:
+    """Numbers agree with their nouns."""
+    arguments = ["annotate", "demo/robot/rollouts", "-e", "0", "--outcome", "failure"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+    assert "1 outcome corrected, 0 episodes excluded" in result.stdout
+
+
 def test_annotate_then_merge(store: Store) -> None:
     """Exclude one episode, correct another, take the rest twice."""
     first = recap("annotate", "demo/robot/rollouts", "-e", "0", "--exclude", "--note", "cable")

@@ -405,6 +405,8 @@ def test_a_failed_night_leaves_the_policy_and_names_the_stage(
     told = report(project)
     assert f"still `{before.name}-{before.id[:8]}`" in told
     assert "Stage **merge-round-1" in told
+
+
 def planned(project: ProjectConfig) -> Plan:
     """What a bootstrap and round 1 of a project would do."""
     name = saved(project)

@@ -54,9 +54,25 @@ def test_the_graph_of_a_store_holds_everything(store: Store, family: dict[str, A
     graph = lineage_graph(store)
 
     assert len(graph.edges) == 4
-    assert graph.nodes[0] == Node(id=family["root"].id, kind="removed")
-    assert graph.nodes[0].label == family["root"].id[:8]
-    assert f"removed {family['root'].id[:8]}" in render_text(graph)
+    root = family["root"]
+    assert graph.nodes[0] == Node(id=root.id, kind="removed", name=root.name, stage="toy_stats")
+    assert f"removed {root.name}-{root.id[:8]}" in render_text(graph)
+
+
+def test_the_lineage_goes_on_through_what_was_removed(
+    store: Store, family: dict[str, Artifact]
+) -> None:
+    """Both ways: its manifest is still there. Without that, only its id is known."""
+    store.remove(family["left"])
+    store.remove(family["right"])
+
+    assert ancestors(store, family["bottom"]) == [store.manifest(family["root"])]
+    assert descendants(store, family["root"]) == [store.manifest(family["bottom"])]
+    assert len(lineage_graph(store, family["bottom"]).edges) == 4
+    for path in (store.home / "removed").iterdir():
+        path.unlink()
+    nodes = lineage_graph(store, family["bottom"]).nodes
+    assert {node.label for node in nodes[:2]} == {family[name].id[:8] for name in ("left", "right")}
 
 
 def without_facts(text: str) -> list[str]:
@@ -143,10 +159,10 @@ def test_explain_gathers_the_facts(store: Store, family: dict[str, Artifact]) ->
 
 
 def test_explain_names_a_removed_parent(store: Store, family: dict[str, Artifact]) -> None:
-    """By its id, which is all that is left."""
+    """By its id and its name."""
     extra = store.produce(STATS, ToyConfig(), {"a": family["stranger"]}, name="x", build=writes())
     store.remove(family["stranger"])
 
     assert explain(store, extra)["parents"] == [
-        {"role": "a", "id": family["stranger"].id, "kind": "removed", "name": ""}
+        {"role": "a", "id": family["stranger"].id, "kind": "removed", "name": "stats"}
     ]

@@ -166,7 +166,7 @@ def test_an_artifact_that_is_being_rebuilt_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removal waits for the key's lock, and gives up."""
-    monkeypatch.setattr("recap_core.lineage.store.REMOVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("recap_core.lineage.removal.REMOVE_TIMEOUT_S", 0.01)
     artifact = make_stats(store)
     lock = store.home / "locks" / store.manifest(artifact).stage_key
 

@@ -95,3 +95,30 @@ def test_threads_move_a_ref_one_after_the_other(store: Store) -> None:
     history = store.ref_history(REF)
     assert {change.id for change in history} == {artifact.id for artifact in artifacts}
     assert [c.previous for c in history] == [None, *(c.id for c in history[:-1])]
+
+
+def test_a_removed_ref_keeps_its_history(store: Store) -> None:
+    """Asking for it says when it went and what it pointed to; it can be set again."""
+    artifact = make_stats(store)
+    store.set_ref(REF, artifact)
+    store.remove_ref(REF)
+    store.remove_ref(REF)
+
+    assert store.get_ref(REF) is None
+    assert [(c.id, c.previous) for c in store.ref_history(REF)] == [
+        (artifact.id, None), ("", artifact.id)
+    ]  # fmt: skip
+    with pytest.raises(ArtifactNotFoundError, match=rf"was removed on .*: {artifact.id[:8]}"):
+        store.get(REF)
+    store.set_ref(REF, artifact)
+    assert len(store.ref_history(REF)) == 3
+
+
+def test_an_unknown_ref_is_compared_with_those_that_are_most_like_it(store: Store) -> None:
+    """Not with every one of a store of many rounds."""
+    artifact = make_stats(store)
+    for k in range(12):
+        store.set_ref(f"demo/aloha/round-{k}", artifact)
+
+    with pytest.raises(ArtifactNotFoundError, match=r"known: demo/aloha/round-.* and 4 more$"):
+        store.get("demo/aloha/round-99")

@@ -78,6 +78,9 @@ def test_what_no_source_holds_is_listed_and_infers_nothing(source: Path, store: 
     )
     with pytest.raises(CheckpointError, match=r"imported and not trained: .*value_head.* fresh"):
         infer_values(dataset, model, InferValuesConfig(), name="values", store=store)
+    aligned = model.model_copy(update={"source": None})  # what the stage that aligns publishes
+    with pytest.raises(CheckpointError, match="aligned and not trained"):
+        check_has_weights(aligned)
 
 
 def test_the_key_is_the_content(source: Path, store: Store, tmp_path: Path) -> None:

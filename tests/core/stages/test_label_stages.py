@@ -407,7 +407,8 @@ def test_a_dataset_without_values_says_what_to_run(tmp_path: Path) -> None:
     bare = made_dataset(store, "bare", EPISODES)
 
     with pytest.raises(
-        ArtifactNotFoundError, match=r"dataset bare.*recap value infer <value model> \w{8}$"
+        ArtifactNotFoundError,
+        match=r"bare-\w{8}, nor of any other in this store. Infer them with: recap value infer",
     ):
         valued(store, bare)
     with pytest.raises(ArtifactNotFoundError, match=r"no labels. Make some with: recap label"):
@@ -478,6 +479,18 @@ def test_training_on_no_labels_at_all_is_refused(shelf: Shelf, tmp_path: Path) -
     check_training_labels(shelf.dataset, table, reads_labels=False, store=shelf.store)
     with pytest.raises(DataError, match=r"all 36 frames .* recap label apply .* --relabel"):
         check_training_labels(shelf.dataset, table, reads_labels=True, store=shelf.store)
+
+
+def test_a_dataset_without_values_is_not_sent_to_the_label_rule(tmp_path: Path) -> None:
+    """As in a round that fell back to stage 3, where the operator corrected nothing."""
+    from tests.core.stages.label_shelf import made_dataset
+
+    store = Store(tmp_path / "home")
+    bare = made_dataset(store, "bare", EPISODES)
+    write_adv_ind(store.path(bare), tmp_path / "out", np.zeros(NUM_FRAMES, np.int8))
+
+    with pytest.raises(DataError, match=r"no values .* corrected nothing in it: record correct"):
+        check_training_labels(bare, read_frames(tmp_path / "out"), reads_labels=True, store=store)
 
 
 def _no_manifest(directory: str, names: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from recap_core.config.stages import HealthConfig, TrainValueConfig
 from recap_core.config.training import OptimizerConfig, TrainRuntime, ValidationConfig
 from recap_core.data.batches import split_episodes
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
-from recap_core.errors import ConfigError
+from recap_core.errors import ConfigError, DataError
 from recap_core.lineage.artifacts import Artifact, Dataset, ValueCheckpoint
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Bar, Progress, read_metrics
@@ -207,6 +207,12 @@ def test_random_parts_are_not_frozen(store: Store) -> None:
     """Without a start, a frozen language model would stay noise."""
     with pytest.raises(ConfigError, match=r"freeze is 'all_backbones' and there is no start: \d+"):
         _trained(store, _config(freeze="all_backbones"))
+
+
+def test_a_single_episode_is_too_few(store: Store) -> None:
+    """It would be held out itself; the error says how many are needed."""
+    with pytest.raises(DataError, match=r"has 1 episode\(s\).* Record at least 2"):
+        _trained(store, _config(), num_episodes=1)
 
 
 def test_too_few_episodes_to_validate_on(store: Store, caplog: pytest.LogCaptureFixture) -> None:
