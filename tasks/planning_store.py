@@ -47,10 +47,16 @@ class PlanningStore(Store):
         return super().path(artifact)
 
     def set_ref(
-        self, ref: str, artifact: Artifact, *, by: str | None = None, note: str | None = None
+        self,
+        ref: str,
+        artifact: Artifact,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        is_rollback: bool = False,
     ) -> None:
         """Let the plan's later steps find ``artifact`` under ``ref``."""
-        del by, note
+        del by, note, is_rollback
         check_ref(ref)
         self._moved[ref] = artifact
 
@@ -87,6 +93,10 @@ class PlanningStore(Store):
         """Refuse: a plan removes nothing."""
         del reason
         _refuse(f"{artifact.name}-{artifact.id[:8]} would be removed")
+
+    def remove_ref(self, ref: str) -> None:
+        """Refuse: a plan removes nothing."""
+        _refuse(f"ref {ref} would be removed")
 
 
 def _refuse(what: str) -> NoReturn:

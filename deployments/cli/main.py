@@ -129,7 +129,7 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     if plan:
         from deployments.cli.plan_command import show_plan
 
-        show_plan(project, round_index=round_index, output=output)
+        show_plan(project, round_index=round_index, refresh=refresh or (), output=output)
         return
     runs.run_round(
         project,

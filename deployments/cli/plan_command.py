@@ -28,21 +28,11 @@ def show_plan(
         refresh: Stages that would be made anew.
         output: How to answer.
     """
-    from flows.bootstrap import run_bootstrap
-    from flows.references import ProjectRefs
-    from flows.rounds import run_round
-    from tasks.planning import planning
-    from tasks.refresh import refreshing
-    from tasks.store import open_store
+    from flows.plans import plan_round
 
     if uses_cameras(project) and rendering_problem() is not None:
         project = without_cameras(project)  # as the run will
-    with planning() as plan, refreshing(refresh):
-        refs = ProjectRefs(open_store(), project)
-        if not refs.is_bootstrapped():
-            run_bootstrap(project)
-        k = round_index or refs.next_round()
-        run_round(project, k, refs.round_inputs(k))
+    k, plan = plan_round(project, round_index, refresh)
     store = Store(recap_home())
     rows = plan_rows(plan.stages, store, project=project_name(project))
     if output.json:

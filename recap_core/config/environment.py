@@ -41,11 +41,6 @@ def vlm_bundle_dir() -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
-def pages_url() -> str | None:
-    """Address of the pages that ``recap up`` serves: ``RECAP_PAGES_URL``; None outside of it."""
-    return os.environ.get("RECAP_PAGES_URL") or None
-
-
 def devices() -> tuple[str, ...]:
     """Names of the accelerators that JAX would use in this process; none on a CPU.
 

@@ -16,6 +16,7 @@ from flows.forms import IngestChoice, LabelChoice, RoundChoice
 from flows.ingest import ingest_recordings
 from flows.iteration import recap_iteration
 from flows.loop import recap_loop
+from flows.plans import plan_round
 from flows.references import ProjectRefs
 from flows.relabeling import relabel_only
 from flows.results import IterationResult, LoopResult
@@ -28,10 +29,10 @@ from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.project_files import load_project
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
+from tasks.planning import Plan
+from tasks.refresh import refreshing
 from tests.flows.conftest import saved
 from tests.flows.nights import arrived, night, report, with_inbox
-from tasks.planning import Plan, planning
-from tasks.refresh import refreshing
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -408,12 +409,8 @@ def test_a_failed_night_leaves_the_policy_and_names_the_stage(
 
 
 def planned(project: ProjectConfig) -> Plan:
-    """What a bootstrap and round 1 of a project would do."""
-    name = saved(project)
-    with planning() as plan:
-        bootstrap.fn(name)
-        recap_iteration.fn(name, this_round=RoundChoice(index=1))
-    return plan
+    """What round 1 of a project would do."""
+    return plan_round(project, 1).plan
 
 
 def would_run(plan: Plan) -> list[str]:

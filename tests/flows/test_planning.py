@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.bootstrap import bootstrap
-from flows.iteration import recap_iteration
+from flows.plans import plan_round
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ArtifactNotFoundError, ConfigError
 from recap_core.lineage.store import Store
@@ -27,10 +26,7 @@ ROUND = [
 
 def planned(project: ProjectConfig) -> Plan:
     """The plan of a bootstrap and a first round."""
-    with planning() as plan:
-        bootstrap.fn(project)
-        recap_iteration.fn(project, 1)
-    return plan
+    return plan_round(project, 1).plan
 
 
 def test_an_empty_store_needs_every_stage_in_order(

@@ -95,29 +95,33 @@ JUDGED = "an episode merged twice is judged once, in one order"
 VALUES = "images are scaled on the device, and frozen tokens are read where they are kept"
 RULES = "rules as data: pools by source, quantiles, discounts"
 SIDECAR = "values and advantages lie beside the labels"
+PAGES = "decision, changes since the round before, offline checks"
+LOCKED = "one job per device, and files read without pandas: the same results"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(2, "a89a9bbaa75a5d12", KERNEL),
-    "annotate": Recorded(1, "36a808ac641ef255", STRICTER),
+    "collect": Recorded(2, "1e4cf27e04a498ec", LOCKED),
+    "annotate": Recorded(1, "e006bd635adfb043", STRICTER),
     "ingest": Recorded(1, "d5c00854e53520d5", STRICTER),
-    "convert": Recorded(2, "f703f2f8bf72f7cb", STRICTER),
-    "merge": Recorded(2, "7a78cbe9e0583227", STRICTER),
-    "norm_stats": Recorded(1, "79adb103e3f2d5bc", STRICTER),
-    "load_norm_stats": Recorded(1, "79adb103e3f2d5bc", STRICTER),
-    "train_policy": Recorded(2, "71d4744131434f05", KERNEL),
-    "align_value": Recorded(1, "81d1d809bb14e32a", FIRST),
-    "train_value": Recorded(3, "9a83f7d204a43e45", JUDGED),
-    "infer_values": Recorded(3, "f5121fbf74d9bc2d", VALUES),
-    "label": Recorded(2, "eb24502759afcec1", RULES),
+    "convert": Recorded(2, "9437eeb6a4349029", STRICTER),
+    "merge": Recorded(2, "3c01109405d59790", STRICTER),
+    "norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
+    "load_norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
+    "train_policy": Recorded(2, "da2f11ab1e732f12", LOCKED),
+    "align_value": Recorded(1, "ed397661e20fb2c8", LOCKED),
+    "train_value": Recorded(3, "f3c4d163c10b43da", LOCKED),
+    "infer_values": Recorded(3, "7d5074f4114b522f", LOCKED),
+    "label": Recorded(2, "9187041d7411285e", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
-    "relabel": Recorded(3, "a6467e5fc188729a", SIDECAR),
-    "evaluate": Recorded(2, "3d9a985c12d6d3af", KERNEL),
-    "report": Recorded(2, "f5b65ea459909947", "sections on the value model, rules in words"),
+    "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
+    "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
+    "report": Recorded(3, "4a92b4f726892948", PAGES),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
-    "import_labels": Recorded(1, "24403a533b62879c", STRICTER),
-    "import_dataset": Recorded(1, "b009d93ecaf8e6f8", STRICTER),
-    "import_policy": Recorded(1, "1a8759196c06e3a3", STRICTER),
-    "import_value": Recorded(1, "3a7015781307ef16", FIRST),
+    "check_policy": Recorded(1, "c3221417bdaaf679", FIRST),
+    "score_recording": Recorded(1, "02f68bd5bfe80b41", FIRST),
+    "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
+    "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
+    "import_policy": Recorded(1, "aeebdf8dd849d5f9", STRICTER),
+    "import_value": Recorded(1, "c41f83aa886d2441", FIRST),
 }
 
 
