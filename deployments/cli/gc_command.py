@@ -47,7 +47,6 @@ def gc(  # noqa: PLR0913 - one parameter per option
     from deployments.cli.gc_text import plain_gc, print_done, print_plan, retention_policy, write
     from recap_core.config.environment import recap_home
     from recap_core.lineage.garbage import GarbageCollector
-    from recap_core.lineage.mounts import mount_of
 
     home = recap_home()
     if not home.is_dir():
@@ -56,13 +55,7 @@ def gc(  # noqa: PLR0913 - one parameter per option
         home, retention_policy(config, keep_rounds, settings or []), projects=project or None
     )
     plan = collector.plan()
-    mount = mount_of(home)
-    if mount is not None and mount.lock_problem:
-        typer.echo(
-            f"warning: {home} is {mount.lock_problem}, so builds on other hosts cannot be seen "
-            "here. Collect garbage only while none runs.",
-            err=True,
-        )
+    _warn_of_locks(home)
     output = Output(json=json, verbose=verbose)
     num_items = len(plan.remove) + len(plan.leftovers)
     if not json:
@@ -72,11 +65,28 @@ def gc(  # noqa: PLR0913 - one parameter per option
             write(plain_gc(plan, None))
         return
     if not yes:
-        if json or not sys.stdin.isatty():
-            raise ConfigError("nothing was removed: say --yes to remove it, or --dry-run to look")
-        typer.confirm(f"Remove {count_text(num_items, 'item')}?", abort=True)
+        _ask(num_items, json=json)
     done = collector.carry_out(plan)
     if json:
         write(plain_gc(plan, done))
     else:
         print_done(done, output.console)
+
+
+def _warn_of_locks(home: Path) -> None:
+    """Say so where the builds of other hosts cannot be seen."""
+    from recap_core.lineage.mounts import mount_of
+
+    mount = mount_of(home)
+    if mount is not None and mount.lock_problem:
+        typer.echo(
+            f"warning: {home} is {mount.lock_problem}, so builds on other hosts cannot be seen "
+            "here. Collect garbage only while none runs.",
+            err=True,
+        )
+
+
+def _ask(num_items: int, *, json: bool) -> None:
+    if json or not sys.stdin.isatty():
+        raise ConfigError("nothing was removed: say --yes to remove it, or --dry-run to look")
+    typer.confirm(f"Remove {count_text(num_items, 'item')}?", abort=True)
