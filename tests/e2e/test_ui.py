@@ -5,6 +5,7 @@ With ``RECAP_SCREENSHOTS=<directory>`` the pages are also saved as pictures.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -131,7 +132,7 @@ def _fill(field: Any, text: str) -> None:  # noqa: ANN401 - selenium's element
 
 
 def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser: Any) -> None:  # noqa: ANN401
-    """A bad value is refused in words; with a good one, every stage is on the run's page."""
+    """A bad value is refused in words; a good one leads to the run, the time line, the report."""
 
     def deployment() -> str | None:
         found = api("/deployments/filter", {})
@@ -175,3 +176,12 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
     browser.get(f"{ui}/artifacts/key/iteration-plumbing-sim-aloha")
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
     _picture(browser, "ui-timeline")
+
+    def report() -> str | None:
+        links = browser.find_elements("css selector", "a[href*='/reports/']")
+        return links[0].get_attribute("href") if links else None
+
+    browser.get(_wait_for(report, 60))
+    _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
+    assert re.search("The new policy is in use|The old policy stays in use", _text(browser))
+    _picture(browser, "ui-report")
