@@ -24,6 +24,7 @@ from deployments.automations import (
     keep_automations,
     stuck_run_automation,
 )
+from deployments.environment import deployment_name
 from deployments.runners import Group, serve
 from deployments.server import LocalServer
 from flows.bootstrap import bootstrap
@@ -84,9 +85,9 @@ def _deployment(
 ) -> RunnerDeployment:
     is_nightly = flow is nightly
     deployment = flow.to_deployment(
-        deployment_name(config),
+        deployment_name(project_name(config)),
         parameters={"project": project_name(config)},
-        description=flow.description,
+        description=_for_people(flow.description or ""),
         version=version("recap"),
         tags=[RUN_TAG, config.project, config.robot],
         schedule=nights if is_nightly else None,
@@ -96,9 +97,9 @@ def _deployment(
     return cast("RunnerDeployment", deployment)  # not a coroutine: nothing here is async
 
 
-def deployment_name(config: ProjectConfig) -> str:
-    """What a project's deployments are called, for example ``demo-sim-aloha``."""
-    return f"{config.project}-{config.robot}"
+def _for_people(docstring: str) -> str:
+    """A description without its list of arguments, which the form shows beside its fields."""
+    return docstring.partition("\nArgs:")[0].strip()
 
 
 def night_schedule(cron: str | None, timezone: str) -> Schedule | None:
@@ -125,7 +126,8 @@ def forget_nights(projects: Sequence[ProjectConfig]) -> None:
     with get_client(sync_client=True) as client:
         for config in projects:
             try:
-                known = client.read_deployment_by_name(f"{nightly.name}/{deployment_name(config)}")
+                name = deployment_name(project_name(config))
+                known = client.read_deployment_by_name(f"{nightly.name}/{name}")
             except ObjectNotFound:
                 continue
             for schedule in known.schedules:
