@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Suspended
@@ -64,6 +65,7 @@ def test_a_round_waits_until_ingest_brings_enough(
         assert run.state is not None
         assert run.state.is_scheduled()
         ended = run_flow(recap_iteration, flow_run=run, parameters=parameters, return_type="state")
+    assert isinstance(ended, State)
     assert "waits/sim-aloha/current" in (ended.message or "")  # past the wait
     assert all_waiting(recap_home) == []
 
