@@ -13,11 +13,6 @@ import yaml
 from recap_core.errors import ServerError
 
 
-def deployment_name(project: str) -> str:
-    """Name of a project's deployments: Prefect's names may hold no slash."""
-    return project.replace("/", "-")
-
-
 def prefect_file(definitions: Mapping[str, str]) -> dict[str, Any]:
     """``deployments/prefect.yaml`` with other definitions.
 

@@ -75,6 +75,11 @@ def machine_timezone() -> str:
     return "UTC"
 
 
+def deployment_name(project: str) -> str:
+    """What the deployments of ``project/robot`` are called: Prefect's names hold no slash."""
+    return project.replace("/", "-")
+
+
 def ui_url() -> str:
     """Address of the UI of the server that this process is configured for."""
     return os.environ["PREFECT_API_URL"].removesuffix("/").removesuffix("/api")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
@@ -17,19 +17,19 @@ from prefect.client.schemas.filters import (
     LogFilterLevel,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from deployments.environment import ui_url
+from deployments.environment import deployment_name, ui_url
 from recap_core.errors import RecapError, ServerError
 
 _POLLED_LATELY = timedelta(seconds=30)
 _WARNING = 30
-
-
-def deployment_name(project: str) -> str:
-    """What the deployments of ``project/robot`` are called."""
-    return project.replace("/", "-")
+TOLD_AFTER_S: Final = 12.0
+"""Seconds after which a run that has not begun is explained."""
+ANSWERS_WITHIN: Final = timedelta(seconds=10)
+"""Whoever serves looks for runs every two seconds."""
 
 
 def find_served(flow: str, project: str) -> UUID | None:
@@ -39,9 +39,13 @@ def find_served(flow: str, project: str) -> UUID | None:
             found = client.read_deployment_by_name(f"{flow}/{deployment_name(project)}")
         except ObjectNotFound:
             return None
-    polled = found.last_polled
-    is_served = polled is not None and datetime.now(UTC) - polled < _POLLED_LATELY
-    return found.id if is_served else None
+    return found.id if _is_polled(found, _POLLED_LATELY) else None
+
+
+def _is_polled(deployment: DeploymentResponse, within: timedelta) -> bool:
+    """Whether somebody has looked for its runs lately."""
+    polled = deployment.last_polled
+    return polled is not None and datetime.now(UTC) - polled < within
 
 
 def require_served(flow: str, project: str) -> UUID:
@@ -106,6 +110,8 @@ class _Follower:
         self._console = console
         self._printed: set[UUID] = set()
         self._num_logs = 0
+        self._began = time.monotonic()
+        self._is_wait_told = False
 
     def until_it_ends(self, interval_s: float) -> FlowRun:
         while True:
@@ -113,7 +119,25 @@ class _Follower:
             self._tell()
             if run.state is not None and (run.state.is_final() or run.state.is_paused()):
                 return run
+            if not self._is_wait_told and run.start_time is None:
+                self._tell_wait(run)
             time.sleep(interval_s)
+
+    def _tell_wait(self, run: FlowRun) -> None:
+        """Say once why a run has not begun although somebody seemed to wait for it."""
+        if time.monotonic() - self._began < TOLD_AFTER_S:
+            return
+        self._is_wait_told = True
+        if run.deployment_id is None or _is_polled(
+            self._client.read_deployment(run.deployment_id), ANSWERS_WITHIN
+        ):
+            why = "'recap up' runs one long flow at a time, and another one is running"
+        else:
+            why = (
+                "'recap up' does not answer: it may have ended. Start it again and the run begins, "
+                "or cancel the run on its page and use --here"
+            )
+        self._console.print(f"[yellow]The run has not begun yet: {why}.[/yellow]", soft_wrap=True)
 
     def _tell(self) -> None:
         runs = [self._run, *(run.id for run in self._below())]

@@ -17,6 +17,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.callables import ParameterSchema
 
 from deployments.automations import (
     RUN_TAG,
@@ -24,6 +25,7 @@ from deployments.automations import (
     keep_automations,
     stuck_run_automation,
 )
+from deployments.environment import deployment_name
 from deployments.runners import Group, serve
 from deployments.server import LocalServer
 from flows.bootstrap import bootstrap
@@ -84,21 +86,38 @@ def _deployment(
 ) -> RunnerDeployment:
     is_nightly = flow is nightly
     deployment = flow.to_deployment(
-        deployment_name(config),
+        deployment_name(project_name(config)),
         parameters={"project": project_name(config)},
-        description=flow.description,
+        description=_for_people(flow.description or ""),
         version=version("recap"),
         tags=[RUN_TAG, config.project, config.robot],
         schedule=nights if is_nightly else None,
         concurrency_limit=ALONE if is_nightly else None,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    return cast("RunnerDeployment", deployment)  # not a coroutine: nothing here is async
+    return _closed(cast("RunnerDeployment", deployment))  # no coroutine: nothing here is async
 
 
-def deployment_name(config: ProjectConfig) -> str:
-    """What a project's deployments are called, for example ``demo-sim-aloha``."""
-    return f"{config.project}-{config.robot}"
+class _ClosedSchema(ParameterSchema):
+    """Parameters of a flow, and no others."""
+
+    additionalProperties: bool  # noqa: N815 - as JSON schema spells it
+
+
+def _closed(deployment: RunnerDeployment) -> RunnerDeployment:
+    """Let the server refuse a parameter that the flow does not have.
+
+    Else its run would end as Crashed, with the reason in the runner's log only.
+    """
+    known = deployment._parameter_openapi_schema  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    closed = _ClosedSchema(**known.model_dump(), additionalProperties=False)
+    deployment._parameter_openapi_schema = closed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return deployment
+
+
+def _for_people(docstring: str) -> str:
+    """A description without its list of arguments, which the form shows beside its fields."""
+    return docstring.partition("\nArgs:")[0].strip()
 
 
 def night_schedule(cron: str | None, timezone: str) -> Schedule | None:
@@ -125,7 +144,8 @@ def forget_nights(projects: Sequence[ProjectConfig]) -> None:
     with get_client(sync_client=True) as client:
         for config in projects:
             try:
-                known = client.read_deployment_by_name(f"{nightly.name}/{deployment_name(config)}")
+                name = deployment_name(project_name(config))
+                known = client.read_deployment_by_name(f"{nightly.name}/{name}")
             except ObjectNotFound:
                 continue
             for schedule in known.schedules:

@@ -101,6 +101,14 @@ class RoundChoice(Choice):
         title="Recordings",
         description="Only these, by ref, name-id8 or id. Empty: all that are new.",
     )
+    wait_for_episodes: int | None = Field(
+        default=None,
+        json_schema_extra=_as_the_project_says,
+        ge=1,
+        title="Wait for new episodes",
+        description="The run is suspended, and holds nothing, until so many recorded episodes that "
+        "no round has used are in the store. Empty: it begins with those there are.",
+    )
 
     def changes(self, config: ProjectConfig) -> Changes:
         """Where episodes come from; recordings that are named are used."""

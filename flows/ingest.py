@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.forms import IngestChoice, ProjectName
+from flows.people import resume_waiting
 from flows.references import ProjectRefs
 from flows.results import IngestResult, SkippedSession, TakenSession
 from flows.settings import project_of_run, run_settings
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError, RecapError
+from recap_core.lineage.project_files import project_name
 from tasks.collection import ingest
 from tasks.inbox import describe, find_sessions, known_recording
 from tasks.store import open_store
@@ -37,7 +41,25 @@ def ingest_recordings(
         sessions: Which recorded sessions are taken in.
         settings: Any other setting, in the shape of recap.yaml; wins over the fields above.
     """
-    return take_in(run_settings(project, settings=settings), sessions)
+    config = run_settings(project, settings=settings)
+    result = take_in(config, sessions)
+    wake_waiting(config)
+    return result
+
+
+def wake_waiting(config: ProjectConfig) -> None:
+    """Wake the project's runs that wait for episodes, or for a decision that has come.
+
+    That a run could not be woken does not undo what was taken in: it is woken the next time.
+    """
+    try:
+        num_new = ProjectRefs(open_store(), config).num_new_episodes()
+        woken = resume_waiting(project_name(config), num_new_episodes=num_new)
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("Runs that wait were not woken: %s", error)
+        return
+    for name in woken:
+        get_run_logger().info("%s waited for this and looks again.", name)
 
 
 def take_in(config: ProjectConfig, sessions: IngestChoice) -> IngestResult:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.bootstrap import first_policy
@@ -16,10 +16,14 @@ from flows.forms import (
     TrainingChoice,
     promotion_changes,
 )
+from flows.people import wait_for_episodes
 from flows.references import ProjectRefs, pretrained_value_model
 from flows.results import IterationResult
 from flows.rounds import run_round
 from flows.settings import project_of_run, run_settings
+from recap_core.config.flows import ProjectConfig
+from recap_core.errors import DataError
+from recap_core.lineage.project_files import project_name
 from tasks.refresh import refreshing
 from tasks.store import open_store
 
@@ -75,5 +79,34 @@ def recap_iteration(  # noqa: PLR0913 - one parameter per group of the form
             pretrained_value_model(open_store(), config)  # found before anything is recorded
             first_policy(config)
         k = this_round.index or refs.next_round()
+        _wait_for_episodes(config, refs, this_round, k)
         inputs = refs.round_inputs(k, start=this_round.start, recordings=this_round.recordings)
         return run_round(config, k, inputs)
+
+
+def _wait_for_episodes(
+    config: ProjectConfig, refs: ProjectRefs, chosen: RoundChoice, round_index: int
+) -> None:
+    """Suspend the run until enough is recorded, where a form of the UI asks for it.
+
+    Raises:
+        DataError: If a person gave up waiting.
+    """
+    needed = chosen.wait_for_episodes
+    is_recorded = config.iteration.episodes == "simulation" or bool(chosen.recordings)
+    if needed is None or is_recorded or refs.finished_round(round_index) is not None:
+        return
+    name = project_name(config)
+    found = wait_for_episodes(name, needed, count_new=refs.num_new_episodes)
+    if found.outcome == "give_up":
+        raise DataError(
+            f"round {round_index} of {name} was given up by a person: {found.num_episodes} of "
+            f"{needed} new episodes had come. They wait for the next round"
+        )
+    if found.outcome != "enough":
+        get_run_logger().warning(
+            "The round begins with %d of %d new episodes (%s).",
+            found.num_episodes,
+            needed,
+            found.outcome.replace("_", " "),
+        )

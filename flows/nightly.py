@@ -28,7 +28,7 @@ from prefect.types import DateTime
 from pydantic import Field
 
 from flows.forms import Choice, IngestChoice, ProjectName
-from flows.ingest import take_in
+from flows.ingest import take_in, wake_waiting
 from flows.night_report import (
     failed_report,
     keep_night,
@@ -36,6 +36,7 @@ from flows.night_report import (
     one_line,
     trained_report,
 )
+from flows.people import held_up_by
 from flows.references import ProjectRefs
 from flows.results import IterationResult, Result
 from flows.rounds import run_round
@@ -44,6 +45,7 @@ from recap_core.config.environment import pages_url
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.nights import NOTHING_NEW, SKIPPED
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
+from recap_core.lineage.project_files import project_name
 from tasks.store import open_store
 from tasks.summaries import label
 
@@ -114,8 +116,9 @@ def nightly(
         config = run_settings(project, settings=settings)
         refs = ProjectRefs(open_store(), config)
         waiting = _taken_in(config, night)
+        wake_waiting(config)
         recordings = refs.new_recordings()
-        reason = _not_worth_it(config, recordings, night.min_episodes)
+        reason = _held_up(config) or _not_worth_it(config, recordings, night.min_episodes)
         if reason is not None:
             return _nothing_new(config, reason, recordings, waiting)
         k, has_begun = refs.next_round(), True
@@ -137,6 +140,17 @@ def _taken_in(config: ProjectConfig, night: NightlyForm) -> tuple[str, ...]:
         return ()
     taken = take_in(config, IngestChoice(session=None, quiet_s=night.quiet_s))
     return tuple(f"`{one.session}`: {one.reason}" for one in taken.skipped)
+
+
+def _held_up(config: ProjectConfig) -> str | None:
+    """Why the next round cannot begin: the last one waits for a person."""
+    note = held_up_by(project_name(config))
+    if note is None:
+        return None
+    return (
+        f"The run {note.run_name} waits for your word on its new policy: resume it in the UI, or "
+        "use recap promote or recap reject. What was recorded waits for the next night."
+    )
 
 
 def _not_worth_it(
@@ -193,9 +207,10 @@ def _night_since() -> str | None:
     """A night of the same deployment that started after this one was due, if a schedule made it.
 
     After a time without a server or a worker, every slot that was missed has a run of its own. The
-    first of them learns from everything that was recorded; the others have nothing left to do.
+    first of them learns from everything that was recorded; the others have nothing left to do. A
+    night that has begun before, and waited for a person since, goes on.
     """
-    if deployment.id is None or not flow_run.parameters or not _is_scheduled():
+    if deployment.id is None or not flow_run.parameters or not _is_first_attempt():
         return None
     due = cast("DateTime", flow_run.scheduled_start_time)
     with get_client(sync_client=True) as client:
@@ -212,9 +227,11 @@ def _night_since() -> str | None:
     return others[0] if others else None
 
 
-def _is_scheduled() -> bool:
+def _is_first_attempt() -> bool:
+    """Whether a schedule made this run, and it has not begun before."""
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(flow_run.id).auto_scheduled
+        run = client.read_flow_run(UUID(flow_run.id))
+    return run.auto_scheduled and run.run_count <= 1
 
 
 def _worked(night: FlowRun) -> bool:

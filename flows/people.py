@@ -189,6 +189,22 @@ def resume_waiting(project: str, *, num_new_episodes: int | None = None) -> list
     return wake(note for note in waiting if _is_due(note, store, num_new_episodes))
 
 
+def held_up_by(project: str) -> Waiting | None:
+    """Another run of a project whose new policy waits for a person's word; None if there is none.
+
+    Args:
+        project: ``project/robot``.
+    """
+    home = open_store().home
+    for note in all_waiting(home, project):
+        if note.waits_for != "approval" or note.run == str(flow_run.id):
+            continue
+        if _is_suspended(note.run):
+            return note
+        forget_waiting(home, note.run, note.waits_for)
+    return None
+
+
 def _is_due(note: Waiting, store: Store, num_new_episodes: int | None) -> bool:
     if note.is_overdue(datetime.now(UTC)):
         return True

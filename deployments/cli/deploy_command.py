@@ -13,7 +13,6 @@ import typer
 from deployments.cli.options import ConfigOption, JsonOption, Output, Preset, PresetOption
 from recap_core.config.environment import recap_home
 from recap_core.errors import ServerError
-from recap_core.lineage.project_files import list_projects, load_project, project_name, save_project
 
 
 class Infrastructure(StrEnum):
@@ -88,6 +87,13 @@ def _projects(
     names: Sequence[str], config: Path | None, preset: Preset, *, is_saved: bool
 ) -> list[str]:
     """Projects whose flows are deployed; one of a file is saved in the store first."""
+    from recap_core.lineage.project_files import (
+        list_projects,
+        load_project,
+        project_name,
+        save_project,
+    )
+
     home = recap_home()
     if config is None:
         return [project_name(load_project(home, name)) for name in names or list_projects(home)]
@@ -102,7 +108,8 @@ def _projects(
 
 def _deploy(projects: Sequence[str], definitions: dict[str, str], *, dry_run: bool) -> list[str]:
     """Deploy the flows of all projects; what is deployed, as text."""
-    from deployments.deploying import deploy, deployed_flows, deployment_name, prefect_file
+    from deployments.deploying import deploy, deployed_flows, prefect_file
+    from deployments.environment import deployment_name
 
     deployed: list[str] = []
     for project in projects:

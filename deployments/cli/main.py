@@ -16,10 +16,12 @@ from deployments.cli.options import (
     NoCamerasOption,
     Output,
     Preset,
-    PresetOption,
     RefreshOption,
+    RunSetOption,
+    SavedOption,
     SeedOption,
     SetOption,
+    SetUpPresetOption,
     VerboseOption,
 )
 from deployments.cli.policy_panel import add_policy_commands
@@ -50,12 +52,12 @@ app.add_typer(bundle, name="bundle")
 @app.command(epilog="Example: recap demo --seed 1")
 def demo(  # noqa: PLR0913 - one parameter per option
     *,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     plumbing: Annotated[
         bool, typer.Option("--plumbing", help="Every step in about a minute, learning nothing.")
     ] = False,
     no_cameras: NoCamerasOption = False,
-    settings: SetOption = None,
+    settings: RunSetOption = None,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -63,7 +65,8 @@ def demo(  # noqa: PLR0913 - one parameter per option
     from deployments.cli import projects, runs
 
     preset = Preset.plumbing if plumbing else Preset.tiny
-    project = projects.demo_project(preset, seed, cameras=not no_cameras, overrides=settings or [])
+    set_up = projects.SetUp(preset, seed, cameras=not no_cameras)
+    project = projects.demo_project(set_up, settings or ())
     runs.run_loop(project, iterations=1, output=Output(json=json, verbose=verbose))
 
 
@@ -72,20 +75,23 @@ def loop(  # noqa: PLR0913 - one parameter per option
     *,
     iterations: Annotated[int, typer.Option(min=1, help="Rounds after the bootstrap.")] = 2,
     refresh: RefreshOption = None,
+    saved: SavedOption = None,
     config: ConfigOption = None,
-    settings: SetOption = None,
-    preset: PresetOption = Preset.tiny,
-    seed: SeedOption = 0,
+    settings: RunSetOption = None,
+    preset: SetUpPresetOption = None,
+    seed: SeedOption = None,
     no_cameras: NoCamerasOption = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Bootstrap, then run rounds, each collecting with the policy last promoted."""
+    """Bootstrap, then run rounds, each collecting with the policy last promoted.
+
+    --config, --preset, --seed or --no-cameras set a project up; else a saved one is used.
+    """
     from deployments.cli import projects, runs
 
-    project = projects.project(
-        preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
-    )
+    set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
+    project = projects.choose(set_up, saved=saved, overrides=settings or ())
     runs.run_loop(
         project,
         iterations=iterations,
@@ -111,20 +117,23 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would run and why, time and disk.")
     ] = False,
+    saved: SavedOption = None,
     config: ConfigOption = None,
-    settings: SetOption = None,
-    preset: PresetOption = Preset.tiny,
-    seed: SeedOption = 0,
+    settings: RunSetOption = None,
+    preset: SetUpPresetOption = None,
+    seed: SeedOption = None,
     no_cameras: NoCamerasOption = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run the next round with the project's current policy; a killed one goes on."""
+    """Run the next round with the project's current policy; a killed one goes on.
+
+    --config, --preset, --seed or --no-cameras set a project up; else a saved one is used.
+    """
     from deployments.cli import projects, runs
 
-    project = projects.project(
-        preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
-    )
+    set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
+    project = projects.choose(set_up, saved=saved, overrides=settings or ())
     output = Output(json=json, verbose=verbose)
     if plan:
         from deployments.cli.plan_command import show_plan
@@ -146,7 +155,8 @@ def up(  # noqa: PLR0913 - one parameter per option
     saved: Annotated[
         list[str] | None,
         typer.Option(
-            "--project", help="A project that recap has worked with before; repeat for several."
+            "--project",
+            help="A project that was set up before; repeat for several. Default: all there are.",
         ),
     ] = None,
     nightly: Annotated[
@@ -165,29 +175,22 @@ def up(  # noqa: PLR0913 - one parameter per option
     ] = 4201,
     config: ConfigOption = None,
     settings: SetOption = None,
-    preset: PresetOption = Preset.tiny,
-    seed: SeedOption = 0,
+    preset: SetUpPresetOption = None,
+    seed: SeedOption = None,
     no_cameras: NoCamerasOption = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Serve the Prefect UI, all flows and their pages until Ctrl-C; nights start by themselves.
 
-    Serves the project of --config and --preset, or saved ones with --project.
+    --config, --preset, --seed or --no-cameras set a project up; else saved ones are served.
     """
     from deployments.cli import projects, up_command
 
     output = Output(json=json, verbose=verbose)
     nights = up_command.Nights(nightly, timezone, are_over=no_nightly)
-    if saved and (config or settings):
-        raise typer.BadParameter("--project serves a project as it was saved; leave out --config")
-    if saved:
-        served = up_command.saved_projects(saved)
-    else:
-        new = projects.project(
-            preset, seed, cameras=not no_cameras, file=config, overrides=settings or []
-        )
-        served = up_command.new_project(new, output)
+    set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
+    served = up_command.served_projects(set_up, saved or (), settings or (), output)
     up_command.serve_projects(
         served, port=port, pages_port=pages_port, nights=nights, output=output
     )

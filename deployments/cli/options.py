@@ -33,12 +33,14 @@ SetOption = Annotated[
         help="One setting, for instance iteration.label.positive_share=0.3; may be repeated.",
     ),
 ]
-PresetOption = Annotated[
-    Preset,
-    typer.Option(
-        help="Project that settings start from: tiny for a CPU (plumbing is its short form), "
-        "single_gpu for 24 GB with LoRA, paper for all weights."
-    ),
+_PRESET_HELP = (
+    "Project that settings start from: tiny for a CPU (plumbing is its short form), "
+    "single_gpu for 24 GB with LoRA, paper for all weights."
+)
+PresetOption = Annotated[Preset, typer.Option(help=_PRESET_HELP)]
+SetUpPresetOption = Annotated[
+    Preset | None,
+    typer.Option("--preset", help=_PRESET_HELP, show_default="tiny, if no project is saved yet"),
 ]
 RefreshOption = Annotated[
     list[str] | None,
@@ -48,7 +50,25 @@ RefreshOption = Annotated[
         "repeated.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of demonstrations, rollouts and training.")]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Of demonstrations, rollouts and training.")
+]
+SavedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--project", help="A project that was set up before. Default: the only one there is."
+    ),
+]
+RunSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting of this run only, for instance iteration.label.positive_share=0.3; may "
+        "be repeated. 'recap up -s' keeps it.",
+    ),
+]
 NoCamerasOption = Annotated[bool, typer.Option("--no-cameras", help="Record no images.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")

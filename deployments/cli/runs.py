@@ -4,28 +4,23 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from deployments.cli.narration import narrated
 from deployments.cli.options import Output
-from deployments.cli.resolution import (
-    check_cameras,
-    rendering_problem,
-    uses_cameras,
-    without_cameras,
-)
+from deployments.cli.projects import ChosenProject
+from deployments.cli.resolution import check_cameras, rendering_problem, uses_cameras
 from deployments.cli.session import prefect_session
 from deployments.environment import without_heartbeats
 from recap_core.config.environment import recap_home
-from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
-from recap_core.lineage.project_files import project_name, save_project
+from recap_core.lineage.project_files import save_project
 from recap_core.lineage.store import Store
 
 if TYPE_CHECKING:
@@ -33,21 +28,26 @@ if TYPE_CHECKING:
 
 
 def run_loop(
-    project: ProjectConfig, *, iterations: int, refresh: Sequence[str] = (), output: Output
+    project: ChosenProject, *, iterations: int, refresh: Sequence[str] = (), output: Output
 ) -> None:
     """Run the loop flow, and print what it did."""
-    with _prepared(project, output) as resolved:
+    with _prepared(project, output) as prepared:
         from deployments.cli.answers import answer
         from flows.loop import recap_loop
 
         began = datetime.now(UTC)
         with without_heartbeats(), narrated(output.console):
-            result = recap_loop(project_name(resolved), rounds=iterations, refresh=_stages(refresh))
+            result = recap_loop(
+                prepared.name,
+                rounds=iterations,
+                refresh=_stages(refresh),
+                settings=prepared.changes,
+            )
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
 
 
 def run_round(
-    project: ProjectConfig,
+    project: ChosenProject,
     *,
     round_index: int | None,
     refresh: Sequence[str] = (),
@@ -57,28 +57,33 @@ def run_round(
     """Run one round, and print what it did.
 
     Args:
-        project: Its settings are saved, and the round runs with them.
+        project: The round runs with its settings; they are saved if they set it up.
         round_index: None: the first unfinished one.
         refresh: Stages that run anew.
         is_submitted: Whether ``recap up`` runs it, or this process; None: ``recap up`` if it runs.
         output: How to answer.
     """
-    with _prepared(project, output) as resolved:
+    with _prepared(project, output) as prepared:
         from deployments.cli.answers import answer
         from deployments.submission import find_served, follow, require_served, submit
         from flows.forms import RoundChoice
         from flows.iteration import recap_iteration
         from flows.results import IterationResult
 
-        began, name = datetime.now(UTC), project_name(resolved)
+        began, name, changes = datetime.now(UTC), prepared.name, prepared.changes
         choice, stages = RoundChoice(index=round_index), _stages(refresh)
         look = require_served if is_submitted else find_served
         served = None if is_submitted is False else look("recap-iteration", name)
         if served is None:
             with without_heartbeats(), narrated(output.console):
-                result = recap_iteration(name, this_round=choice, refresh=stages)
+                result = recap_iteration(name, this_round=choice, refresh=stages, settings=changes)
         else:
-            form = {"project": name, "this_round": choice.model_dump(), "refresh": list(stages)}
+            form = {
+                "project": name,
+                "this_round": choice.model_dump(),
+                "refresh": list(stages),
+                "settings": changes,
+            }
             found = follow(submit(served, form), output.console)
             result = IterationResult.model_validate(found)
         answer([result], Store(recap_home()), output, began=began)
@@ -100,27 +105,50 @@ def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
 
 
 @contextmanager
-def _prepared(project: ProjectConfig, output: Output) -> Generator[ProjectConfig]:
+def _prepared(project: ChosenProject, output: Output) -> Generator[ChosenProject]:
     """A server that answers, and settings that this machine can run."""
     console = output.console
     session = prefect_session(recap_home(), console, verbose=output.verbose)
     with ThreadPoolExecutor(1) as pool, session as wait:
-        problem = pool.submit(rendering_problem) if uses_cameras(project) else None
+        problem = pool.submit(rendering_problem) if uses_cameras(project.settings) else None
         import flows.loop  # noqa: F401 - takes seconds, in which the server starts
 
         wait()
-        resolved = _without_impossible_cameras(project, problem, console)
-        save_project(recap_home(), resolved)
-        yield resolved
+        prepared = _without_impossible_cameras(project, problem, console)
+        _tell(prepared, console)
+        if prepared.is_new:
+            save_project(recap_home(), prepared.saved)
+        yield prepared
+
+
+def _tell(project: ChosenProject, console: Console) -> None:
+    """Whose settings the run uses, and which are its own."""
+    if not project.is_new:
+        console.print(f"Project {project.name}, with the settings that are saved", soft_wrap=True)
+    if project.changes:
+        console.print(
+            f"For this run only: {', '.join(_flat(project.changes))}. To keep settings, use "
+            "'recap up -s' or a file with --config",
+            soft_wrap=True,
+        )
+
+
+def _flat(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``a.b=1`` of nested changes."""
+    lines: list[str] = []
+    for name, value in changes.items():
+        key = f"{prefix}{name}"
+        lines += _flat(value, f"{key}.") if isinstance(value, dict) else [f"{key}={value}"]
+    return lines
 
 
 def _without_impossible_cameras(
-    project: ProjectConfig, problem: Future[str | None] | None, console: Console
-) -> ProjectConfig:
+    project: ChosenProject, problem: Future[str | None] | None, console: Console
+) -> ChosenProject:
     reason = None if problem is None else problem.result()
     if reason is None:
         return project
     console.print(f"[yellow]Going on without cameras.[/yellow] {reason}", soft_wrap=True)
-    resolved = without_cameras(project)
-    check_cameras(resolved)
-    return resolved
+    prepared = project.without_cameras()
+    check_cameras(prepared.settings)
+    return prepared

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployments.cli.options import Output
+from deployments.cli.projects import SetUp, with_overrides
 from deployments.cli.resolution import (
     check_cameras,
     rendering_problem,
@@ -20,7 +21,7 @@ from deployments.environment import machine_timezone, ui_url
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
-from recap_core.lineage.project_files import load_project, project_name, save_project
+from recap_core.lineage.project_files import list_projects, load_project, project_name, save_project
 
 
 class Nights(NamedTuple):
@@ -32,6 +33,38 @@ class Nights(NamedTuple):
     """Of ``cron``; None: the machine's."""
     are_over: bool = False
     """Remove the schedule."""
+
+
+def served_projects(
+    set_up: SetUp, names: Sequence[str], overrides: Sequence[str], output: Output
+) -> list[ProjectConfig]:
+    """The projects to serve: one that is set up, or saved ones.
+
+    Args:
+        set_up: With any of them, or where no project is saved, one is set up and saved.
+        names: Saved projects; empty: all there are.
+        overrides: ``KEY=VALUE`` that the one project keeps.
+        output: How it is told.
+
+    Raises:
+        ConfigError: If options contradict each other, a project is not known, or settings are given
+            for several.
+    """
+    if names and set_up.is_asked():
+        raise ConfigError(
+            "--project serves a project as it was saved; leave out --config, --preset, --seed and "
+            "--no-cameras"
+        )
+    names = names or list_projects(recap_home())
+    if set_up.is_asked() or not names:
+        return new_project(set_up.build(overrides), output)
+    found = saved_projects(names)
+    if not overrides:
+        return found
+    if len(found) > 1:
+        known = ", ".join(project_name(config) for config in found)
+        raise ConfigError(f"-s changes one project; choose it with --project: {known}")
+    return new_project(with_overrides(found[0], overrides), output)
 
 
 def saved_projects(names: Sequence[str]) -> list[ProjectConfig]:

@@ -78,6 +78,25 @@ def lay_over(
             settings[name] = value
 
 
+def changes_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`lay_over` lays over ``old`` to get ``new``.
+
+    Args:
+        old: Plain values.
+        new: The same shape; a key that only ``old`` has cannot be expressed and stays.
+    """
+    changes: dict[str, Any] = {}
+    for name, value in new.items():
+        below = old.get(name)
+        if isinstance(value, dict) and isinstance(below, dict):
+            nested = changes_between(cast("dict[str, Any]", below), cast("dict[str, Any]", value))
+            if nested:
+                changes[name] = nested
+        elif name not in old or value != below:
+            changes[name] = value
+    return changes
+
+
 def read_settings(file: Path) -> dict[str, Any]:
     """The settings in a YAML file; none if it is empty.
 

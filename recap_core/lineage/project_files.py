@@ -17,8 +17,8 @@ from recap_core.lineage.files import replace_file
 from recap_core.lineage.layout import Layout, check_name
 
 _HEAD = """\
-# Settings of {name}, as its flows use them. Written by recap; replaced by the next
-# 'recap up', 'recap iterate', 'recap loop' or 'recap demo' of this project.
+# Settings of {name}, as its flows use them. Written by recap; replaced when it is set up
+# again: by --config, --preset, --seed or --no-cameras, by 'recap up -s', and by 'recap demo'.
 """
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.cli.configuration import load_settings
 from deployments.cli.options import Preset
-from deployments.cli.projects import demo_project, project
+from deployments.cli.projects import SetUp, demo_project, project
 from deployments.cli.resolution import without_cameras
 from recap_core.config.presets import tiny_project
 from recap_core.errors import ConfigError
@@ -92,7 +92,7 @@ def test_without_cameras_equals_the_preset_without_cameras() -> None:
 
 def test_prompts_name_the_tokenizer_they_will_read() -> None:
     """The stage keys depend on the text that the model really reads."""
-    resolved = demo_project(Preset.tiny, 0, cameras=False, overrides=[])
+    resolved = demo_project(SetUp(Preset.tiny, cameras=False), ()).saved
 
     digest = resolved.bootstrap.sft.policy.prompt.tokenizer_digest
     assert digest is not None
@@ -101,5 +101,5 @@ def test_prompts_name_the_tokenizer_they_will_read() -> None:
 
 def test_every_seed_of_the_demo_is_a_project_of_its_own() -> None:
     """So that one seed's rounds are not merged into another's."""
-    assert demo_project(Preset.tiny, 0, cameras=False, overrides=[]).project == "demo"
-    assert demo_project(Preset.tiny, 3, cameras=False, overrides=[]).project == "demo-seed-3"
+    assert demo_project(SetUp(Preset.tiny, cameras=False), ()).name == "demo/sim-aloha"
+    assert demo_project(SetUp(Preset.tiny, 3, cameras=False), ()).name == "demo-seed-3/sim-aloha"

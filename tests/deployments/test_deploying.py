@@ -7,7 +7,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import get_current_settings
 
-from deployments.deploying import deploy, deployment_name, prefect_file
+from deployments.deploying import deploy, prefect_file
+from deployments.environment import deployment_name
 from deployments.installation import Installation, install
 
 pytestmark = [

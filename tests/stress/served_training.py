@@ -6,12 +6,16 @@ Serves the deployment ``train/one`` until it is stopped; with ``inline`` it trai
 process of its own and without Prefect, and prints the id of the policy.
 """
 
+import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 from prefect import flow
+from prefect.deployments.runner import RunnerDeployment
 
+from deployments.runners import Group, serve
 from recap_core.config.training import TrainRuntime
 from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.store import Store
@@ -47,4 +51,5 @@ if __name__ == "__main__":
         )
         sys.stdout.write(made.id)
     else:
-        train.serve(name="one")
+        deployment = cast("RunnerDeployment", train.to_deployment("one"))
+        asyncio.run(serve([Group("train", [deployment], limit=1)], None))
