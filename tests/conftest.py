@@ -69,7 +69,7 @@ def finished_rounds(tmp_path_factory: pytest.TempPathFactory) -> "GeneratedStore
 
 @pytest.fixture(scope="session")
 def eight_rounds(tmp_path_factory: pytest.TempPathFactory) -> "GeneratedStore":
-    """A store with two projects, eight rounds and two, to be read only; made once and shared."""
+    """A store with two projects, eight rounds and one, to be read only; made once and shared."""
     from tests.generated_store import generate_store
 
-    return generate_store(tmp_path_factory.mktemp("rounds"), num_iterations=8, num_other=2)
+    return generate_store(tmp_path_factory.mktemp("rounds"), num_iterations=8, num_other=1)

@@ -26,7 +26,7 @@ from tests.generated_store import GeneratedStore
 
 @pytest.fixture
 def home(eight_rounds: GeneratedStore) -> Path:
-    """Eight rounds of one project, two of another; nothing here changes them."""
+    """Eight rounds of one project, one of another; nothing here changes them."""
     return eight_rounds.store.home
 
 
