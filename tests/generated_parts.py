@@ -316,8 +316,10 @@ def made_report(made: Project, name: str, k: int, **parts: Artifact | None) -> R
     def build(area: Build) -> Built:
         page = f"<!doctype html><title>Round {k}</title><h1>Round {k} of {made.name}</h1>\n"
         (area.output / "index.html").write_text(page)
-        return Built({})
+        return Built({}, flips)
 
+    labels, previous = parts["labels"], parts["previous"]
+    flips = {"label_flips": _flips_of(k)} if labels is not None and previous is not None else {}
     config = ReportConfig(title=f"Round {k}")
     return made.store.produce(registry.REPORT, config, parts, name=name, build=build)
 
@@ -353,6 +355,11 @@ def annotate(made: Project, recording: Recording) -> None:
         recording, config, earlier=earlier, name="annotations", store=made.store
     )
     made.point("annotations", annotations)
+
+
+def _flips_of(k: int) -> float:
+    """Share of labels that changed in round ``k``: fewer and fewer, with ups and downs."""
+    return 0.02 + 0.2 * math.exp(-k / 10) + 0.01 * math.sin(2 * k)
 
 
 def rate_of(k: int) -> float:

@@ -114,7 +114,8 @@ def make_round(made: Project, k: int) -> Iteration:
     decision = made_decision(current, after)
     report = made_report(made, name, k, before=before, after=after, policy=policy, dataset=data,
                      value_model=value_model, values=labelled.get("values"),
-                     labels=labelled.get("labels"))  # fmt: skip
+                     labels=labelled.get("labels"),
+                     previous=made.records[-1] if made.records else None)  # fmt: skip
     record = record_iteration(
         {
             "start": start, "collector": collector, "demonstrations": demonstrations,

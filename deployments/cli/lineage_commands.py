@@ -30,10 +30,21 @@ def show(
     project: ProjectOption = None,
     json: JsonOption = False,
 ) -> None:
-    """What an artifact is, and everything it was made from."""
+    """What an artifact is, and everything it was made from; of a removed one, what is left."""
     from deployments.cli import lineage_text
+    from recap_core.errors import ArtifactNotFoundError
+    from recap_core.lineage.references import find_removed
 
-    lineage_text.show(*_find(artifact, project), json=json)
+    snapshot = _snapshot()
+    try:
+        found = _find_in(snapshot, artifact, project)
+    except ArtifactNotFoundError:
+        stone = find_removed(snapshot.store, artifact)
+        if stone is None:
+            raise
+        lineage_text.show_removed(snapshot, stone, json=json)
+    else:
+        lineage_text.show(snapshot, found, json=json)
 
 
 @lineage.command(epilog="Example: recap lineage graph --mermaid > lineage.mmd")

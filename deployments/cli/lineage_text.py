@@ -14,6 +14,7 @@ from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.rendering import render_mermaid, render_text, short_refs
 from recap_core.lineage.snapshot import Snapshot
+from recap_core.lineage.tombstones import Tombstone
 
 _NOT_FACTS = {
     "schema_version", "kind", "name", "config", "details", "metrics", "parents", "children",
@@ -58,6 +59,28 @@ def show(snapshot: Snapshot, artifact: Artifact, *, json: bool) -> None:
         _print(f"  {child['kind']} {child['name']}-{child['id'][:8]} (as {child['role']})")
     if len(children) > MAX_CHILDREN:
         _print(f"  and {len(children) - MAX_CHILDREN} more; see: recap lineage graph {artifact.id}")
+
+
+def show_removed(snapshot: Snapshot, stone: Tombstone, *, json: bool) -> None:
+    """Print what is known of an artifact that was removed, and what it was made from."""
+    manifest = stone.manifest
+    facts = manifest.model_dump(mode="json") | {
+        "removed_at": stone.removed_at.isoformat(), "removed_because": stone.reason
+    }  # fmt: skip
+    if json:
+        facts["ancestors"] = [ancestor.id for ancestor in snapshot.ancestors(manifest.id)]
+        _print(json_format.dumps(facts, indent=2))
+        return
+    lines = [f"{manifest.kind} {manifest.name}-{manifest.id[:8]}, removed"]
+    lines += [f"  {name}: {value}" for name, value in facts.items() if name not in _NOT_FACTS]
+    for title in ("details", "metrics", "config"):
+        lines += _section(title, facts[title])
+    _print("\n".join(lines))
+    _print("\nmade from")
+    tree = lineage_graph(snapshot, manifest.artifact())
+    _print(render_text(tree, root=manifest.id, fold=FOLD, ends=ENDS))
+    _print("\nled to")
+    _print(render_text(tree, root=manifest.id, towards="children", fold=FOLD, without=ROUNDS))
 
 
 def graph(snapshot: Snapshot, artifact: Artifact | None, *, mermaid: bool, json: bool) -> None:

@@ -14,8 +14,9 @@ class RetentionConfig(Config):
     """The last rounds of every project and robot stay whole: running them again is a look-up."""
     older_policies: Literal["all", "promoted"] = "all"
     """Policies of older rounds: every one, or those alone that were ever promoted."""
-    older_value_models: bool = False
-    """Keep the value models of older rounds too."""
+    older_value_models: bool = True
+    """Keep the value models of older rounds: one trained anew differs, and so would all that a
+    round and every later one made with it, if somebody ran them again."""
     older_values: bool = True
     """Keep the values of older rounds: four bytes per frame."""
     originals: bool = True

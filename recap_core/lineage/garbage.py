@@ -1,13 +1,13 @@
 """Garbage collection: what would go and what that frees, and letting it go."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from recap_core.config.retention import RetentionConfig
-from recap_core.errors import ArtifactNotFoundError, StageLockedError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, StageLockedError
 from recap_core.lineage.catalog import Catalog
 from recap_core.lineage.digest_cache import DigestCache
 from recap_core.lineage.files import remove_plain_tree
@@ -15,12 +15,14 @@ from recap_core.lineage.layout import Layout
 from recap_core.lineage.leftovers import Leftover, age_of, files_below, leftovers
 from recap_core.lineage.links import remove_tree
 from recap_core.lineage.locks import claim, try_claim
-from recap_core.lineage.manifest import Manifest
+from recap_core.lineage.manifest import Manifest, read_manifest
 from recap_core.lineage.mounts import digest_cache_path
 from recap_core.lineage.publish import Shelf
 from recap_core.lineage.refs import Refs
 from recap_core.lineage.removal import running_builds, take_away
 from recap_core.lineage.retention import Facts, decide, needs
+from recap_core.lineage.tombstones import removed_ids
+from recap_core.lineage.wanted import ever_current, named_outside
 
 _LOCK = "gc"
 
@@ -117,8 +119,13 @@ class GarbageCollector:
         self._projects = projects
 
     def plan(self) -> Plan:
-        """What would go, and why the rest stays; nothing is changed."""
-        found = {manifest.id: (path, manifest) for path, manifest in self._catalog.readable()}
+        """What would go, and why the rest stays; nothing is changed.
+
+        Raises:
+            ArtifactError: If an artifact cannot be read, so that nobody knows what it needs.
+            ConfigError: If a project's settings cannot be read.
+        """
+        found = {manifest.id: (path, manifest) for path, manifest in self._readable()}
         ordered = sorted(found.values(), key=lambda pair: (pair[1].finished_at, pair[1].id))
         manifests = {manifest.id: manifest for _, manifest in ordered}
         facts = self._facts(manifests)
@@ -147,9 +154,6 @@ class GarbageCollector:
         lock = self._layout.lock(_LOCK)
         with claim(lock, timeout_s=0, subject="garbage collection"):
             self._refuse_while_building()
-            for ref, id_ in plan.retire.items():
-                if self._refs.get(ref) == id_:
-                    self._refs.remove(ref)
             removed, spared = self._remove(plan)
             swept = [item for item in plan.leftovers if self._sweep(item)]
         return Collected(removed, spared, swept)
@@ -158,18 +162,35 @@ class GarbageCollector:
         used_ns = self._catalog.last_used_ns(manifest.stage_key)
         return Removal(manifest, path, why, *freed.by(path), used_ns)
 
+    def _readable(self) -> Iterator[tuple[Path, Manifest]]:
+        """Every artifact; one that cannot be read may need any other."""
+        for directory in self._catalog.directories():
+            try:
+                yield directory, read_manifest(directory)
+            except ArtifactNotFoundError:
+                continue  # removed since it was listed
+            except ArtifactError as error:
+                raise ArtifactError(
+                    f"what {directory} needs is not known, so nothing can be removed: {error}. "
+                    "Update recap if a newer one wrote it; else move that directory out of the "
+                    "store."
+                ) from error
+
     def _facts(self, manifests: dict[str, Manifest]) -> Facts:
         now = datetime.now(UTC)
         in_use = {id_: f"{owner}" for owner in running_builds(self._layout) for id_ in owner.inputs}
         last_used = {id_: self._last_used(manifest) for id_, manifest in manifests.items()}
         refs = self._refs.all()
-        ever = {
-            change.id
-            for ref in refs
-            if ref.endswith("/current")
-            for change in self._refs.history(ref)
-        }
-        return Facts(manifests, refs, last_used, in_use, now, ever)
+        return Facts(
+            manifests,
+            refs,
+            last_used,
+            in_use,
+            now,
+            ever_current=ever_current(self._layout),
+            named=named_outside(self._layout, manifests),
+            removed=removed_ids(self._layout),
+        )
 
     def _last_used(self, manifest: Manifest) -> datetime:
         used_ns = self._catalog.last_used_ns(manifest.stage_key)
@@ -196,6 +217,7 @@ class GarbageCollector:
         spared: list[Kept] = []
         for item in plan.remove:
             id_, why = item.manifest.id, "used since the plan was made"
+            retired = [] if id_ in wanted else self._retire(plan, id_)
             try:
                 is_gone = id_ not in wanted and take_away(
                     item.path,
@@ -210,9 +232,18 @@ class GarbageCollector:
             if is_gone:
                 removed.append(item)
             else:
+                for ref in retired:
+                    self._refs.set(ref, id_, note="gc spared what it points to")
                 spared.append(Kept(item.manifest, why))
                 needs(id_, manifests, seen=wanted)
         return removed, spared
+
+    def _retire(self, plan: Plan, id_: str) -> list[str]:
+        """Remove the refs that go with an artifact, unless they point elsewhere now."""
+        refs = [ref for ref, target in plan.retire.items() if target == id_ == self._refs.get(ref)]
+        for ref in refs:
+            self._refs.remove(ref)
+        return refs
 
     def _is_wanted(self, item: Removal) -> bool:
         """Whether it was asked for, named by a ref, or taken by a build since the plan was made."""

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recap_core.config.retention import RetentionConfig
+from recap_core.errors import ArtifactError
+from recap_core.lineage.artifacts import KINDS
 from recap_core.lineage.layout import Layout
 from recap_core.lineage.locks import holder
+from recap_core.lineage.manifest import read_manifest
+from recap_core.lineage.retention import IMPORTS, ORIGINALS
 
 
 class Leftover(NamedTuple):
@@ -27,9 +31,21 @@ def leftovers(layout: Layout, config: RetentionConfig) -> Iterator[Leftover]:
     yield from _unfinished(layout, timedelta(days=config.work_days))
     for path in _children(layout.corrupt):
         age = timedelta(seconds=time.time() - path.lstat().st_ctime)  # since it was moved there
-        if age >= timedelta(days=config.corrupt_days):
+        is_original = config.originals and _is_original(path)  # perhaps not all of it is lost
+        if age >= timedelta(days=config.corrupt_days) and not is_original:
             yield Leftover(path, f"damaged artifact, moved aside {_days(age)} ago")
     yield from _caches(layout, timedelta(days=config.cache_days))
+
+
+def _is_original(damaged: Path) -> bool:
+    """Whether it was something that no stage can make again."""
+    directories = {KINDS[kind].directory for kind in ORIGINALS}
+    if any(damaged.name.startswith(f"{directory}-") for directory in directories):
+        return True
+    try:
+        return read_manifest(damaged).stage in IMPORTS
+    except ArtifactError:
+        return False
 
 
 def _unfinished(layout: Layout, least: timedelta) -> Iterator[Leftover]:

@@ -2,7 +2,9 @@
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
 from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.layout import Layout
 from recap_core.lineage.store import Store
+from recap_core.lineage.tombstones import Tombstone, find_tombstone
 
 
 def find_artifact(store: Store, reference: str, *, project: str | None = None) -> Artifact:
@@ -36,6 +38,11 @@ def find_artifact(store: Store, reference: str, *, project: str | None = None) -
         names = sorted(ref.rpartition("/")[2] for ref in refs if ref.rpartition("/")[0] in prefixes)
         known = ", ".join(dict.fromkeys(_few(names))) or "none yet"
         raise ArtifactNotFoundError(f"{error}; or one of the refs {known}") from error
+
+
+def find_removed(store: Store, reference: str) -> Tombstone | None:
+    """What was removed under that id, unique id prefix, or ``<name>-<id8>``."""
+    return find_tombstone(Layout(store.home), reference)
 
 
 def _projects(refs: dict[str, str], project: str | None, store: Store) -> list[str]:

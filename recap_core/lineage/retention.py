@@ -24,6 +24,8 @@ GIVEN_ROLES = ("start", "collector")
 """Parts that a round took: kept with it, but not what they were made from."""
 ORIGINALS = ("recording", "annotations", "evaluation", "iteration")
 """Kinds that no stage can make again: people, robots and time had a part in them."""
+JUDGEMENTS = ("evaluation", "offline_check")
+"""Kinds that say how good a policy is."""
 IMPORTS = ("import_dataset", "import_policy", "import_value", "import_labels", "load_norm_stats")
 """Stages whose sources lie outside the store."""
 RECENT = "used within"
@@ -53,7 +55,11 @@ class Facts(NamedTuple):
     """Who works on it now, by id."""
     now: datetime
     ever_current: Collection[str] = ()
-    """Policies that were ever in use, by id."""
+    """Policies that were ever in use, by id: a rollback may go back to them."""
+    named: Mapping[str, str] = {}
+    """What else names an artifact, such as a project's settings or a run that waits, by id."""
+    removed: Collection[str] = ()
+    """Ids of artifacts that were in the store once."""
 
 
 class Decision(NamedTuple):
@@ -90,8 +96,9 @@ def needs(
 ) -> list[str]:
     """``start`` and what it was made from, as far as it is in the store.
 
-    Recordings, annotations and what is ``given`` are named, but not followed; what has been
-    ``seen`` before is left out, and the rest added to it.
+    Recordings, annotations and what is ``given`` are named, but not followed, and neither are
+    records of other rounds: a report names the round before, which names all its parts. What has
+    been ``seen`` before is left out, and the rest added to it.
     """
     seen = set() if seen is None else seen
     found: list[str] = []
@@ -101,8 +108,10 @@ def needs(
         manifest = manifests.get(id_)
         if id_ in seen or manifest is None:
             continue
-        seen.add(id_)
         found.append(id_)
+        if manifest.kind == "iteration" and id_ != start:
+            continue  # not seen: somebody may yet start from it
+        seen.add(id_)
         if manifest.kind not in _ENDS and id_ not in given:
             waiting += [parent.id for parent in manifest.parents]
     return found
@@ -136,12 +145,15 @@ class _Decider:
         for id_, who in self._facts.in_use.items():
             self._hold(id_, f"{who} works on it")
         self._keep_refs()
+        for id_, who in self._facts.named.items():
+            self._hold(id_, who, f"{who}, and needs it")
         for record in self._records:
             why = self._whole.get(record.artifact.id)
             if why is None:
                 self._keep_older(record)
             else:
                 self._keep_whole(record, why)
+        self._keep_what_was_in_use()
         self._keep_originals()
         self._keep_recent()
         if self._projects is not None:
@@ -229,6 +241,16 @@ class _Decider:
             if parent.role not in dropped:
                 self._note(parent.id, f"{parent.role} of {name}")
 
+    def _keep_what_was_in_use(self) -> None:
+        """Policies that a rollback may want, and what was found out about those that refs name."""
+        for id_ in self._facts.ever_current:
+            self._note(id_, "it was in use once, so a rollback may want it")
+        named = {id_ for ref, id_ in self._facts.refs.items() if round_ref(ref) is None}
+        for manifest in self._facts.manifests.values():
+            judged = named.intersection(parent.id for parent in manifest.parents)
+            if manifest.kind in JUDGEMENTS and judged:
+                self._note(manifest.id, "it judges a policy that a ref points to")
+
     def _keep_originals(self) -> None:
         for manifest in self._facts.manifests.values():
             if manifest.kind == "iteration":
@@ -237,6 +259,15 @@ class _Decider:
                 self._note(manifest.id, f"no stage can make a {manifest.kind} again")
             elif self._config.originals and manifest.stage in IMPORTS:
                 self._note(manifest.id, "its source lies outside the store")
+            elif self._config.originals and self._came_alone(manifest):
+                self._note(manifest.id, "what it was made from never was in this store")
+
+    def _came_alone(self, manifest: Manifest) -> bool:
+        """Whether it came from another store, which alone can make it again."""
+        return any(
+            parent.id not in self._facts.manifests and parent.id not in self._facts.removed
+            for parent in manifest.parents
+        )
 
     def _keep_recent(self) -> None:
         recent = timedelta(hours=self._config.recent_hours)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from recap_core.errors import ArtifactError
 from recap_core.lineage.artifacts import KINDS, Artifact
 from recap_core.lineage.files import replace_file
 from recap_core.lineage.layout import ID_PREFIX, Layout
-from recap_core.lineage.manifest import Manifest
+from recap_core.lineage.manifest import Manifest, read_manifest
 
 _log = logging.getLogger(__name__)
 
@@ -83,14 +84,35 @@ def why_missing(layout: Layout, artifact: Artifact) -> str:
 
 def removed_artifacts(layout: Layout) -> list[Tombstone]:
     """What was removed and not made again, oldest first."""
-    gone = [stone for stone in read_tombstones(layout) if not _is_present(layout, stone.manifest)]
+    present = _present_places(layout)
+    gone = [stone for stone in read_tombstones(layout) if not _is_present(stone.manifest, present)]
     return sorted(gone, key=lambda stone: (stone.manifest.finished_at, stone.manifest.id))
 
 
-def _is_present(layout: Layout, manifest: Manifest) -> bool:
+def removed_ids(layout: Layout) -> set[str]:
+    """Ids of everything that was ever removed, whether or not it was made again."""
+    return {path.stem for path in layout.removed.glob("*.json")}
+
+
+def _present_places(layout: Layout) -> dict[tuple[str, str], list[Path]]:
+    """Published directories by kind's directory and first 8 digits of the id."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in layout.artifacts.glob("[!.]*/*"):
+        found.setdefault((path.parent.name, path.name[-8:]), []).append(path)
+    return found
+
+
+def _is_present(manifest: Manifest, places: dict[tuple[str, str], list[Path]]) -> bool:
+    """Whether it was made again, perhaps under another name."""
     kind = KINDS.get(manifest.kind)
     directory = kind.directory if kind else manifest.kind
-    return layout.artifact(directory, manifest.name, manifest.id).is_dir()
+    for path in places.get((directory, manifest.id[:8]), ()):
+        try:
+            if read_manifest(path).id == manifest.id:
+                return True
+        except ArtifactError:
+            continue
+    return False
 
 
 def _path(layout: Layout, artifact_id: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError
 from recap_core.lineage.files import walk
@@ -145,9 +146,16 @@ def _relatives(snapshot: Snapshot, ids: Sequence[tuple[str, str]]) -> list[Artif
     return [
         artifact_row(snapshot.manifests[id_], role)
         if id_ in snapshot.manifests
-        else ArtifactRow(id=id_, kind="removed", name="", finished="", role=role, in_store=False)
+        else _absent_row(id_, role, snapshot.removed.get(id_))
         for role, id_ in ids
     ]
+
+
+def _absent_row(id_: str, role: str, removed: Manifest | None) -> ArtifactRow:
+    """Something that is not in the store: removed, or never brought here."""
+    if removed is None:
+        return ArtifactRow(id=id_, kind="removed", name="", finished="", role=role, in_store=False)
+    return replace(artifact_row(removed, role), in_store=False)
 
 
 def _iteration_notes(

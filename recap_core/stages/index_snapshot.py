@@ -34,10 +34,12 @@ class Snapshot(NamedTuple):
     """Settings and decision by id of the round; None: they cannot be read."""
     children: Mapping[str, list[tuple[str, str]]]
     """(role, id) of everything that was made from an artifact, by its id."""
+    removed: Mapping[str, Manifest] = {}
+    """Of artifacts that are no longer there, by id."""
 
     def label(self, artifact_id: str) -> str:
-        """``<name>-<id8>``; the short id alone if the artifact is gone."""
-        manifest = self.manifests.get(artifact_id)
+        """``<name>-<id8>``; the short id alone if nothing is known of the artifact."""
+        manifest = self.manifests.get(artifact_id) or self.removed.get(artifact_id)
         return f"{manifest.name}-{artifact_id[:8]}" if manifest else artifact_id[:8]
 
     def projects(self) -> list[tuple[str, str]]:
@@ -65,7 +67,8 @@ def read_snapshot(store: Store) -> Snapshot:
     for manifest in manifests.values():
         for parent in manifest.parents:
             children.setdefault(parent.id, []).append((parent.role, manifest.id))
-    return Snapshot(store, manifests, refs, histories, records, settings, children)
+    removed = {stone.manifest.id: stone.manifest for stone in store.removed()}
+    return Snapshot(store, manifests, refs, histories, records, settings, children, removed)
 
 
 def state_of(store: Store) -> Hashable:

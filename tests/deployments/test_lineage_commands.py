@@ -1,6 +1,7 @@
 """``recap lineage`` and ``recap bundle``, as a user meets them."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from deployments.cli.lineage_text import size, spans
 from deployments.cli.main import run
+from recap_core.lineage.iterations import iteration_records
 from recap_core.lineage.store import Store
 from tests.generated_store import GeneratedStore
 
@@ -53,6 +55,25 @@ def test_show_folds_what_is_many(recap: Recap) -> None:
     assert "shared with no other artifact" in text
     assert "more of kind dataset ..." in text
     assert len(text.splitlines()) < 80
+
+
+def test_what_was_removed_is_still_shown(
+    recap: Recap, eight_rounds: GeneratedStore, tmp_path: Path
+) -> None:
+    """Its manifest, when and why it went, what it was made from and what it led to."""
+    shutil.copytree(eight_rounds.store.home, tmp_path / "home")
+    store = Store(tmp_path / "home")
+    removed = store.get(str(iteration_records(store, "handover")[0].id("merged")))
+    store.remove(removed, reason="too large")
+
+    text = recap("lineage", "show", removed.id[:8], home=store.home).out
+    assert text.startswith(f"dataset round-1-merged-{removed.id[:8]}, removed\n")
+    assert "removed_because: too large" in text
+    assert "recording demonstrations-" in text
+    assert "labels round-1-" in text
+    facts = json.loads(recap("lineage", "show", removed.id, "--json", home=store.home).out)
+    assert (facts["id"], facts["removed_because"]) == (removed.id, "too large")
+    assert facts["ancestors"]
 
 
 def test_graph_without_an_artifact_lists_the_rounds(recap: Recap) -> None:

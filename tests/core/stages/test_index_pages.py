@@ -242,6 +242,7 @@ def test_a_removed_part_is_named_without_a_link(own_store: Store) -> None:
 
     assert f"/artifacts/{removed.id}" not in page.values("href")
     assert "no longer in the store" in "".join(page.words)
+    assert removed.name in "".join(page.words)
 
 
 def test_a_damaged_round_still_has_its_row(own_store: Store) -> None:
