@@ -18,7 +18,11 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.automations import dead_run_automation, keep_automations
+from deployments.automations import (
+    dead_run_automation,
+    keep_automations,
+    stuck_run_automation,
+)
 from deployments.notifications import notifying_automations
 from recap_core.errors import ConfigError
 
@@ -64,7 +68,7 @@ def install(installation: Installation, *, dry_run: bool = False) -> list[Change
         ConfigError: If a pool exists with another infrastructure, or the block does not.
     """
     with get_client(sync_client=True) as client:
-        automations = [dead_run_automation()]
+        automations = [dead_run_automation(), stuck_run_automation()]
         if installation.notify is not None:  # asked for before anything is changed
             automations += notifying_automations(installation.notify, client)
         changes = [

@@ -17,7 +17,7 @@ Below ``<project>/<robot>/``:
 from collections.abc import Sequence
 from typing import Literal
 
-from flows.results import BootstrapResult, RoundInputs
+from flows.results import BootstrapResult, IterationResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
@@ -145,12 +145,13 @@ class ProjectRefs:
     def keep_round(
         self, round_index: int, policy: PolicyCheckpoint, current: PolicyCheckpoint
     ) -> None:
-        """Remember a finished round; running one again that is known moves nothing."""
+        """Remember a finished round; running one again that is known moves nothing.
+
+        ``current`` moves only to a policy that was promoted: a person may have moved it meanwhile.
+        """
         if self.knows_round(round_index, policy):
             return
-        if policy != current:
-            self.set("candidate", policy)
-        self.set("current", current)
+        self.set("current" if policy == current else "candidate", policy)
         self.set(f"round-{round_index}-policy", policy)
 
     def knows_round(self, round_index: int, policy: PolicyCheckpoint) -> bool:
@@ -275,6 +276,10 @@ class ProjectRefs:
         used = {id_ for record in self.records() for id_ in record.ids("recordings")}
         return tuple(one for one in self.recordings("rollout") if one.id not in used)
 
+    def num_new_episodes(self) -> int:
+        """Episodes of the new recordings."""
+        return sum(recording.num_episodes for recording in self.new_recordings())
+
     def round_recordings(
         self, round_index: int, names: Sequence[str] = ()
     ) -> tuple[Recording, ...]:
@@ -307,6 +312,19 @@ class ProjectRefs:
 
     def _age(self, recording: Recording) -> tuple[float, str]:
         return self._store.manifest(recording).finished_at.timestamp(), recording.id
+
+    def collector_after(self, result: IterationResult, *, is_known: bool) -> PolicyCheckpoint:
+        """The policy that the round after this one collects with.
+
+        Args:
+            result: The round.
+            is_known: Whether it was only looked up: then people may have promoted its candidate or
+                rolled back since, and a round that has begun keeps its collector.
+        """
+        if not is_known:
+            return result.current
+        begun = self._collector_of(result.round_index + 1)
+        return begun or self.find("current", PolicyCheckpoint) or result.current
 
     def finished_round(self, round_index: int) -> Iteration | None:
         """The record of a round as an artifact; None if it is not finished."""

@@ -234,6 +234,20 @@ def test_a_candidate_is_the_newest_policy_that_was_not_promoted(
     assert refs.policy("current") == second
 
 
+def test_a_round_without_a_promotion_leaves_current_to_people(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Who promotes or rolls back while a round runs is not overruled at its end."""
+    collector = bootstrapped(store, refs).policy
+    by_hand, new = (publish(store, PolicyCheckpoint, name) for name in ("by-hand", "new"))
+    refs.set("current", by_hand)
+
+    refs.keep_round(1, new, collector)
+
+    assert refs.policy("current") == by_hand
+    assert refs.policy("candidate") == new
+
+
 def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: ProjectRefs) -> None:
     """A round that needs some and finds none says what to do."""
     bootstrapped(store, refs)
