@@ -4,7 +4,7 @@ Below ``<project>/<robot>/``:
 
     start, demonstrations, norm-stats   of the last bootstrap
     current                             the policy in use
-    candidate                           the newest policy that was not promoted
+    candidate                           the newest policy that waits for a person's word
     recording-<id8>                     a recording that was ingested for the project
     annotations                         corrections that the next rounds apply
     round-<k>-dataset                   simulated rollouts of round k, set as soon as they are
@@ -19,6 +19,7 @@ from typing import Literal
 
 from flows.results import BootstrapResult, IterationResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import Verdict
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
     Annotations,
@@ -142,16 +143,16 @@ class ProjectRefs:
             self.set("current", result.policy)
         self.set("start", result.policy)
 
-    def keep_round(
-        self, round_index: int, policy: PolicyCheckpoint, current: PolicyCheckpoint
-    ) -> None:
+    def keep_round(self, round_index: int, policy: PolicyCheckpoint, verdict: Verdict) -> None:
         """Remember a finished round; running one again that is known moves nothing.
 
         ``current`` moves only to a policy that was promoted: a person may have moved it meanwhile.
+        A policy that is only kept is offered to nobody.
         """
         if self.knows_round(round_index, policy):
             return
-        self.set("current" if policy == current else "candidate", policy)
+        if verdict != "kept":
+            self.set("current" if verdict == "promoted" else "candidate", policy)
         self.set(f"round-{round_index}-policy", policy)
 
     def knows_round(self, round_index: int, policy: PolicyCheckpoint) -> bool:

@@ -62,7 +62,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
     """Make a policy current: the robots drive it, and the next round collects with it."""
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.promotion_facts import NOT_EVALUATED, compare_with_current
-    from recap_core.lineage.decisions import CURRENT, person
+    from recap_core.lineage.decisions import CURRENT, decision_on, person
     from recap_core.lineage.decisions import promote as make_current
 
     store = open_store()
@@ -75,6 +75,9 @@ def promote(  # noqa: PLR0913 - one parameter per option
     reasons = list(decision.reasons) if decision else [NOT_EVALUATED]
     told = Output(json=json, verbose=False).console
     told.print(f"{where}: [bold]{_label(chosen)}[/bold] to replace {_label(before)}")
+    word = decision_on(store, where, chosen)
+    if word is not None and word.word != "promoted":
+        told.print(f"  {word.sentence()}", markup=False)
     for reason in reasons:
         told.print(f"  {reason}", markup=False)
     _confirm(f"Promote {_label(chosen)}?", yes=yes)

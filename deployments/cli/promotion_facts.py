@@ -146,8 +146,8 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
     found = store.get_ref(f"{project}/{CANDIDATE}")
     if not isinstance(found, PolicyCheckpoint):
         raise ArtifactNotFoundError(
-            f"{project} has no candidate: every new policy so far was promoted, or there is none yet. "
-            "Run recap iterate, or name a policy (see recap candidates)"
+            f"{project} has no candidate: no new policy waits for a person's word. Run recap "
+            "iterate, or name a policy (see recap candidates)"
         )
     return found
 

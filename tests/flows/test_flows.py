@@ -306,6 +306,7 @@ def test_a_round_from_recordings_ends_with_a_candidate(
         episodes="recordings",
         judge="operator",
         inbox=str(tmp_path),
+        wait_for_episodes=1000,  # nobody waits in the foreground
         gate=GateConfig(required_checks=()),  # four training steps pass no check
     )
     name, quiet = saved(project), IngestChoice(quiet_s=0.0)
