@@ -127,7 +127,9 @@ def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> Persons
         elif change.previous == policy.id and change.is_rollback:
             said.append(("rolled back", change))
     rejections = store.ref_history(f"{project}/{REJECTED}")
-    said += [("rejected", change) for change in rejections if change.id == policy.id]
+    for change in rejections:
+        if change.id == policy.id:
+            said.append(("rejected", change))
     words = [PersonsWord(word, change.at, change.by, change.note) for word, change in said]
     return max(words, key=lambda each: each.at, default=None)
 
