@@ -77,12 +77,10 @@ def test_a_plan_loads_no_model_library(recap_home: Path, small_project: ProjectC
     """It is ready before JAX would be, and asks no server."""
     code = (
         "import sys\n"
-        "from flows.bootstrap import bootstrap\n"
+        "from flows.plans import plan_round\n"
         "from recap_core.config.flows import ProjectConfig\n"
-        "from tasks.planning import planning\n"
-        "with planning() as plan:\n"
-        "    bootstrap.fn(ProjectConfig.model_validate_json(sys.argv[1]))\n"
-        "assert len(plan.stages) == 5\n"
+        "plan = plan_round(ProjectConfig.model_validate_json(sys.argv[1])).plan\n"
+        "assert len(plan.stages) == 19\n"
         "sys.exit(bool({'jax', 'lerobot', 'torch'} & set(sys.modules)))\n"
     )
     del recap_home

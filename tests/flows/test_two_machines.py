@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
@@ -111,8 +117,10 @@ def task_states(flow_run: FlowRun) -> dict[str, str | None]:
 
 
 def handed_over() -> list[FlowRun]:
+    """Stages that the other machine was given."""
+    named = DeploymentFilter(name=DeploymentFilterName(any_=["gpu"]))
     with get_client(sync_client=True) as client:
-        return [one for one in client.read_flow_runs() if one.parent_task_run_id is not None]
+        return client.read_flow_runs(deployment_filter=named)
 
 
 def log_end(machine: Path) -> str:
