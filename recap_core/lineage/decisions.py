@@ -126,11 +126,12 @@ def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> Persons
             said.append(("promoted", change))
         elif change.previous == policy.id and change.is_rollback:
             said.append(("rolled back", change))
-    rejections = store.ref_history(f"{project}/{REJECTED}")
-    for change in rejections:
-        if change.id == policy.id:
-            said.append(("rejected", change))
     words = [PersonsWord(word, change.at, change.by, change.note) for word, change in said]
+    words += [
+        PersonsWord("rejected", change.at, change.by, change.note)
+        for change in store.ref_history(f"{project}/{REJECTED}")
+        if change.id == policy.id
+    ]
     return max(words, key=lambda each: each.at, default=None)
 
 
