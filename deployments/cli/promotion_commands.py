@@ -23,7 +23,9 @@ PANEL = "Rounds"
 
 PolicyArgument = Annotated[
     str | None,
-    typer.Argument(help="Policy: id, name-id8 or ref. Default: the project's candidate."),
+    typer.Argument(
+        help="Policy: id, name-id8 or ref (round-3-policy). Default: the project's candidate."
+    ),
 ]
 ProjectOption = Annotated[
     str | None,
@@ -132,12 +134,12 @@ def rollback(  # noqa: PLR0913 - one parameter per option
     """Put the policy back in use that was current before; nothing is deleted."""
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.promotion_facts import project_named
-    from recap_core.lineage.decisions import person, policy_at
+    from recap_core.lineage.decisions import person
     from recap_core.lineage.decisions import rollback as put_back
 
     store = open_store()
     where = project_named(store, project)
-    chosen = policy_at(store, to) if to else None
+    chosen = _named(store, where, to) if to else None
     _confirm(
         f"Roll {where}/current back to {_label(chosen) if chosen else 'what it was'}?", yes=yes
     )
@@ -228,10 +230,18 @@ def _chosen(
     store: "Store", project: str | None, policy: str | None
 ) -> "tuple[str, PolicyCheckpoint]":
     from deployments.cli.promotion_facts import candidate_of, project_named
-    from recap_core.lineage.decisions import policy_at
 
     where = project_named(store, project)
-    return where, policy_at(store, policy) if policy else candidate_of(store, where)
+    return where, _named(store, where, policy) if policy else candidate_of(store, where)
+
+
+def _named(store: "Store", project: str, name: str) -> "PolicyCheckpoint":
+    """A policy by the project's own ref, such as ``round-3-policy``, or by any other name."""
+    from recap_core.lineage.decisions import policy_at
+
+    own = f"{project}/{name}"
+    is_own = "/" not in name and own in store.refs()
+    return policy_at(store, own if is_own else name)
 
 
 def _gate(store: "Store", project: str) -> Any:  # noqa: ANN401 - GateConfig, imported late
