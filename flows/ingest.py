@@ -9,13 +9,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.forms import IngestChoice, ProjectName
-from flows.people import resume_waiting
 from flows.references import ProjectRefs
 from flows.results import IngestResult, SkippedSession, TakenSession
 from flows.settings import project_of_run, run_settings
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError, RecapError
-from recap_core.lineage.project_files import project_name
 from tasks.collection import ingest
 from tasks.inbox import describe, find_sessions, known_recording
 from tasks.store import open_store
@@ -74,7 +72,6 @@ def take_in(config: ProjectConfig, sessions: IngestChoice) -> IngestResult:
         key=artifact_key(f"ingest-{config.project}-{config.robot}"),
         description=f"{len(result.new_recordings)} new, {len(skipped)} left alone",
     )
-    resume_waiting(project_name(config), num_new_episodes=refs.num_new_episodes())
     return result
 
 

@@ -16,14 +16,10 @@ from flows.forms import (
     TrainingChoice,
     promotion_changes,
 )
-from flows.people import wait_for_episodes
 from flows.references import ProjectRefs, pretrained_value_model
 from flows.results import IterationResult
 from flows.rounds import run_round
 from flows.settings import project_of_run, run_settings
-from recap_core.config.flows import ProjectConfig
-from recap_core.errors import DataError
-from recap_core.lineage.project_files import project_name
 from tasks.refresh import refreshing
 from tasks.store import open_store
 
@@ -79,23 +75,5 @@ def recap_iteration(  # noqa: PLR0913 - one parameter per group of the form
             pretrained_value_model(open_store(), config)  # found before anything is recorded
             first_policy(config)
         k = this_round.index or refs.next_round()
-        if not this_round.recordings:
-            _wait_for_robots(config, refs, k)
         inputs = refs.round_inputs(k, start=this_round.start, recordings=this_round.recordings)
         return run_round(config, k, inputs)
-
-
-def _wait_for_robots(config: ProjectConfig, refs: ProjectRefs, k: int) -> None:
-    """Suspend the run until enough is recorded, where the project wants that."""
-    settings = config.iteration
-    is_over = settings.episodes == "simulation" or refs.finished_round(k) is not None
-    if settings.wait_for_episodes is None or is_over:
-        return
-    found = wait_for_episodes(
-        project_name(config), settings.wait_for_episodes, count_new=refs.num_new_episodes
-    )
-    if found.outcome == "give_up":
-        raise DataError(
-            f"round {k} was given up in the UI while it waited for "
-            f"{settings.wait_for_episodes} new episodes; there are {found.num_episodes}"
-        )

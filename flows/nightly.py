@@ -36,7 +36,6 @@ from flows.night_report import (
     one_line,
     trained_report,
 )
-from flows.people import resume_waiting
 from flows.references import ProjectRefs
 from flows.results import IterationResult, Result
 from flows.rounds import run_round
@@ -45,7 +44,6 @@ from recap_core.config.environment import pages_url
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.nights import NOTHING_NEW, SKIPPED
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
-from recap_core.lineage.project_files import project_name
 from tasks.store import open_store
 from tasks.summaries import label
 
@@ -115,7 +113,6 @@ def nightly(
     try:
         config = run_settings(project, settings=settings)
         refs = ProjectRefs(open_store(), config)
-        resume_waiting(project_name(config))  # who waits too long, or for what was decided
         waiting = _taken_in(config, night)
         recordings = refs.new_recordings()
         reason = _not_worth_it(config, recordings, night.min_episodes)

@@ -277,10 +277,6 @@ class ProjectRefs:
         used = {id_ for record in self.records() for id_ in record.ids("recordings")}
         return tuple(one for one in self.recordings("rollout") if one.id not in used)
 
-    def num_new_episodes(self) -> int:
-        """Episodes of the new recordings."""
-        return sum(recording.num_episodes for recording in self.new_recordings())
-
     def round_recordings(
         self, round_index: int, names: Sequence[str] = ()
     ) -> tuple[Recording, ...]:

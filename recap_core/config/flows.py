@@ -85,9 +85,6 @@ class IterationConfig(Config):
     wait_for_approval: bool = False
     """Suspend the run of a deployment until a person approves or rejects a ``candidate``; a run in
     the foreground never waits."""
-    wait_for_episodes: int | None = Field(default=None, ge=1)
-    """Where robots record: suspend the run of a deployment until so many new episodes are in the
-    store; None: go on with what there is."""
 
     @model_validator(mode="before")
     @classmethod

@@ -306,7 +306,6 @@ def test_a_round_from_recordings_ends_with_a_candidate(
         episodes="recordings",
         judge="operator",
         inbox=str(tmp_path),
-        wait_for_episodes=1000,  # nobody waits in the foreground
         gate=GateConfig(required_checks=()),  # four training steps pass no check
     )
     name, quiet = saved(project), IngestChoice(quiet_s=0.0)
@@ -409,9 +408,9 @@ def test_a_failed_night_leaves_the_policy_and_names_the_stage(
     assert "Stage **merge-round-1" in told
 
 
-def planned(project: ProjectConfig) -> Plan:
+def planned(project: ProjectConfig, *refresh: str) -> Plan:
     """What round 1 of a project would do."""
-    return plan_round(project, 1).plan
+    return plan_round(project, 1, refresh).plan
 
 
 def would_run(plan: Plan) -> list[str]:
@@ -446,8 +445,7 @@ def test_a_refreshed_stage_executes_and_an_equal_result_changes_nothing(
     first: LoopResult, small_project: ProjectConfig
 ) -> None:
     """Labels are made again once, byte by byte as before, so all that follows stays cached."""
-    with refreshing({"label"}):
-        assert would_run(planned(small_project))[0] == "label"
+    assert would_run(planned(small_project, "label"))[0] == "label"
     began = datetime.now(UTC)
 
     with refreshing({"label"}):
