@@ -6,7 +6,7 @@ import pytest
 
 from flows.gate import decide
 from flows.references import ProjectRefs
-from flows.results import BootstrapResult, Judgement
+from flows.results import BootstrapResult, IterationResult, Judgement
 from recap_core.config.presets import tiny_project
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
@@ -249,6 +249,17 @@ def test_a_round_without_a_promotion_leaves_current_to_people(
 
     assert refs.policy("current") == by_hand
     assert refs.policy("candidate") == new
+
+
+def test_a_loop_goes_on_with_what_people_put_in_use(store: Store, refs: ProjectRefs) -> None:
+    """After a round that is only looked up; a round that was made anew says itself."""
+    first = bootstrapped(store, refs).policy
+    by_hand = publish(store, PolicyCheckpoint, "by-hand")
+    round_1 = IterationResult.model_construct(round_index=1, current=first)
+    refs.set("current", by_hand)
+
+    assert refs.collector_after(round_1, is_known=True) == by_hand
+    assert refs.collector_after(round_1, is_known=False) == first
 
 
 def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: ProjectRefs) -> None:
