@@ -30,7 +30,6 @@ from recap_core.lineage.project_files import load_project
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
 from tasks.planning import Plan
-from tasks.refresh import refreshing
 from tests.flows.conftest import saved
 from tests.flows.nights import arrived, night, report, with_inbox
 
@@ -448,8 +447,7 @@ def test_a_refreshed_stage_executes_and_an_equal_result_changes_nothing(
     assert would_run(planned(small_project, "label"))[0] == "label"
     began = datetime.now(UTC)
 
-    with refreshing({"label"}):
-        again = recap_loop(saved(small_project), rounds=1)
+    again = recap_loop(saved(small_project), rounds=1, refresh=("label",))
 
     assert again == first
     states = task_states(began, NUM_TASKS)
