@@ -18,12 +18,19 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.automations import dead_run_automation, keep_automations
+from deployments.automations import (
+    dead_run_automation,
+    keep_automations,
+    stuck_run_automation,
+)
 from deployments.notifications import notifying_automations
 from recap_core.errors import ConfigError
 
 QUEUES: Final[Mapping[str, int]] = {"people": 1, "default": 5, "night": 9}
 """Queues of both pools with their priorities: 1 goes first."""
+
+BEGINS_WITHIN_S: Final[Mapping[str, int]] = {"process": 900, "docker": 3900, "kubernetes": 3900}
+"""A run that was taken has begun by then; images may be pulled and nodes awaited for an hour."""
 
 type Infrastructure = Literal["process", "docker", "kubernetes"]
 type PoolName = Literal["cpu", "gpu"]
@@ -64,7 +71,10 @@ def install(installation: Installation, *, dry_run: bool = False) -> list[Change
         ConfigError: If a pool exists with another infrastructure, or the block does not.
     """
     with get_client(sync_client=True) as client:
-        automations = [dead_run_automation()]
+        automations = [
+            dead_run_automation(),
+            stuck_run_automation(BEGINS_WITHIN_S[installation.infrastructure]),
+        ]
         if installation.notify is not None:  # asked for before anything is changed
             automations += notifying_automations(installation.notify, client)
         changes = [

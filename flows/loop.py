@@ -90,7 +90,9 @@ def run_loop(config: ProjectConfig, rounds: int) -> LoopResult:
             annotations=annotations,
             recordings=refs.round_recordings(k),
         )
+        before = refs.finished_round(k)
         result = recap_round(config, k, inputs)
-        collector, earlier = result.current, (*earlier, *result.experience.rollouts)
+        collector = refs.collector_after(result, is_known=before == result.record)
+        earlier = (*earlier, *result.experience.rollouts)
         results.append(result)
     return LoopResult(bootstrap=first, rounds=tuple(results))

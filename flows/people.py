@@ -20,7 +20,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
 from prefect.flow_runs import resume_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
@@ -226,7 +226,10 @@ def wake(notes: Iterable[Waiting]) -> list[str]:
         if not _is_suspended(note.run):
             forget_waiting(open_store().home, note.run, note.waits_for)
             continue
-        resume_flow_run(UUID(note.run), run_input={field: LOOK_AGAIN})
+        try:
+            resume_flow_run(UUID(note.run), run_input={field: LOOK_AGAIN})
+        except (NotPausedError, FlowPauseTimeout):  # somebody else was faster, or it has ended
+            continue
         woken.append(note.run_name)
     return woken
 

@@ -4,7 +4,7 @@ Below ``<project>/<robot>/``:
 
     start, demonstrations, norm-stats   of the last bootstrap
     current                             the policy in use
-    candidate                           the newest policy that was not promoted
+    candidate                           the newest policy that waits for a person's word
     recording-<id8>                     a recording that was ingested for the project
     annotations                         corrections that the next rounds apply
     round-<k>-dataset                   simulated rollouts of round k, set as soon as they are
@@ -17,8 +17,9 @@ Below ``<project>/<robot>/``:
 from collections.abc import Sequence
 from typing import Literal
 
-from flows.results import BootstrapResult, RoundInputs
+from flows.results import BootstrapResult, IterationResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
+from recap_core.config.gate import Verdict
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
     Annotations,
@@ -142,15 +143,16 @@ class ProjectRefs:
             self.set("current", result.policy)
         self.set("start", result.policy)
 
-    def keep_round(
-        self, round_index: int, policy: PolicyCheckpoint, current: PolicyCheckpoint
-    ) -> None:
-        """Remember a finished round; running one again that is known moves nothing."""
+    def keep_round(self, round_index: int, policy: PolicyCheckpoint, verdict: Verdict) -> None:
+        """Remember a finished round; running one again that is known moves nothing.
+
+        ``current`` moves only to a policy that was promoted: a person may have moved it meanwhile.
+        A policy that is only kept is offered to nobody.
+        """
         if self.knows_round(round_index, policy):
             return
-        if policy != current:
-            self.set("candidate", policy)
-        self.set("current", current)
+        if verdict != "kept":
+            self.set("current" if verdict == "promoted" else "candidate", policy)
         self.set(f"round-{round_index}-policy", policy)
 
     def knows_round(self, round_index: int, policy: PolicyCheckpoint) -> bool:
@@ -311,6 +313,19 @@ class ProjectRefs:
 
     def _age(self, recording: Recording) -> tuple[float, str]:
         return self._store.manifest(recording).finished_at.timestamp(), recording.id
+
+    def collector_after(self, result: IterationResult, *, is_known: bool) -> PolicyCheckpoint:
+        """The policy that the round after this one collects with.
+
+        Args:
+            result: The round.
+            is_known: Whether it was only looked up: then people may have promoted its candidate or
+                rolled back since, and a round that has begun keeps its collector.
+        """
+        if not is_known:
+            return result.current
+        begun = self._collector_of(result.round_index + 1)
+        return begun or self.find("current", PolicyCheckpoint) or result.current
 
     def finished_round(self, round_index: int) -> Iteration | None:
         """The record of a round as an artifact; None if it is not finished."""

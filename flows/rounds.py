@@ -93,7 +93,7 @@ def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> I
     # A round that is only looked up again adds nothing to the time line.
     if not refs.knows_round(k, learning.policy):
         record_round(result)
-    refs.keep_round(k, learning.policy, result.current)
+    refs.keep_round(k, learning.policy, decision.verdict)
     refs.set(f"round-{k}", record)
     return result
 

@@ -23,7 +23,9 @@ PANEL = "Rounds"
 
 PolicyArgument = Annotated[
     str | None,
-    typer.Argument(help="Policy: id, name-id8 or ref. Default: the project's candidate."),
+    typer.Argument(
+        help="Policy: id, name-id8 or ref (round-3-policy). Default: the project's candidate."
+    ),
 ]
 ProjectOption = Annotated[
     str | None,
@@ -62,7 +64,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
     """Make a policy current: the robots drive it, and the next round collects with it."""
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.promotion_facts import NOT_EVALUATED, compare_with_current
-    from recap_core.lineage.decisions import CURRENT, person
+    from recap_core.lineage.decisions import CURRENT, decision_on, person
     from recap_core.lineage.decisions import promote as make_current
 
     store = open_store()
@@ -75,6 +77,9 @@ def promote(  # noqa: PLR0913 - one parameter per option
     reasons = list(decision.reasons) if decision else [NOT_EVALUATED]
     told = Output(json=json, verbose=False).console
     told.print(f"{where}: [bold]{_label(chosen)}[/bold] to replace {_label(before)}")
+    word = decision_on(store, where, chosen)
+    if word is not None and word.word != "promoted":
+        told.print(f"  {word.sentence()}", markup=False)
     for reason in reasons:
         told.print(f"  {reason}", markup=False)
     _confirm(f"Promote {_label(chosen)}?", yes=yes)
@@ -129,12 +134,12 @@ def rollback(  # noqa: PLR0913 - one parameter per option
     """Put the policy back in use that was current before; nothing is deleted."""
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.promotion_facts import project_named
-    from recap_core.lineage.decisions import person, policy_at
+    from recap_core.lineage.decisions import person
     from recap_core.lineage.decisions import rollback as put_back
 
     store = open_store()
     where = project_named(store, project)
-    chosen = policy_at(store, to) if to else None
+    chosen = _named(store, where, to) if to else None
     _confirm(
         f"Roll {where}/current back to {_label(chosen) if chosen else 'what it was'}?", yes=yes
     )
@@ -225,10 +230,18 @@ def _chosen(
     store: "Store", project: str | None, policy: str | None
 ) -> "tuple[str, PolicyCheckpoint]":
     from deployments.cli.promotion_facts import candidate_of, project_named
-    from recap_core.lineage.decisions import policy_at
 
     where = project_named(store, project)
-    return where, policy_at(store, policy) if policy else candidate_of(store, where)
+    return where, _named(store, where, policy) if policy else candidate_of(store, where)
+
+
+def _named(store: "Store", project: str, name: str) -> "PolicyCheckpoint":
+    """A policy by the project's own ref, such as ``round-3-policy``, or by any other name."""
+    from recap_core.lineage.decisions import policy_at
+
+    own = f"{project}/{name}"
+    is_own = "/" not in name and own in store.refs()
+    return policy_at(store, own if is_own else name)
 
 
 def _gate(store: "Store", project: str) -> Any:  # noqa: ANN401 - GateConfig, imported late

@@ -146,8 +146,8 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
     found = store.get_ref(f"{project}/{CANDIDATE}")
     if not isinstance(found, PolicyCheckpoint):
         raise ArtifactNotFoundError(
-            f"{project} has no candidate: no round has made a new policy yet. Run recap iterate, "
-            "or name a policy"
+            f"{project} has no candidate: no new policy waits for a person's word. Run recap "
+            "iterate, or name a policy (see recap candidates)"
         )
     return found
 

@@ -240,9 +240,10 @@ def find_faults(
             continue
         if "error" not in failed:
             failed.append("error")
+        growth = now / before - 1 if before else float("inf")
         warnings.append(
             f"On {name} frames the new policy's action error is {now:.3f}, the current one's "
-            f"{before:.3f} standard deviations: {100 * (now / before - 1):.0f} % larger (at most "
+            f"{before:.3f} standard deviations: {100 * growth:.0f} % larger (at most "
             f"{100 * config.max_error_growth:g} %)."
         )
     return Findings(tuple(failed), tuple(warnings))

@@ -18,10 +18,14 @@ from recap_core.lineage.store import Store
 CURRENT, CANDIDATE, REJECTED = "current", "candidate", "rejected"
 
 
+type Word = Literal["promoted", "rejected", "rolled back"]
+"""``rolled back``: it was in use, and the policy before it was put back."""
+
+
 class PersonsWord(NamedTuple):
     """What was decided about one policy last."""
 
-    word: Literal["promoted", "rejected"]
+    word: Word
     at: datetime
     by: str | None
     note: str | None
@@ -116,11 +120,16 @@ def policy_at(store: Store, ref: str) -> PolicyCheckpoint:
 
 def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> PersonsWord | None:
     """What was decided about a policy last; None: nothing yet."""
-    said: dict[str, Literal["promoted", "rejected"]] = {CURRENT: "promoted", REJECTED: "rejected"}
-    words = [
-        PersonsWord(word, change.at, change.by, change.note)
-        for ref, word in said.items()
-        for change in store.ref_history(f"{project}/{ref}")
+    said: list[tuple[Word, RefChange]] = []
+    for change in store.ref_history(f"{project}/{CURRENT}"):
+        if change.id == policy.id:
+            said.append(("promoted", change))
+        elif change.previous == policy.id and change.is_rollback:
+            said.append(("rolled back", change))
+    words = [PersonsWord(word, change.at, change.by, change.note) for word, change in said]
+    words += [
+        PersonsWord("rejected", change.at, change.by, change.note)
+        for change in store.ref_history(f"{project}/{REJECTED}")
         if change.id == policy.id
     ]
     return max(words, key=lambda each: each.at, default=None)

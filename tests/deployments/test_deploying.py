@@ -1,6 +1,9 @@
 """``deployments/prefect.yaml``, deployed by ``prefect deploy`` on a real server."""
 
+from importlib import import_module
+
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
@@ -10,6 +13,7 @@ from prefect.settings import get_current_settings
 from deployments.deploying import deploy, prefect_file
 from deployments.environment import deployment_name
 from deployments.installation import Installation, install
+from deployments.up import LONG_FLOWS, SHORT_FLOWS
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -21,6 +25,20 @@ OF_PROJECT = {
     "bootstrap", "recap-iteration", "recap-loop", "stage3", "relabel-only", "evaluate-only",
     "ingest", "nightly",
 }  # fmt: skip
+
+
+def test_the_file_names_flows_and_parameters_that_exist() -> None:
+    """All that ``recap up`` serves, and the accelerator stage; found without a server."""
+    flows: set[str] = set()
+    for one in prefect_file({})["deployments"]:
+        module, _, name = one["entrypoint"].rpartition(".")
+        flow = getattr(import_module(module), name)
+        assert isinstance(flow, Flow)
+        assert set(one.get("parameters", {})) <= set(flow.parameters.properties)
+        flows.add(flow.name)
+
+    served = {flow.name for flow in (*LONG_FLOWS, *SHORT_FLOWS)}
+    assert flows == served | {"accelerator-stage"} == OF_PROJECT | {"accelerator-stage"}
 
 
 @pytest.fixture(scope="module")

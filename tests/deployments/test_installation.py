@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -12,7 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.events import emit_event
 
+from deployments.automations import dead_run_automation, stuck_run_automation
 from deployments.installation import QUEUES, Change, Installation, install
+from deployments.server import server_environment
 from recap_core.errors import ConfigError
 
 pytestmark = [
@@ -41,6 +44,9 @@ def test_what_is_there_stays_and_what_differs_is_put_right() -> None:
 
     assert said == done
     assert set(again) == {"kept"}
+    assert {
+        f"automation {each.name}" for each in (dead_run_automation(), stuck_run_automation())
+    } <= set().union(*said.values())
     with get_client(sync_client=True) as client:
         queues = client.read_work_queues(work_pool_name="gpu")
         assert QUEUES.items() <= {queue.name: queue.priority for queue in queues}.items()
@@ -60,6 +66,14 @@ def test_a_pool_of_another_infrastructure_is_not_touched() -> None:
 
     with pytest.raises(ConfigError, match="exists with infrastructure process, not docker"):
         install(Installation(infrastructure="docker"))
+
+
+def test_the_page_s_server_keeps_leases_where_recap_up_does(tmp_path: Path) -> None:
+    """In memory, a killed server would leave a deployment's only place taken for ever."""
+    page = (Path(__file__).parents[2] / "docs/installation.md").read_text(encoding="utf-8")
+    setting = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+
+    assert f"{setting}={server_environment(tmp_path)[setting]}" in page.splitlines()
 
 
 def test_a_block_that_does_not_exist_changes_nothing() -> None:

@@ -56,6 +56,9 @@ def test_a_candidate_is_promoted_and_rolled_back(store: Store) -> None:
     assert answer("promote")["changed"] is False
     assert answer("rollback", "--project", "demo")["current"] == change.previous
     assert current(store) == "old"
+    told = recap("promote", "candidate")
+    assert "Rolled back by " in told.output
+    assert current(store) == "new"
 
 
 def test_candidates_show_gate_people_and_numbers(store: Store) -> None:

@@ -30,7 +30,6 @@ from recap_core.lineage.project_files import load_project
 from recap_core.lineage.store import Store
 from recap_core.stages.annotate import annotate_episodes
 from tasks.planning import Plan
-from tasks.refresh import refreshing
 from tests.flows.conftest import saved
 from tests.flows.nights import arrived, night, report, with_inbox
 
@@ -408,9 +407,9 @@ def test_a_failed_night_leaves_the_policy_and_names_the_stage(
     assert "Stage **merge-round-1" in told
 
 
-def planned(project: ProjectConfig) -> Plan:
+def planned(project: ProjectConfig, *refresh: str) -> Plan:
     """What round 1 of a project would do."""
-    return plan_round(project, 1).plan
+    return plan_round(project, 1, refresh).plan
 
 
 def would_run(plan: Plan) -> list[str]:
@@ -445,12 +444,10 @@ def test_a_refreshed_stage_executes_and_an_equal_result_changes_nothing(
     first: LoopResult, small_project: ProjectConfig
 ) -> None:
     """Labels are made again once, byte by byte as before, so all that follows stays cached."""
-    with refreshing({"label"}):
-        assert would_run(planned(small_project))[0] == "label"
+    assert would_run(planned(small_project, "label"))[0] == "label"
     began = datetime.now(UTC)
 
-    with refreshing({"label"}):
-        again = recap_loop(saved(small_project), rounds=1)
+    again = recap_loop(saved(small_project), rounds=1, refresh=("label",))
 
     assert again == first
     states = task_states(began, NUM_TASKS)

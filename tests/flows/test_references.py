@@ -6,7 +6,7 @@ import pytest
 
 from flows.gate import decide
 from flows.references import ProjectRefs
-from flows.results import BootstrapResult, Judgement
+from flows.results import BootstrapResult, IterationResult, Judgement
 from recap_core.config.presets import tiny_project
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
@@ -154,7 +154,7 @@ def test_a_repeated_bootstrap_leaves_the_current_policy_alone(
     """Only another starting policy replaces it."""
     bootstrapped(store, refs)
     better = publish(store, PolicyCheckpoint, "better")
-    refs.keep_round(1, better, better)
+    refs.keep_round(1, better, "promoted")
 
     bootstrapped(store, refs)
     assert refs.get("current", PolicyCheckpoint) == better
@@ -168,10 +168,10 @@ def test_a_finished_round_that_runs_again_moves_nothing(store: Store, refs: Proj
     bootstrapped(store, refs)
     first = publish(store, PolicyCheckpoint, "first")
     second = publish(store, PolicyCheckpoint, "second")
-    refs.keep_round(1, first, first)
-    refs.keep_round(2, second, second)
+    refs.keep_round(1, first, "promoted")
+    refs.keep_round(2, second, "promoted")
 
-    refs.keep_round(1, first, first)
+    refs.keep_round(1, first, "promoted")
 
     assert refs.get("current", PolicyCheckpoint) == second
     assert refs.next_round() == 3
@@ -219,19 +219,47 @@ def test_a_policy_is_found_by_what_people_call_it(store: Store, refs: ProjectRef
         refs.policy("demonstrations")
 
 
-def test_a_candidate_is_the_newest_policy_that_was_not_promoted(
+def test_a_candidate_is_the_newest_policy_that_waits_for_a_person(
     store: Store, refs: ProjectRefs
 ) -> None:
-    """A promotion leaves it alone."""
-    current = bootstrapped(store, refs).policy
-    first, second = (publish(store, PolicyCheckpoint, name) for name in ("first", "second"))
+    """A promotion leaves it alone, and so does a policy that was shown to be worse."""
+    bootstrapped(store, refs)
+    first, second, worse = (
+        publish(store, PolicyCheckpoint, name) for name in ("first", "second", "worse")
+    )
 
-    refs.keep_round(1, first, current)
+    refs.keep_round(1, first, "candidate")
     assert refs.policy("candidate") == first
 
-    refs.keep_round(2, second, second)
+    refs.keep_round(2, second, "promoted")
+    refs.keep_round(3, worse, "kept")
     assert refs.policy("candidate") == first
     assert refs.policy("current") == second
+
+
+def test_a_round_without_a_promotion_leaves_current_to_people(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Who promotes or rolls back while a round runs is not overruled at its end."""
+    bootstrapped(store, refs)
+    by_hand, new = (publish(store, PolicyCheckpoint, name) for name in ("by-hand", "new"))
+    refs.set("current", by_hand)
+
+    refs.keep_round(1, new, "candidate")
+
+    assert refs.policy("current") == by_hand
+    assert refs.policy("candidate") == new
+
+
+def test_a_loop_goes_on_with_what_people_put_in_use(store: Store, refs: ProjectRefs) -> None:
+    """After a round that is only looked up; a round that was made anew says itself."""
+    first = bootstrapped(store, refs).policy
+    by_hand = publish(store, PolicyCheckpoint, "by-hand")
+    round_1 = IterationResult.model_construct(round_index=1, current=first)
+    refs.set("current", by_hand)
+
+    assert refs.collector_after(round_1, is_known=True) == by_hand
+    assert refs.collector_after(round_1, is_known=False) == first
 
 
 def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: ProjectRefs) -> None:

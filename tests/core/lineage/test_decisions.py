@@ -56,6 +56,18 @@ def test_rolling_back_goes_back_step_by_step(home: Store, policies: list[PolicyC
         rollback(home, PROJECT, by="bo")
 
 
+def test_a_policy_that_was_rolled_back_from_is_promoted_no_more(
+    home: Store, policies: list[PolicyCheckpoint]
+) -> None:
+    """So a run that waits for its approval does not put it back in use."""
+    rollback(home, PROJECT, by="bo", note="drops it")
+
+    word = decision_on(home, PROJECT, policies[2])
+    assert word is not None
+    assert (word.word, word.by, word.note) == ("rolled back", "bo", "drops it")
+    assert word.sentence().startswith("Rolled back by bo on 20")
+
+
 def test_a_promotion_after_a_rollback_is_undone_to_where_it_began(
     home: Store, policies: list[PolicyCheckpoint]
 ) -> None:

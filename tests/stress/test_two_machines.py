@@ -29,7 +29,7 @@ from deployments.installation import Installation, install
 from flows.accelerator import accelerator_stage
 from flows.forms import RelabelChoice
 from flows.relabeling import relabel_only
-from recap_core.config.flows import ProjectConfig
+from recap_core.config.presets import plumbing_project
 from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
 from tests.core.stages.value_inference import store_inputs
@@ -128,16 +128,17 @@ def log_end(machine: Path) -> str:
 
 
 def test_accelerator_stages_run_on_the_other_machine(
-    machines: Machines, small_project: ProjectConfig, monkeypatch: pytest.MonkeyPatch
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values on pool gpu, in the queue of the run that waits; labels, copy, relabel on pool cpu.
 
     The next time the first machine finds the values by itself, and hands nothing over.
     """
     dataset, model, store = store_inputs(machines.store.home)
-    save_project(store.home, small_project)
+    config = plumbing_project(cameras=False)
+    save_project(store.home, config)
     project, data = (
-        project_name(small_project),
+        project_name(config),
         RelabelChoice(dataset=dataset.id, value_model=model.id),
     )
 
