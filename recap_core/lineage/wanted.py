@@ -1,7 +1,8 @@
 """What names artifacts without being a ref or an artifact: settings, runs that wait, histories."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from recap_core.config.overlay import read_settings
 from recap_core.lineage.layout import Layout
@@ -63,8 +64,8 @@ def _texts(content: object) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
-        for value in content.values():
+        for value in cast("Mapping[str, object]", content).values():
             yield from _texts(value)
     elif isinstance(content, list | tuple):
-        for value in content:
+        for value in cast("Sequence[object]", content):
             yield from _texts(value)

@@ -116,7 +116,7 @@ RECORDED: dict[str, Recorded] = {
     "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
     "report": Recorded(3, "4a92b4f726892948", PAGES),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
-    "check_policy": Recorded(1, "c3221417bdaaf679", FIRST),
+    "check_policy": Recorded(1, "7a1b75003fb56b59", FIRST),
     "score_recording": Recorded(1, "02f68bd5bfe80b41", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
