@@ -42,11 +42,14 @@ add_data_commands(app)
 add_policy_commands(app)
 add_value_commands(app)
 add_promotion_commands(app)
-app.command("report", epilog="Example: recap report 3 --project demo/sim-aloha --open")(report)
-add_deploy_command(app)
 add_space_commands(app)
-app.add_typer(lineage, name="lineage")
-app.add_typer(bundle, name="bundle")
+WHY = "What came from what"
+app.add_typer(lineage, name="lineage", rich_help_panel=WHY)
+app.command(
+    "report", rich_help_panel=WHY, epilog="Example: recap report 3 --project demo/sim-aloha --open"
+)(report)
+app.add_typer(bundle, name="bundle", rich_help_panel=WHY)
+add_deploy_command(app)
 
 
 @app.command(epilog="Example: recap demo --seed 1")
