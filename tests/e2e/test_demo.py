@@ -122,7 +122,7 @@ def test_another_label_rule_re_executes_only_what_depends_on_it(
     recap: Callable[..., subprocess.CompletedProcess[str]],
     answer_of: Callable[[subprocess.CompletedProcess[str]], dict],
 ) -> None:
-    """Labels, relabelled data, policy, its evaluation and the report are new; the rest is not."""
+    """Labels, relabelled data, policy, evaluation, report and record are new; the rest is not."""
     changed = answer_of(
         recap("demo", "--plumbing", "--json", "-s", "iteration.label.positive_share=0.5")
     )
@@ -134,5 +134,6 @@ def test_another_label_rule_re_executes_only_what_depends_on_it(
         ("train-policy", "round-1"),
         ("evaluate", "round-1"),
         ("report", "round-1"),
+        ("record-iteration", "round-1"),
     }
     assert len(changed["stages"]) == len(first["stages"])

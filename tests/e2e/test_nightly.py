@@ -70,3 +70,6 @@ def test_a_night_that_is_due_while_one_runs_is_cancelled(served: ServedNights) -
 
     assert "concurrency limit" in cancelled["state"]["message"]
     assert served.state(long_night)["type"] == "PENDING"
+    served.never()
+    over = {"state": {"type": "CANCELLED"}, "force": True}  # the slot is free again
+    assert served.api(f"/flow_runs/{long_night}/set_state", over)["status"] == "ACCEPT"

@@ -155,7 +155,15 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
     press()
     _wait_for(lambda: "1.5 is greater than the maximum of 1" in _text(browser) or None, 10)
     _fill(_field(browser, "Share of positive frames"), "0.5")
-    press()
+
+    def submitted() -> bool:
+        button = submit()  # deaf while the last answer is on its way; gone once a run is made
+        if button is not None:
+            browser.execute_script("arguments[0].click()", button)
+            time.sleep(3)
+        return any(run["deployment_id"] for run in api("/flow_runs/filter", {}))
+
+    _wait_for(lambda: submitted() or None, 60)
 
     def ended() -> dict | None:
         runs = [r for r in api("/flow_runs/filter", {}) if r["deployment_id"]]
