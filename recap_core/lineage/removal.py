@@ -6,6 +6,7 @@ it away, looks for such notes, and moves it back if there is a new one. So nobod
 handle to something that was removed under him; at worst he finds it missing and makes it again.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ def take_away(
         if not directory.is_dir():
             raise ArtifactNotFoundError(f"{directory} was removed by another process")
         stone = Tombstone(manifest=manifest, removed_at=datetime.now(UTC), reason=reason)
-        write_tombstone(layout, stone)
+        is_told = _told(layout, stone)
         is_current = shelf.catalog.by_stage_key(key) == directory
         draft = layout.new_draft(key)
         try:
@@ -68,6 +69,19 @@ def take_away(
             shelf.catalog.forget(key)
         sync(directory.parent)
         remove_tree(draft, digests=shelf.digests)
+        if not is_told:
+            write_tombstone(layout, stone)
+    return True
+
+
+def _told(layout: Layout, stone: Tombstone) -> bool:
+    """Write the tombstone; on a full disk there is no place for it before something is removed."""
+    try:
+        write_tombstone(layout, stone)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        return False
     return True
 
 

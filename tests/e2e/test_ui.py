@@ -185,11 +185,12 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
     _picture(browser, "ui-timeline")
 
-    def report() -> str | None:
-        links = browser.find_elements("css selector", "a[href*='/reports/']")
+    def link(part: str) -> str | None:
+        links = browser.find_elements("css selector", f"a[href*='{part}']")
         return links[0].get_attribute("href") if links else None
 
-    browser.get(_wait_for(report, 60))
+    browser.get(_wait_for(lambda: link("/artifacts/artifact/"), 60))
+    browser.get(_wait_for(lambda: link("/reports/"), 60))
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
     assert re.search("The new policy is in use|The old policy stays in use", _text(browser))
     _picture(browser, "ui-report")

@@ -73,11 +73,12 @@ class Home:
             ballast.unlink()
 
     def content(self) -> dict[str, str]:
-        """Every file of the store but its cache of digests and its locks."""
+        """Every file of the store but its cache of digests, its locks, and notes of removals."""
         return {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.store.home.rglob("*"))
-            if path.is_file() and "digests.sqlite" not in path.name and "locks" not in path.parts
+            if path.is_file() and "digests.sqlite" not in path.name
+            if not {"locks", "removed"} & set(path.parts)
         }
 
     def open_files(self) -> list[str]:
