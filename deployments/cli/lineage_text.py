@@ -3,6 +3,7 @@
 import json as json_format
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -64,7 +65,7 @@ def show(snapshot: Snapshot, artifact: Artifact, *, json: bool) -> None:
 def show_removed(snapshot: Snapshot, stone: Tombstone, *, json: bool) -> None:
     """Print what is known of an artifact that was removed, and what it was made from."""
     manifest = stone.manifest
-    facts = manifest.model_dump(mode="json") | {
+    facts: dict[str, Any] = manifest.model_dump(mode="json") | {
         "removed_at": stone.removed_at.isoformat(), "removed_because": stone.reason
     }  # fmt: skip
     if json:

@@ -131,6 +131,12 @@ def _fill(field: Any, text: str) -> None:  # noqa: ANN401 - selenium's element
     field.send_keys("\ue000", text)  # Control is released
 
 
+def _follow(browser: Any, part: str) -> None:  # noqa: ANN401 - selenium's driver
+    """Open the first link whose address holds ``part``."""
+    links = _wait_for(lambda: browser.find_elements("css selector", f"a[href*='{part}']"), 60)
+    browser.get(links[0].get_attribute("href"))
+
+
 def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser: Any) -> None:  # noqa: ANN401
     """A bad value is refused in words; a good one leads to the run, the time line, the report."""
 
@@ -185,12 +191,8 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
     _picture(browser, "ui-timeline")
 
-    def link(part: str) -> str | None:
-        links = browser.find_elements("css selector", f"a[href*='{part}']")
-        return links[0].get_attribute("href") if links else None
-
-    browser.get(_wait_for(lambda: link("/artifacts/artifact/"), 60))
-    browser.get(_wait_for(lambda: link("/reports/"), 60))
+    _follow(browser, "/artifacts/artifact/")
+    _follow(browser, "/reports/")
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
     assert re.search("The new policy is in use|The old policy stays in use", _text(browser))
     _picture(browser, "ui-report")
