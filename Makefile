@@ -55,7 +55,8 @@ bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 stress: $(READY) ## kill drills: every writer of datasets, values, labels, every stage of the demo
 	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py tests/core/data/test_export_kills.py
 	RECAP_KILLS=50 $(PYTEST) -s tests/stress --timeout=7200
-	RECAP_LONG=1 $(PYTEST) tests/core/training/test_many_devices.py --timeout=1800
+	RECAP_LONG=1 $(PYTEST) tests/core/training/test_many_devices.py \
+	    tests/flows/test_full_size_presets.py --timeout=1800
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes \

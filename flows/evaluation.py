@@ -11,11 +11,12 @@ from flows.forms import EvaluationChoice, Name, ProjectName, StageName
 from flows.references import ProjectRefs
 from flows.results import EvaluationResult
 from flows.settings import project_of_run, run_settings
+from recap_core.lineage.headlines import success_text
 from tasks.comparison import compared
 from tasks.evaluation import evaluate
 from tasks.refresh import refreshing
 from tasks.store import open_store
-from tasks.summaries import artifact_key, label, success_text
+from tasks.summaries import artifact_key, label
 
 
 @flow(name="evaluate-only", flow_run_name=lambda: f"evaluate-{project_of_run(flow_run.parameters)}")

@@ -33,6 +33,14 @@ def _as_the_project_says(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
+def _left_empty(title: str, description: str, **rules: Any) -> Any:  # noqa: ANN401 - as Field
+    """A field that may be left empty: as the project says."""
+    return Field(
+        default=None, json_schema_extra=_as_the_project_says,
+        title=title, description=description, **rules,
+    )  # fmt: skip
+
+
 # Plain names, not ``type`` statements: Prefect's pages then find the rules where the field is.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=200)]
@@ -76,17 +84,13 @@ class RoundChoice(Choice):
 
     model_config = ConfigDict(title="This round")
 
-    index: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    index: int | None = _left_empty(
         ge=1,
         title="Number of the round",
         description="Empty: the first round that is not finished. A finished round is looked up "
         "again, or made anew where settings differ.",
     )
-    start: Name | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    start: Name | None = _left_empty(
         title="Starting policy",
         description="Where fine-tuning starts. Empty: start, the policy of the bootstrap. "
         "Others: current, candidate, round-3-policy, any ref, or name-id8.",
@@ -101,9 +105,7 @@ class RoundChoice(Choice):
         title="Recordings",
         description="Only these, by ref, name-id8 or id. Empty: all that are new.",
     )
-    wait_for_episodes: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    wait_for_episodes: int | None = _left_empty(
         ge=1,
         title="Wait for new episodes",
         description="The run is suspended, and holds nothing, until so many recorded episodes that "
@@ -123,9 +125,7 @@ class StartChoice(Choice):
 
     model_config = ConfigDict(title="Start")
 
-    policy: Name | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    policy: Name | None = _left_empty(
         title="Starting policy",
         description="Empty: start, the policy of the bootstrap. Others: current, candidate, "
         "round-3-policy, any ref, or name-id8.",
@@ -137,9 +137,7 @@ class CollectChoice(Choice):
 
     model_config = ConfigDict(title="Collection")
 
-    num_episodes: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    num_episodes: int | None = _left_empty(
         ge=1,
         le=100_000,
         title="Episodes",
@@ -157,9 +155,7 @@ class DemonstrationChoice(Choice):
 
     model_config = ConfigDict(title="Demonstrations")
 
-    num_episodes: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    num_episodes: int | None = _left_empty(
         ge=1,
         le=100_000,
         title="Episodes",
@@ -185,23 +181,17 @@ class LabelChoice(Choice):
 
     model_config = ConfigDict(title="Labels")
 
-    preset: LabelPreset | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    preset: LabelPreset | None = _left_empty(
         title="Rule",
         description="A named rule. Empty: the project's own. The fields below are laid over it.",
     )
-    positive_share: float | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    positive_share: float | None = _left_empty(
         gt=0,
         le=1,
         title="Share of positive frames",
         description="Of the frames that set the threshold, from 0 to 1; 0.3 is 30 %.",
     )
-    lookahead: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    lookahead: int | None = _left_empty(
         ge=1,
         title="Lookahead",
         description="Frames from which an advantage is computed; 50 are 1.7 s at 30 fps.",
@@ -222,24 +212,18 @@ class TrainingChoice(Choice):
 
     model_config = ConfigDict(title="Training")
 
-    policy_steps: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    policy_steps: int | None = _left_empty(
         ge=1,
         title="Steps of the policy",
         description="Of every fine-tuning of the round, the control's too. The learning rate's "
         "schedule is stretched with it.",
     )
-    policy_batch_size: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    policy_batch_size: int | None = _left_empty(
         ge=1,
         title="Batch size of the policy",
         description="Samples per step.",
     )
-    value_steps: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    value_steps: int | None = _left_empty(
         ge=1,
         title="Steps of the value model",
         description="The learning rate's schedule is stretched with it.",
@@ -265,16 +249,12 @@ class FirstTrainingChoice(Choice):
 
     model_config = ConfigDict(title="Training")
 
-    policy_steps: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    policy_steps: int | None = _left_empty(
         ge=1,
         title="Steps of the policy",
         description="The learning rate's schedule is stretched with it.",
     )
-    policy_batch_size: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    policy_batch_size: int | None = _left_empty(
         ge=1,
         title="Batch size of the policy",
         description="Samples per step.",
@@ -291,15 +271,11 @@ class RelabelChoice(Choice):
 
     model_config = ConfigDict(title="Data")
 
-    dataset: Name | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    dataset: Name | None = _left_empty(
         title="Dataset",
         description="Empty: all data of the newest finished round. Otherwise a ref or name-id8.",
     )
-    value_model: Name | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    value_model: Name | None = _left_empty(
         title="Value model",
         description="Empty: that of the newest finished round. Otherwise a ref or name-id8.",
     )
@@ -310,17 +286,13 @@ class EvaluationChoice(Choice):
 
     model_config = ConfigDict(title="Evaluation")
 
-    num_episodes: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    num_episodes: int | None = _left_empty(
         ge=1,
         le=100_000,
         title="Episodes",
         description="Per policy, on the same seeds for all.",
     )
-    first_seed: int | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    first_seed: int | None = _left_empty(
         ge=0,
         title="First seed",
         description="Other seeds are other scenes; keep them to compare with earlier evaluations.",
@@ -339,9 +311,7 @@ class IngestChoice(Choice):
 
     model_config = ConfigDict(title="Sessions")
 
-    session: str | None = Field(
-        default=None,
-        json_schema_extra=_as_the_project_says,
+    session: str | None = _left_empty(
         min_length=1,
         title="Session or inbox",
         description="Directory of one session, or of several. Empty: the project's inbox "

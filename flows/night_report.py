@@ -22,7 +22,8 @@ from recap_core.errors import (
     UnhealthyValueModelError,
 )
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
-from tasks.summaries import artifact_key, headline, label, success_text, table
+from recap_core.lineage.headlines import success_text
+from tasks.summaries import artifact_key, headline, label, table
 
 
 class Diagnosis(BaseModel):

@@ -12,12 +12,13 @@ from recap_core.config.gate import GateDecision, TaskComparison
 from recap_core.errors import RecapError
 from recap_core.lineage.ancestry import lineage_graph
 from recap_core.lineage.artifacts import Artifact, Evaluation, Iteration, ValueCheckpoint
+from recap_core.lineage.headlines import success_text
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.rendering import render_text
 from recap_core.lineage.snapshot import Snapshot
 from recap_core.stages.diff_content import LineageDiff
 from recap_core.stages.lineage_diff import diff_lineage
-from tasks.summaries import headline, health_reasons, label, rows_table, success_text, table
+from tasks.summaries import headline, health_reasons, label, rows_table, table
 
 VERDICTS = {
     "promoted": "promoted to `current`",

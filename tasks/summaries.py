@@ -20,6 +20,7 @@ from recap_core.lineage.artifacts import (
     ValueCheckpoint,
     Values,
 )
+from recap_core.lineage.headlines import success_text
 from recap_core.lineage.manifest import Manifest
 from tasks.store import open_store
 
@@ -96,16 +97,6 @@ def headline(artifact: Artifact) -> str:  # noqa: C901 - one case per kind
         case _:
             text = artifact.kind
     return text
-
-
-def success_text(evaluation: Evaluation) -> str:
-    """``66.7 % [59, 74], 100 of 150``: success rate, its interval, and the counts."""
-    rate = evaluation.num_successes / evaluation.num_episodes
-    return (
-        f"{100 * rate:.1f} % [{100 * evaluation.success_low:.0f}, "
-        f"{100 * evaluation.success_high:.0f}], "
-        f"{evaluation.num_successes} of {evaluation.num_episodes}"
-    )
 
 
 def check_text(check: OfflineCheck) -> str:

@@ -13,8 +13,8 @@ from deployments.cli.options import Output
 from deployments.cli.stage_table import StageRow, stage_rows, stage_table
 from flows.results import BootstrapResult, IterationResult, Judgement
 from recap_core.lineage.artifacts import Evaluation
+from recap_core.lineage.headlines import success_text
 from recap_core.lineage.store import Store
-from tasks.summaries import success_text
 
 
 def answer(

@@ -167,9 +167,9 @@ def score(
 ) -> None:
     """An operator's evaluation: how a policy did in episodes that were recorded and marked."""
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
-    from deployments.cli.promotion_facts import success_text
     from recap_core.config.score import ScoreConfig
     from recap_core.lineage.artifacts import Annotations, Recording
+    from recap_core.lineage.headlines import success_text
     from recap_core.stages.score_recording import score_recording
 
     store = open_store()
@@ -303,7 +303,8 @@ def _table(project: str, found: "list[Candidate]") -> "Table":
 
 
 def _fields(candidate: "Candidate") -> dict[str, Any]:
-    from deployments.cli.promotion_facts import check_text, success_text
+    from deployments.cli.promotion_facts import check_text
+    from recap_core.lineage.headlines import success_text
 
     word = candidate.word
     return {

@@ -152,17 +152,6 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
     return found
 
 
-# tasks.summaries has both, but imports Prefect, which takes seconds.
-def success_text(evaluation: Evaluation) -> str:
-    """``66.7 % [59, 74], 100 of 150``."""
-    rate = evaluation.num_successes / evaluation.num_episodes
-    return (
-        f"{100 * rate:.1f} % [{100 * evaluation.success_low:.0f}, "
-        f"{100 * evaluation.success_high:.0f}], "
-        f"{evaluation.num_successes} of {evaluation.num_episodes}"
-    )
-
-
 def check_text(check: OfflineCheck) -> str:
     """``failed range, seen in training``."""
     checks = f"failed {', '.join(check.failed)}" if check.failed else "all passed"

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from flows.results import BootstrapResult, IterationResult
 from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
+from recap_core.lineage.headlines import success_text
 from recap_core.lineage.store import Store
-from tasks.summaries import success_text
 
 
 class StageRow(NamedTuple):

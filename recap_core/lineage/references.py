@@ -36,8 +36,9 @@ def find_artifact(store: Store, reference: str, *, project: str | None = None) -
         return store.get(reference)
     except ArtifactNotFoundError as error:
         names = sorted(ref.rpartition("/")[2] for ref in refs if ref.rpartition("/")[0] in prefixes)
-        known = ", ".join(dict.fromkeys(_few(names))) or "none yet"
-        raise ArtifactNotFoundError(f"{error}; or one of the refs {known}") from error
+        known = ", ".join(dict.fromkeys(_few(names)))
+        others = f"one of the refs {known}" if known else "a ref, of which there is none yet"
+        raise ArtifactNotFoundError(f"{error}; or {others}") from error
 
 
 def find_removed(store: Store, reference: str) -> Tombstone | None:

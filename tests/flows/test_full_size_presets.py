@@ -1,5 +1,6 @@
 """The presets of full size run the same flows: here with nothing small but sizes and counts."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -98,6 +99,10 @@ def test_missing_value_weights_are_named_before_anything_is_recorded(
     assert not list(Store(tmp_path).artifacts())
 
 
+@pytest.mark.skipif(
+    not os.environ.get("RECAP_LONG"),
+    reason="a minute of compiling: `make stress` runs it, with RECAP_LONG=1",
+)
 def test_every_stage_of_a_round(
     prefect_api: None,
     tmp_path: Path,

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recap_core.lineage.artifacts import Artifact, Evaluation, Labels, NormStats, ValueCheckpoint
+from recap_core.lineage.headlines import success_text
 from recap_core.lineage.manifest import Manifest
-from tasks.summaries import artifact_key, headline, success_text, summary, table
+from tasks.summaries import artifact_key, headline, summary, table
 
 ID = "0123456789abcdef" * 2
 EVALUATION = Evaluation(
