@@ -103,7 +103,7 @@ def test_a_frozen_model_trains_on_tokens_beside_questions(
     Of 20 videos, ten are those of five episodes before, byte for byte, and share their files.
     """
     caplog.set_level("INFO", logger="recap_core.stages.infer_values")
-    shutil.rmtree(store.home / "cache", ignore_errors=True)  # what tests before this one kept
+    shutil.rmtree(store.home / "cache" / "frames", ignore_errors=True)  # of tests before this one
     settings = config(source)
     value_model = trained(store, dataset, settings, source, features="cache")
 
