@@ -243,7 +243,8 @@ def _decision_text(result: IterationResult) -> str:
         case "candidate":
             return (
                 f"{policy} is **`candidate`**. Try it on the robot, then run `recap promote "
-                f"{result.project}/{result.robot}`; until then the old one stays `current`."
+                f"--project {result.project}/{result.robot}`; until then the old one stays "
+                "`current`."
             )
         case _:
             return f"{policy} was not promoted: the old one stays `current`."
