@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 
-from deployments.forms import closed_form
+from deployments.forms import closed_form, flow_at
 from recap_core.errors import ServerError
 
 
@@ -61,12 +61,8 @@ def deploy(content: Mapping[str, Any]) -> None:
 
 def flows_of(content: Mapping[str, Any]) -> dict[str, Flow[..., Any]]:
     """The flow of every deployment of a file, by ``<flow>/<deployment>``."""
-    found: dict[str, Flow[..., Any]] = {}
-    for one in content["deployments"]:
-        module, _, function = one["entrypoint"].rpartition(".")
-        flow = getattr(import_module(module), function)
-        found[f"{flow.name}/{one['name']}"] = flow
-    return found
+    found = [(flow_at(one["entrypoint"]), one["name"]) for one in content["deployments"]]
+    return {f"{flow.name}/{name}": flow for flow, name in found if flow is not None}
 
 
 def _prefect_deploy(content: Mapping[str, Any]) -> None:

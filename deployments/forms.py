@@ -1,5 +1,6 @@
 """The form of a deployment: the parameters that a server accepts for its runs, and no others."""
 
+from importlib import import_module
 from typing import Any
 
 from prefect import Flow
@@ -23,3 +24,13 @@ def closed_form(flow: Flow[..., Any]) -> ClosedForm:
     # Whoever sends only what is set sends this as well.
     form.model_fields_set.add("additionalProperties")
     return form
+
+
+def flow_at(entrypoint: str) -> Flow[..., Any] | None:
+    """The flow that ``module.function`` names; None if there is none any more."""
+    module, _, name = entrypoint.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    return found if isinstance(found, Flow) else None

@@ -2,10 +2,12 @@
 
 import json
 import re
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -15,6 +17,7 @@ from prefect.settings import get_current_settings
 from deployments.deploying import deploy, flows_of, prefect_file
 from deployments.environment import deployment_name
 from deployments.installation import Installation, install
+from deployments.stale_deployments import server_state
 from deployments.up import LONG_FLOWS, SHORT_FLOWS, deployments
 from recap_core.config.presets import plumbing_project
 
@@ -112,7 +115,7 @@ def test_a_run_needs_no_parameter(deployed: dict[str, DeploymentResponse], flow:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"lables": {"preset": "reference"}}, "'lables' was unexpected"),
+        ({"label": {"preset": "reference"}}, "'label' was unexpected"),
         ({"collect": {"episodes": 3}}, "field 'collect'. Failure reason: .*'episodes' was unexp"),
         ({"labels": {"positive_share": 1.5}}, "'labels.positive_share'.*greater than the maximum"),
         ({"labels": {"preset": "best"}}, "'labels.preset'.*'best' is not one of .'reference'"),
@@ -139,7 +142,7 @@ def test_the_server_refuses_what_the_form_does_not_have(
 def test_forms_are_those_of_recap_up(deployed: dict[str, DeploymentResponse]) -> None:
     """Title, choices and limits of every field: whoever deploys it, a flow has one form."""
     for one in deployments([plumbing_project(cameras=False)]):
-        assert deployed[one.flow_name].parameter_openapi_schema == (
+        assert deployed[str(one.flow_name)].parameter_openapi_schema == (
             one._parameter_openapi_schema.model_dump(exclude_unset=True)
         )
     form = deployed["recap-iteration"].parameter_openapi_schema
@@ -147,3 +150,29 @@ def test_forms_are_those_of_recap_up(deployed: dict[str, DeploymentResponse]) ->
     share = form["definitions"]["LabelChoice"]["properties"]["positive_share"]
     assert (share["title"], share["maximum"]) == ("Share of positive frames", 1)
     assert "paper_speed" in form["definitions"]["LabelChoice"]["properties"]["preset"]["enum"]
+
+
+def test_the_doctor_knows_a_deployment_that_is_not_as_it_should_be(
+    deployed: dict[str, DeploymentResponse],
+) -> None:
+    """One with an older form, or of a project without settings; and that no worker is there."""
+    one = deployed["stage3"]
+    name = f"stage3/{NAME}"
+    form = one.parameter_openapi_schema
+    assert form is not None
+    before = server_state([PROJECT])
+    older = DeploymentUpdate(parameter_openapi_schema=form | {"title": "Older"})
+    with get_client(sync_client=True) as client:
+        client.update_deployment(one.id, older)
+        try:
+            after = server_state(["lab/right-arm"])
+        finally:
+            client.update_deployment(one.id, DeploymentUpdate(parameter_openapi_schema=form))
+
+    mine = {f"{flow}/{NAME}" for flow in OF_PROJECT}
+    assert mine <= set(before.idle)
+    assert not mine & {*before.outdated, *before.orphaned, *before.missing}
+    assert name in after.outdated
+    assert mine <= set(after.orphaned)
+    assert "stage3/lab-right-arm" in after.missing
+    assert before.version == version("prefect")
