@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 
+from deployments.forms import closed_form, flow_at
 from recap_core.errors import ServerError
 
 
@@ -42,9 +46,26 @@ def deployed_flows(content: Mapping[str, Any]) -> list[str]:
 def deploy(content: Mapping[str, Any]) -> None:
     """Create or update the deployments of a file on the server of this environment.
 
+    ``prefect deploy`` makes them; what it cannot say, that a form is closed, is said afterwards.
+
     Raises:
         ServerError: If ``prefect deploy`` fails, with the end of what it said.
     """
+    _prefect_deploy(content)
+    with get_client(sync_client=True) as client:
+        for name, flow in flows_of(content).items():
+            form = closed_form(flow).model_dump()
+            known = client.read_deployment_by_name(name)
+            client.update_deployment(known.id, DeploymentUpdate(parameter_openapi_schema=form))
+
+
+def flows_of(content: Mapping[str, Any]) -> dict[str, Flow[..., Any]]:
+    """The flow of every deployment of a file, by ``<flow>/<deployment>``."""
+    found = [(flow_at(one["entrypoint"]), one["name"]) for one in content["deployments"]]
+    return {f"{flow.name}/{name}": flow for flow, name in found if flow is not None}
+
+
+def _prefect_deploy(content: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="recap-deploy-") as directory:
         file = Path(directory) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")

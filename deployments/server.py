@@ -84,6 +84,11 @@ class LocalServer:
         if self._record() is None:
             self._spawn()
 
+    def running(self) -> str | None:
+        """Address of the home's server if it runs now; it is left as it is."""
+        record = self._record()
+        return None if record is None else record["url"]
+
     def address(self, timeout_s: float = START_TIMEOUT_S) -> str:
         """The server's address, known long before it answers.
 

@@ -17,7 +17,6 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
-from prefect.utilities.callables import ParameterSchema
 
 from deployments.automations import (
     RUN_TAG,
@@ -26,6 +25,7 @@ from deployments.automations import (
     stuck_run_automation,
 )
 from deployments.environment import deployment_name
+from deployments.forms import closed_form
 from deployments.runners import Group, serve
 from deployments.server import LocalServer
 from flows.bootstrap import bootstrap
@@ -95,24 +95,9 @@ def _deployment(
         concurrency_limit=ALONE if is_nightly else None,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    return _closed(cast("RunnerDeployment", deployment))  # no coroutine: nothing here is async
-
-
-class _ClosedSchema(ParameterSchema):
-    """Parameters of a flow, and no others."""
-
-    additionalProperties: bool  # noqa: N815 - as JSON schema spells it
-
-
-def _closed(deployment: RunnerDeployment) -> RunnerDeployment:
-    """Let the server refuse a parameter that the flow does not have.
-
-    Else its run would end as Crashed, with the reason in the runner's log only.
-    """
-    known = deployment._parameter_openapi_schema  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    closed = _ClosedSchema(**known.model_dump(), additionalProperties=False)
-    deployment._parameter_openapi_schema = closed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return deployment
+    served = cast("RunnerDeployment", deployment)  # no coroutine: nothing here is async
+    served._parameter_openapi_schema = closed_form(flow)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return served
 
 
 def _for_people(docstring: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import typer
 
 from deployments.cli import dataset_commands, recording_commands
-from deployments.cli.doctor_training import doctor
+from deployments.cli.doctor_machine import doctor
 from deployments.cli.export_command import export
 from deployments.cli.import_command import import_dataset
 from deployments.cli.view_command import view

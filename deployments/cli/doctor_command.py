@@ -159,11 +159,11 @@ def findings_table(findings: "list[Finding]") -> Table:
     return table
 
 
-def verdict(counts: Counter[str]) -> Text:
-    """One line on what the findings come to."""
+def verdict(counts: Counter[str], *, of: str = "Do not train on this") -> Text:
+    """One line on what the findings come to; ``of``: what errors mean."""
     parts = [_count(counts[name], name) for name in _STYLES if counts[name]]
     if counts["error"]:
-        return Text(f"Do not train on this: {', '.join(parts)}.", style=_STYLES["error"])
+        return Text(f"{of}: {', '.join(parts)}.", style=_STYLES["error"])
     if parts:
         return Text(f"Nothing is broken; {' and '.join(parts)} to look at.", style="yellow")
     return Text("All is well: nothing to report.", style="green")

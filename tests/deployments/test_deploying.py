@@ -1,19 +1,25 @@
 """``deployments/prefect.yaml``, deployed by ``prefect deploy`` on a real server."""
 
-from importlib import import_module
+import json
+import re
+from importlib.metadata import version
+from typing import Any
 
 import pytest
-from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from deployments.deploying import deploy, prefect_file
+from deployments.deploying import deploy, flows_of, prefect_file
 from deployments.environment import deployment_name
 from deployments.installation import Installation, install
-from deployments.up import LONG_FLOWS, SHORT_FLOWS
+from deployments.stale_deployments import server_state
+from deployments.up import LONG_FLOWS, SHORT_FLOWS, deployments
+from recap_core.config.presets import plumbing_project
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -29,16 +35,17 @@ OF_PROJECT = {
 
 def test_the_file_names_flows_and_parameters_that_exist() -> None:
     """All that ``recap up`` serves, and the accelerator stage; found without a server."""
-    flows: set[str] = set()
-    for one in prefect_file({})["deployments"]:
-        module, _, name = one["entrypoint"].rpartition(".")
-        flow = getattr(import_module(module), name)
-        assert isinstance(flow, Flow)
+    content = prefect_file({})
+    flows = flows_of(content)
+    for one, flow in zip(content["deployments"], flows.values(), strict=True):
         assert set(one.get("parameters", {})) <= set(flow.parameters.properties)
-        flows.add(flow.name)
 
     served = {flow.name for flow in (*LONG_FLOWS, *SHORT_FLOWS)}
-    assert flows == served | {"accelerator-stage"} == OF_PROJECT | {"accelerator-stage"}
+    assert (
+        {flow.name for flow in flows.values()}
+        == served | {"accelerator-stage"}
+        == OF_PROJECT | {"accelerator-stage"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +110,69 @@ def test_a_run_needs_no_parameter(deployed: dict[str, DeploymentResponse], flow:
 
     assert run.parameters["project"] == PROJECT
     assert PROJECT in run.tags
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"label": {"preset": "reference"}}, "'label' was unexpected"),
+        ({"collect": {"episodes": 3}}, "field 'collect'. Failure reason: .*'episodes' was unexp"),
+        ({"labels": {"positive_share": 1.5}}, "'labels.positive_share'.*greater than the maximum"),
+        ({"labels": {"preset": "best"}}, "'labels.preset'.*'best' is not one of .'reference'"),
+        ({"refresh": ["everything"]}, "'refresh.0.'.*'everything' is not one of .'collect'"),
+    ],
+)
+def test_the_server_refuses_what_the_form_does_not_have(
+    deployed: dict[str, DeploymentResponse], parameters: dict[str, Any], message: str
+) -> None:
+    """Before there is a run, with the field and the rule; from a form, the API or a schedule."""
+    with (
+        get_client(sync_client=True) as client,
+        pytest.raises(PrefectHTTPStatusError) as refused,
+    ):
+        client.create_flow_run_from_deployment(
+            deployed["recap-iteration"].id, parameters=parameters
+        )
+
+    assert refused.value.response.status_code == 409
+    detail = json.loads(refused.value.response.text)["detail"]
+    assert re.search(message, detail), detail
+
+
+def test_forms_are_those_of_recap_up(deployed: dict[str, DeploymentResponse]) -> None:
+    """Title, choices and limits of every field: whoever deploys it, a flow has one form."""
+    for one in deployments([plumbing_project(cameras=False)]):
+        assert deployed[str(one.flow_name)].parameter_openapi_schema == (
+            one._parameter_openapi_schema.model_dump(exclude_unset=True)
+        )
+    form = deployed["recap-iteration"].parameter_openapi_schema
+    assert form is not None
+    share = form["definitions"]["LabelChoice"]["properties"]["positive_share"]
+    assert (share["title"], share["maximum"]) == ("Share of positive frames", 1)
+    assert "paper_speed" in form["definitions"]["LabelChoice"]["properties"]["preset"]["enum"]
+
+
+def test_the_doctor_knows_a_deployment_that_is_not_as_it_should_be(
+    deployed: dict[str, DeploymentResponse],
+) -> None:
+    """One with an older form, or of a project without settings; and that no worker is there."""
+    one = deployed["stage3"]
+    name = f"stage3/{NAME}"
+    form = one.parameter_openapi_schema
+    assert form is not None
+    before = server_state([PROJECT])
+    older = DeploymentUpdate(parameter_openapi_schema=form | {"title": "Older"})
+    with get_client(sync_client=True) as client:
+        client.update_deployment(one.id, older)
+        try:
+            after = server_state(["lab/right-arm"])
+        finally:
+            client.update_deployment(one.id, DeploymentUpdate(parameter_openapi_schema=form))
+
+    mine = {f"{flow}/{NAME}" for flow in OF_PROJECT}
+    assert mine <= set(before.idle)
+    assert not mine & {*before.outdated, *before.orphaned, *before.missing}
+    assert name in after.outdated
+    assert mine <= set(after.orphaned)
+    assert "stage3/lab-right-arm" in after.missing
+    assert before.version == version("prefect")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from typer.testing import CliRunner, Result
 
 from deployments.cli.doctor_command import doctor
 from deployments.cli.main import app
+from recap_core.config.presets import plumbing_project
 from recap_core.data.dataset_writer import DatasetSummary
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_dataset
 from recap_core.errors import ArtifactError, ConfigError, RecapError
+from recap_core.lineage.project_files import save_project
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.registry import MERGE, NORM_STATS, NoSettings
 
@@ -115,6 +118,57 @@ def test_a_recording_of_another_robot(dataset: Path, tmp_path: Path) -> None:
     wrong = checked(episode.parent, "--robot", str(narrow))
     assert (wrong.exit_code, "takes column 7 of joints.npy" in wrong.stdout) == (1, True)
     assert isinstance(checked(dataset, "--robot", str(robot_map)).exception, ConfigError)
+
+
+@pytest.fixture
+def nightly_home(recap_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with a project whose inbox is not there, and one whose settings are damaged."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    config = plumbing_project(cameras=False)
+    settings = config.iteration.model_copy(update={"inbox": str(recap_home / "inbox")})
+    save_project(recap_home, config.model_copy(update={"iteration": settings}))
+    (recap_home / "projects/plumbing/other.yaml").write_text("project: plumbing\nrobott: other\n")
+    return recap_home
+
+
+def machine_findings(*options: str) -> dict[str, dict]:
+    """What ``recap doctor machine`` finds, by the name of the check."""
+    done = CliRunner().invoke(doctor, ["machine", "--json", *options])
+    answer = json.loads(done.stdout)
+    assert done.exit_code == int(not answer["can_run"])
+    return {finding["check"]: finding for finding in answer["findings"]}
+
+
+def test_what_a_night_would_fail_on(nightly_home: Path) -> None:
+    """Inbox, settings, a port; without a server that is no error, for recap up starts one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        found = machine_findings("--port", port, "--pages-port", port)
+
+    assert found["inbox"]["severity"] == "error"
+    assert str(nightly_home / "inbox") in found["inbox"]["value"]
+    assert found["project"]["severity"] == "error"
+    assert found["project"]["where"]["file"] == "plumbing/other"
+    assert (found["ports"]["severity"], found["ports"]["where"]["file"]) == (
+        "warning",
+        f"127.0.0.1:{port}",
+    )
+    assert found["server"]["severity"] == "note"
+    assert "GB are free" in found["disk"]["value"]
+
+
+def test_a_named_server_that_does_not_answer(
+    nightly_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every flow would fail on it."""
+    del nightly_home
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+
+    found = machine_findings()["server"]
+
+    assert (found["severity"], found["where"]["file"]) == ("error", "http://127.0.0.1:9")
+    assert "unset PREFECT_API_URL" in found["fix"]
 
 
 def test_help_ends_with_an_example() -> None:

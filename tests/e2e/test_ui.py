@@ -1,11 +1,10 @@
-"""The Prefect UI in a real browser: start an iteration from its form, and see it finish.
+"""The Prefect UI in a real browser: start a round from its form, approve its policy, see it finish.
 
 With ``RECAP_SCREENSHOTS=<directory>`` the pages are also saved as pictures.
 """
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from recap_core.lineage.store import Store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -34,6 +35,8 @@ pytestmark = [
 
 type Api = Callable[..., Any]
 
+# No new policy is in use before a person has said so.
+ASKED = ("-s", "iteration.gate.rule=never", "-s", "iteration.wait_for_approval=true")
 BROWSER_OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -54,7 +57,7 @@ def ui(home: Path, recap_environment: dict[str, str]) -> Generator[str]:
     command = [sys.executable, "-m", "deployments.cli.main", "up", "--preset", "plumbing"]
     with log.open("w") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [*command, "--port", "0", "--no-cameras", "--json"],
+            [*command, "--port", "0", "--no-cameras", "--json", *ASKED],
             stdout=output,
             env=recap_environment,
             start_new_session=True,
@@ -112,11 +115,19 @@ def _text(browser: Any) -> str:  # noqa: ANN401 - selenium's driver
     return browser.find_element("tag name", "body").text
 
 
-def _picture(browser: Any, name: str) -> None:  # noqa: ANN401 - selenium's driver
+def _picture(browser: Any, name: str, part: str | None = None) -> None:  # noqa: ANN401 - selenium's driver
+    """Save the page as it is seen, or the whole of a part that may be higher than the window."""
     directory = os.environ.get("RECAP_SCREENSHOTS")
-    if directory:
-        time.sleep(3)  # animations
-        browser.save_screenshot(str(Path(directory) / f"{name}.png"))
+    if not directory:
+        return
+    time.sleep(3)  # animations
+    path = str(Path(directory) / f"{name}.png")
+    if part is None:
+        browser.save_screenshot(path)
+        return
+    browser.set_window_size(1400, 3000)
+    browser.find_element("css selector", part).screenshot(path)
+    browser.set_window_size(1400, 1000)
 
 
 def _field(browser: Any, title: str) -> Any:  # noqa: ANN401 - selenium's driver and element
@@ -137,8 +148,26 @@ def _follow(browser: Any, part: str) -> None:  # noqa: ANN401 - selenium's drive
     browser.get(links[0].get_attribute("href"))
 
 
-def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser: Any) -> None:  # noqa: ANN401
-    """A bad value is refused in words; a good one leads to the run, the time line, the report."""
+def _press(browser: Any, text: str) -> bool:  # noqa: ANN401 - selenium's driver
+    """Press the last button with a text, on top of all others; whether there is one."""
+    found = [b for b in browser.find_elements("tag name", "button") if b.text.strip() == text]
+    if found:
+        browser.execute_script("arguments[0].click()", found[-1])  # a message may lie over it
+    return bool(found)
+
+
+def _state_of(run: str, api: Api, names: set[str], seconds: float) -> dict:
+    """A run, once its state has one of these names."""
+
+    def found() -> dict | None:
+        one = api(f"/flow_runs/{run}")
+        return one if one["state_name"] in names else None
+
+    return _wait_for(found, seconds)
+
+
+def _start_from_form(ui: str, api: Api, browser: Any) -> str:  # noqa: ANN401 - selenium's driver
+    """Fill the form of a round in, first with a value that is refused; the new run's id."""
 
     def deployment() -> str | None:
         found = api("/deployments/filter", {})
@@ -146,41 +175,64 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
         return ids[0] if ids else None
 
     browser.get(f"{ui}/deployments/deployment/{_wait_for(deployment, 60)}/run")
-
-    def submit() -> Any:  # noqa: ANN401 - selenium's element
-        buttons = browser.find_elements("tag name", "button")
-        return next((b for b in buttons if b.text.strip() == "Submit"), None)
-
-    def press() -> None:
-        button = _wait_for(submit, 60)
-        browser.execute_script("arguments[0].click()", button)  # a message may lie over it
-
-    _wait_for(submit, 60)
+    _wait_for(lambda: "Share of positive frames" in _text(browser) or None, 60)
     _picture(browser, "ui-form")
+    _picture(browser, "form-recap-iteration", "form")
     _fill(_field(browser, "Share of positive frames"), "1.5")
-    press()
+    _wait_for(lambda: _press(browser, "Submit") or None, 60)
     _wait_for(lambda: "1.5 is greater than the maximum of 1" in _text(browser) or None, 10)
     _fill(_field(browser, "Share of positive frames"), "0.5")
 
-    def submitted() -> bool:
-        button = submit()  # deaf while the last answer is on its way; gone once a run is made
-        if button is not None:
-            browser.execute_script("arguments[0].click()", button)
+    def submitted() -> str | None:
+        if _press(browser, "Submit"):  # deaf while the last answer is on its way; else it is gone
             time.sleep(3)
-        return any(run["deployment_id"] for run in api("/flow_runs/filter", {}))
+        runs = [run["id"] for run in api("/flow_runs/filter", {}) if run["deployment_id"]]
+        return runs[0] if runs else None
 
-    _wait_for(lambda: submitted() or None, 60)
+    return _wait_for(submitted, 60)
 
-    def ended() -> dict | None:
-        runs = [r for r in api("/flow_runs/filter", {}) if r["deployment_id"]]
-        final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        return runs[0] if runs and runs[0]["state_type"] in final else None
 
-    run = _wait_for(ended, 600)
-    assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    assert run["parameters"]["labels"] == {"positive_share": 0.5}
+def _approve(ui: str, run: str, browser: Any) -> None:  # noqa: ANN401 - selenium's driver
+    """Resume a suspended run with the form that asks for a decision."""
+    from selenium.webdriver.support.ui import Select
 
-    browser.get(f"{ui}/runs/flow-run/{run['id']}")
+    browser.get(f"{ui}/runs/flow-run/{run}")
+    _wait_for(lambda: _press(browser, "Resume") or None, 60)
+    _wait_for(lambda: "become plumbing/sim-aloha/current?" in _text(browser) or None, 30)
+    _picture(browser, "ui-resume")
+    choice = "//*[normalize-space(text())='Decision']/ancestor::*[.//select][1]//select"
+    Select(browser.find_element("xpath", choice)).select_by_visible_text("approve")
+    _fill(_field(browser, "Note"), "tried it on the left arm")
+    _fill(_field(browser, "Your name"), "Ada")
+    assert _press(browser, "Submit")
+
+
+def test_a_round_is_started_approved_and_shown(
+    ui: str,
+    home: Path,
+    api: Api,
+    browser: Any,  # noqa: ANN401 - selenium's driver
+) -> None:
+    """A bad value is refused in words; a good one leads to a run, a question, a policy in use.
+
+    Then come the time line and the report.
+    """
+    run = _start_from_form(ui, api, browser)
+    ends = {"Completed", "Failed", "Crashed", "Cancelled"}
+    state = _state_of(run, api, {"Suspended", *ends}, 600)
+    assert state["state_name"] == "Suspended", state["state"]["message"]
+    assert state["parameters"]["labels"] == {"positive_share": 0.5}
+    _approve(ui, run, browser)
+    state = _state_of(run, api, ends, 120)
+    assert state["state_name"] == "Completed", state["state"]["message"]
+    store = Store(home)
+    change = store.ref_history("plumbing/sim-aloha/current")[-1]
+    assert (change.note, change.by) == ("tried it on the left arm", "Ada")
+    assert store.get_ref("plumbing/sim-aloha/current") == store.get_ref(
+        "plumbing/sim-aloha/round-1-policy"
+    )
+
+    browser.get(f"{ui}/runs/flow-run/{run}")
     _wait_for(lambda: "Completed" in _text(browser) or None, 60)
     _picture(browser, "ui-run")
     tasks = [t["name"] for t in api("/task_runs/filter", {})]
@@ -194,5 +246,6 @@ def test_an_iteration_started_from_its_form_completes(ui: str, api: Api, browser
     _follow(browser, "/artifacts/artifact/")
     _follow(browser, "/reports/")
     _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
-    assert re.search("The new policy is in use|The old policy stays in use", _text(browser))
+    assert "The new policy is in use" in _text(browser)
+    assert "tried it on the left arm" in _text(browser)
     _picture(browser, "ui-report")
