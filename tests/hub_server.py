@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,13 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._large(path.rpartition("/")[2], body)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._refuse(401, "Invalid credentials in Authorization header")
-        for pattern, answer in (
-            (r"/api/validate-yaml", self._validate),
-            (r"/api/repos/create", self._create),
-            (r"/.+\.git/info/lfs/objects/batch", self._batch),
-            (r"/api/(\w+/[^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?", self._api),
-            (r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
-        ):
+        pages: dict[str, Callable[..., Answer]] = {
+            r"/api/validate-yaml": self._validate,
+            r"/api/repos/create": self._create,
+            r"/.+\.git/info/lfs/objects/batch": self._batch,
+            r"/api/(\w+/[^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?": self._api,
+            r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)": self._resolve,
+        }
+        for pattern, answer in pages.items():
             if found := re.fullmatch(pattern, path):
                 return answer(*found.groups(), body)
         return self._refuse(404, f"no such page: {path}")

@@ -5,6 +5,7 @@ Whatever takes time to import is imported inside the commands, so that help is i
 
 import json as json_format
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +106,8 @@ def push(  # noqa: PLR0913 - one parameter per option
     Files are sent as they are, so lerobot reads a dataset by its name and recap a policy. Left
     out: hosts and directories, also of artifact.json. Log in with 'hf auth login' or HF_TOKEN.
     """
+    from huggingface_hub.utils import disable_progress_bars
+
     from deployments.cli.artifact_arguments import open_store
     from recap_core.hub import push as pushing
     from recap_core.hub.card_parts import CardOptions
@@ -113,6 +116,7 @@ def push(  # noqa: PLR0913 - one parameter per option
     from recap_core.lineage.snapshot import Snapshot
 
     pushing.check_repo(repo)
+    token = "" if dry_run or out is not None else pushing.find_token()  # before anything takes time
     store = open_store()
     found = find_artifact(store, artifact, project=project)
     options = CardOptions(repo, license_, with_operators)
@@ -123,7 +127,8 @@ def push(  # noqa: PLR0913 - one parameter per option
     elif dry_run:
         _tell(contents, json, f"would go to {repo}; nothing was sent", {})
     else:
-        done = pushing.push(contents, repo, private=private, replace=replace)
+        with nullcontext() if sys.stderr.isatty() else disable_progress_bars():
+            done = pushing.push(contents, repo, token=token, private=private, replace=replace)
         facts = {**done._asdict(), "removed": list(done.removed)}
         _tell(contents, json, f"{done.url} (commit {done.commit[:8]})", facts)
     if license_ is None and not json:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from recap_core.hub.markdown import bullets, plain, settings, table
-from recap_core.hub.privacy import without_paths
 from recap_core.lineage.manifest import Manifest, Metric
 from recap_core.reports.numbers import count, decimal, percent
 from recap_core.stages.trace_content import (
@@ -95,7 +94,7 @@ def labels_part(labels: TracedLabels | None, models: Sequence[TracedValueModel])
     if labels is None:
         return ""
     lines = [
-        f"Rule of labels {plain(labels.of.label)}: {plain(without_paths(labels.rule))}",
+        f"Rule of labels {plain(labels.of.label)}: {plain(labels.rule)}",
         (
             f"{count(labels.num_positive)} frames positive, {count(labels.num_negative)} negative, "
             f"{count(labels.num_none)} none; {percent(labels.autonomous_positive_share)} of the "
@@ -169,7 +168,7 @@ def making_part(manifest: Manifest, origin: Origin) -> str:
     others = [each for each in origin.code_versions if each != manifest.code_version]
     if others:
         lines.append(f"code of what it was made from: {', '.join(others)}")
-    told = {k: v for k, v in without_paths(manifest.config).items() if k not in _LONG_SETTINGS}
+    told = {k: v for k, v in manifest.config.items() if k not in _LONG_SETTINGS}
     given = f"\n\nSettings that are not the defaults:\n\n{settings(told)}" if told else ""
     return bullets(lines) + given
 

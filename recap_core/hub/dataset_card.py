@@ -1,7 +1,5 @@
 """The card of a dataset."""
 
-from pathlib import Path
-
 import numpy as np
 
 from recap_core.data.columns import ADV_IND, CORRECTION_INDEX, PHASE, VALUE_LABEL
@@ -54,11 +52,11 @@ def dataset_card(snapshot: Snapshot, dataset: AnyDataset, options: CardOptions) 
     origin = trace(snapshot, dataset, "back").origin
     assert origin is not None  # noqa: S101 - the way back was asked for
     root = snapshot.store.path(dataset)
-    overview = read_overview(root)
+    overview, frames = read_overview(root), read_frames(root, [ADV_IND])
     front = DatasetCardData(
         license=options.license,
         task_categories=["robotics"],
-        tags=["LeRobot", "recap", *filter(None, [read_frames(root).meta.robot_type])],
+        tags=["LeRobot", "recap", *filter(None, [frames.meta.robot_type])],
         configs=[{"config_name": "default", "data_files": "data/*/*.parquet"}],
     )
     return f"---\n{front.to_yaml()}\n---\n\n" + page(
@@ -66,9 +64,9 @@ def dataset_card(snapshot: Snapshot, dataset: AnyDataset, options: CardOptions) 
         [
             ("", _summary(dataset, overview, origin)),
             ("Load it", _loading(options)),
-            ("What is in it", _contents(root, dataset, overview)),
-            ("RECAP columns", _columns(read_frames(root))),
-            ("Labels", _labels(root, dataset, origin, snapshot)),
+            ("What is in it", _contents(frames, overview)),
+            ("RECAP columns", _columns(frames)),
+            ("Labels", _labels(frames, origin, snapshot.parent(dataset.id, "labels"))),
             ("Where it comes from", _origin(origin, options)),
             ("How it was made", making_part(snapshot.store.manifest(dataset), origin)),
             ("Limits", _limits(overview, origin)),
@@ -101,20 +99,20 @@ recap import {options.directory}
     return f"{code(lerobot, 'python')}\n\nWith recap, for training:\n\n{code(recap, 'sh')}"
 
 
-def _contents(root: Path, dataset: AnyDataset, overview: Overview) -> str:
-    frames = read_frames(root)
+def _contents(frames: FrameTable, overview: Overview) -> str:
     features = frames.meta.features
     failures = overview.num_episodes - overview.num_successes
     rounds = sorted(set(frames.rounds.tolist()))
     rows = [
         ("episodes", f"{count(overview.num_episodes)}, of rounds {', '.join(map(str, rounds))}"),
-        ("frames", f"{count(overview.num_frames)} at {dataset.fps} fps"),
+        ("frames", f"{count(overview.num_frames)} at {frames.fps} fps"),
         ("outcomes", f"{count(overview.num_successes)} successes, {count(failures)} failures"),
         ("driven by hand", f"{percent(overview.intervention_share)} of the frames"),
         ("demonstrations", f"{count(overview.num_demonstrations)} episodes, by hand throughout"),
         ("paused", f"{count(overview.num_paused_frames)} frames"),
-        ("robot", plain(frames.meta.robot_type or "not stated")),
     ]
+    if frames.meta.robot_type:
+        rows.append(("robot", plain(frames.meta.robot_type)))
     for name, feature in features.items():
         shape = " x ".join(map(str, feature["shape"]))
         if feature["dtype"] == "video":
@@ -141,10 +139,9 @@ def _columns(frames: FrameTable) -> str:
     )
 
 
-def _labels(root: Path, dataset: AnyDataset, origin: Origin, snapshot: Snapshot) -> str:
-    column = read_frames(root, [ADV_IND]).column(ADV_IND)
+def _labels(frames: FrameTable, origin: Origin, labels_id: str | None) -> str:
+    column = frames.column(ADV_IND)
     found = [f"{count(int((column == name).sum()))} `{name}`" for name in reversed(NAMES)]
-    labels_id = snapshot.parent(dataset.id, "labels")
     labels = next((each for each in origin.labels if each.of.id == labels_id), None)
     given = labels_part(labels, origin.value_models)
     if not given:

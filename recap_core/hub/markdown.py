@@ -6,12 +6,14 @@ from typing import Any
 
 import yaml
 
+from recap_core.hub.privacy import without_paths
+
 _SPECIAL = re.compile(r"([\\`*_|<>\[\]])")
 
 
 def plain(text: object) -> str:
-    """Text of a user on one line, in which nothing is markup."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    """Text of a user on one line, in which nothing is markup and no directory is named."""
+    return _SPECIAL.sub(r"\\\1", " ".join(without_paths(str(text)).split()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -31,8 +33,11 @@ def code(text: str, language: str) -> str:
 
 
 def settings(content: dict[str, Any]) -> str:
-    """Settings as YAML."""
-    return code(yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True), "yaml")
+    """Settings as YAML, without directories."""
+    return code(
+        yaml.safe_dump(without_paths(content), sort_keys=False, width=100, allow_unicode=True),
+        "yaml",
+    )
 
 
 def page(title: str, sections: Iterable[tuple[str, str]]) -> str:

@@ -15,7 +15,6 @@ from recap_core.hub.card_parts import (
     recordings_part,
 )
 from recap_core.hub.markdown import bullets, code, page, plain, table
-from recap_core.hub.privacy import without_paths
 from recap_core.lineage.artifacts import Evaluation, OfflineCheck, PolicyCheckpoint
 from recap_core.lineage.decisions import decision_on
 from recap_core.lineage.snapshot import Snapshot
@@ -181,7 +180,7 @@ def _conditions(snapshot: Snapshot, evaluation_id: str) -> str:
 def _offline_line(check: OfflineCheck) -> str:
     failed = f"failed: {', '.join(check.failed)}" if check.failed else "nothing failed"
     seen = " that it was trained on" if check.seen_in_training else ""
-    warnings = "".join(f" {plain(without_paths(text))}" for text in check.warnings)
+    warnings = "".join(f" {plain(text)}" for text in check.warnings)
     return (
         f"Offline check on {count(check.num_frames)} frames of {check.num_episodes} "
         f"episodes{seen}: {failed}.{warnings}"
@@ -195,12 +194,12 @@ def _decisions(snapshot: Snapshot, policy: PolicyCheckpoint, options: CardOption
         if role != "policy":
             continue
         decision = record.record(snapshot.store).decision
-        reasons = " ".join(plain(without_paths(reason)) for reason in decision.reasons)
+        reasons = " ".join(plain(reason) for reason in decision.reasons)
         lines.append(f"{plain(record.label)}: **{decision.verdict}**. {reasons}".strip())
         project = f"{record.artifact.project}/{record.artifact.robot}"
         word = decision_on(snapshot.store, project, policy)
         if word is not None and options.with_operators:
-            lines.append(plain(without_paths(word.sentence())))
+            lines.append(plain(word.sentence()))
         elif word is not None:
             lines.append(f"{word.word.capitalize()} on {word.at:%Y-%m-%d}.")
     return bullets(dict.fromkeys(lines))

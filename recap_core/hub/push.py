@@ -56,14 +56,31 @@ def check_repo(repo: str) -> None:
         raise ConfigError(f"{repo!r} names no owner. Write OWNER/NAME: you, or an organisation.")
 
 
+def find_token() -> str:
+    """``HF_TOKEN``, or what ``hf auth login`` has kept.
+
+    Raises:
+        HubError: If there is none.
+    """
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if token is None:
+        raise HubError(
+            "there is no token for the hub. Log in with 'hf auth login', or set HF_TOKEN to a "
+            "token with write permission (huggingface.co/settings/tokens)."
+        )
+    return token
+
+
 def push(  # noqa: PLR0913 - what, where; the rest by name
     contents: HubContents,
     repo: str,
     *,
+    token: str,
     private: bool = False,
     replace: bool = False,
     endpoint: str | None = None,
-    token: str | None = None,
 ) -> Pushed:
     """Upload, and tag the commit.
 
@@ -73,25 +90,19 @@ def push(  # noqa: PLR0913 - what, where; the rest by name
     Args:
         contents: What to upload.
         repo: OWNER/NAME; made if it does not exist.
+        token: With write permission; see :func:`find_token`.
         private: Make it so that only its owner sees it; an existing one must be so already.
         replace: Also take the place of what is not recap's, or of another kind.
         endpoint: Address of the hub; None: ``HF_ENDPOINT`` or the public one.
-        token: None: ``HF_TOKEN``, or what ``hf auth login`` has kept.
 
     Raises:
         ConfigError: If ``repo`` is no such name.
-        HubError: If there is no token, it may not write there, the repository holds something
-            else, or the hub cannot be reached.
+        HubError: If the token may not write there, the repository holds something else, or the
+            hub cannot be reached.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     check_repo(repo)
-    token = token or get_token()
-    if token is None:
-        raise HubError(
-            "there is no token for the hub. Log in with 'hf auth login', or set HF_TOKEN to a "
-            "token with write permission (huggingface.co/settings/tokens)."
-        )
     api = HfApi(endpoint=endpoint, token=token, library_name="recap")
     with _saying_what_to_do(repo, api.endpoint):
         there = _look(api, repo, contents)
@@ -123,7 +134,8 @@ def _look(api: "HfApi", repo: str, contents: HubContents) -> _There | None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        info = api.repo_info(repo, repo_type=contents.repo_type)
+        look = api.dataset_info if contents.repo_type == "dataset" else api.model_info
+        info = look(repo)
     except RepositoryNotFoundError as error:
         if error.response.status_code == 401:
             raise  # a token that is not valid sees nothing
@@ -214,10 +226,11 @@ def _saying_what_to_do(repo: str, endpoint: str) -> Generator[None]:
         answer = _cause(error, HfHubHTTPError)
         if answer is not None:
             raise HubError(_answered(answer, repo, endpoint)) from error
-        if _cause(error, httpx.TransportError) is not None or isinstance(error, ConnectionError):
+        if isinstance(error, httpx.TransportError | OSError | RuntimeError):
+            said = " ".join(str(_cause(error, httpx.TransportError) or error).split())[:300]
             raise HubError(
-                f"{endpoint} cannot be reached ({type(error).__name__}). Check the network and "
-                "HF_ENDPOINT, then run it again: what was sent is not sent twice."
+                f"the upload to {endpoint} broke off ({type(error).__name__}: {said}). Check the "
+                "network and HF_ENDPOINT, then run it again: what was sent is not sent twice."
             ) from error
         raise
 
