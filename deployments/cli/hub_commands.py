@@ -103,8 +103,8 @@ def push(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Upload an artifact with a card, in one commit; the same command again goes on.
 
-    Files are sent as they are, so lerobot reads a dataset by its name and recap a policy. Left
-    out: hosts and directories, also of artifact.json. Log in with 'hf auth login' or HF_TOKEN.
+    lerobot opens a dataset by its name, recap and openpi serve a policy. Hosts and directories are
+    left out, also of artifact.json. Log in with 'hf auth login', or set HF_TOKEN.
     """
     from huggingface_hub.utils import disable_progress_bars
 

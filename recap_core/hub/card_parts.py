@@ -84,8 +84,8 @@ def annotations_part(annotations: Sequence[TracedAnnotations]) -> str:
         return ""
     newest = annotations[-1]
     return (
-        f"Corrected after the fact: the outcome of {newest.num_changed} episodes; "
-        f"{newest.num_excluded} episodes are left out."
+        f"Corrected after the fact: outcomes changed: {newest.num_changed}, episodes left out: "
+        f"{newest.num_excluded}."
     )
 
 

@@ -57,7 +57,7 @@ def policy_card(snapshot: Snapshot, policy: PolicyCheckpoint, options: CardOptio
             ("How well it does", _success(snapshot, policy, origin)),
             ("Why it was chosen", _decisions(snapshot, policy, options)),
             ("What it sees and does", _interface(config)),
-            ("What it learned from", _learned(origin, options)),
+            ("What it learned from", _learned(snapshot, origin, options)),
             ("How it was made", making_part(snapshot.store.manifest(policy), origin)),
             ("Limits", _limits(snapshot, policy, config, origin)),
         ],
@@ -129,10 +129,16 @@ recap import-policy {options.directory} --ref pretrained/{_ref(options)}/policy
 uv run scripts/serve_policy.py policy:checkpoint --policy.config=CONFIG \\
     --policy.dir={options.directory}
 """
-    return (
-        f"{text}\n\nWith openpi, where CONFIG is a training config of the same architecture "
-        f"whose asset id is `{config.embodiment.asset_id}`:\n\n{code(openpi, 'sh')}"
+    told = (
+        f"With openpi, where CONFIG is a training config of the same architecture whose asset id "
+        f"is `{plain(config.embodiment.asset_id)}`:\n\n{code(openpi, 'sh')}"
     )
+    if config.prompt.advantage:
+        told += (
+            "\n\nopenpi's own prompt has no `Advantage: positive`, so it asks for what the policy "
+            "does on average; `recap serve` asks for its best."
+        )
+    return f"{text}\n\n{told}"
 
 
 def _ref(options: CardOptions) -> str:
@@ -222,9 +228,11 @@ def _interface(config: PolicyConfig) -> str:
     )
 
 
-def _learned(origin: Origin, options: CardOptions) -> str:
+def _learned(snapshot: Snapshot, origin: Origin, options: CardOptions) -> str:
     lines = [_training_line(policy) for policy in origin.policies]
-    labels = origin.labels[-1] if origin.labels else None
+    dataset = origin.policies[0].dataset
+    labels_id = snapshot.parent(dataset.id, "labels") if dataset else None
+    labels = next((each for each in origin.labels if each.of.id == labels_id), None)
     parts = [
         bullets(lines),
         labels_part(labels, origin.value_models),

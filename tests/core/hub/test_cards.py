@@ -1,17 +1,22 @@
 """Cards: front matter that the hub reads, and what lineage says."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
+from recap_core.config.policy import PolicyConfig
+from recap_core.config.sizes import PI05
 from recap_core.data.overview import read_overview
 from recap_core.errors import IncompatibleError
 from recap_core.hub.card_parts import CardOptions
 from recap_core.hub.contents import card, hub_contents
 from recap_core.lineage.artifacts import AnyDataset
 from recap_core.lineage.snapshot import Snapshot
+from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.registry import IMPORT_POLICY, NoSettings
 from tests.generated_store import GeneratedStore
 
 ROBOT = "handover/aloha"
@@ -81,6 +86,25 @@ def test_the_card_of_a_policy_that_was_only_taught(snapshot: Snapshot) -> None:
 
     assert "steps from demonstrations." in text
     assert "Why it was chosen" not in text
+
+
+def test_the_card_of_an_imported_policy_of_openpis_size(tmp_path: Path) -> None:
+    """It can be served by openpi; nothing is known of how good it is, nor of what it learned."""
+    store = Store(tmp_path / "home")
+
+    def build(area: Build) -> Built:
+        (area.output / "policy.json").write_text(PolicyConfig(model=PI05).model_dump_json())
+        return Built({"num_steps": 30_000, "num_params": 1, "source": "/home/ana/ckpt/29999"})
+
+    policy = store.produce(IMPORT_POLICY, NoSettings(), {}, name="pi05", build=build)
+    text = card(Snapshot(store), policy, CardOptions("lab/pi05"))
+
+    assert "pi0.6 architecture (`pi05`)" in text
+    assert "serve_policy.py policy:checkpoint --policy.config=CONFIG" in text
+    assert "openpi's own prompt has no `Advantage: positive`" in text
+    assert "It has not been evaluated." in text
+    assert "What it was trained on is not known here." in text
+    assert "/home" not in text
 
 
 def test_the_card_of_a_value_model(snapshot: Snapshot) -> None:
