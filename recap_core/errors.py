@@ -19,7 +19,8 @@
     │   └── RenderingError          no GL context for cameras
     ├── RemoteStageError            another machine was given a stage and did not make its result
     │   └── WorkerLostError         its process or the machine is gone; worth a second attempt
-    └── ServerError                 the orchestration or policy server cannot be reached or started
+    ├── ServerError                 the orchestration or policy server cannot be reached or started
+    └── HubError                    the Hugging Face hub cannot be reached, or refuses an upload
 
 A message names the thing, the value, the rule and the next step. The command line prints it on one
 line, without a traceback.
@@ -108,3 +109,7 @@ class WorkerLostError(RemoteStageError, ConnectionError):
 
 class ServerError(RecapError):
     """A server cannot be reached or started."""
+
+
+class HubError(RecapError):
+    """The Hugging Face hub cannot be reached, or refuses what it is asked for."""

@@ -9,6 +9,7 @@ import typer
 from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
 from deployments.cli.deploy_command import add_deploy_command
+from deployments.cli.hub_commands import hub
 from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
     ConfigOption,
@@ -49,6 +50,7 @@ app.command(
     "report", rich_help_panel=WHY, epilog="Example: recap report 3 --project demo/sim-aloha --open"
 )(report)
 app.add_typer(bundle, name="bundle", rich_help_panel=WHY)
+app.add_typer(hub, name="hub", rich_help_panel=WHY)
 add_deploy_command(app)
 
 
