@@ -309,6 +309,7 @@ class ProjectRefs:
                 f"{name!r} is {artifact.kind} {artifact.name}, no {what}; "
                 f"{self._prefix} has: {self._names_of(kind)}"
             )
+        self._store.use(artifact)
         return artifact
 
     def records(self) -> list[IterationRecord]:

@@ -61,6 +61,10 @@ class PlanningStore(Store):
         check_ref(ref)
         self._moved[ref] = artifact
 
+    def use(self, artifact: Artifact, *, is_named: bool = True) -> None:
+        """Not noted: a plan works with nothing."""
+        del artifact, is_named
+
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact that a ref would point to."""
         return self._moved.get(ref) or super().get_ref(ref)

@@ -96,6 +96,8 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Publish a bundle's artifacts here, verified; the same command again goes on."""
+    from rich.console import Console
+
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.lineage_text import size
     from recap_core.lineage.refs import check_ref
@@ -105,7 +107,8 @@ def import_(
     for given in filter(None, (ref, project and f"{project}/x")):
         check_ref(given)  # before anything is copied
     store = open_store()
-    done = import_bundle(source, store, progress=Terminal())
+    console = Console(stderr=True)
+    done = import_bundle(source, store, progress=Terminal(console), on_wait=console.print)
     refs = _set_refs(store, done, ref, project)
     if json:
         facts = {

@@ -118,11 +118,17 @@ class Refs:
             self._append(ref, change)
             replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
 
-    def remove(self, ref: str) -> None:
-        """Forget a ref; its history says when. Nothing happens if there is none."""
+    def remove(self, ref: str, *, target: str | None = None) -> None:
+        """Forget a ref; its history says when. Nothing happens if there is none.
+
+        Args:
+            ref: ``project/robot-or-task/name``.
+            target: Forget it only if it points to this id.
+        """
         path = self._path(ref)
         with self._lock(ref):
-            if (previous := self.get(ref)) is not None:
+            previous = self.get(ref)
+            if previous is not None and target in {None, previous}:
                 self._append(ref, RefChange(id="", previous=previous, at=datetime.now(UTC)))
                 path.unlink()
                 sync(path.parent)
@@ -154,6 +160,11 @@ class Refs:
             name: path.read_text(encoding="utf-8").strip()
             for name, path in zip(names, refs, strict=True)
         }
+
+    def stamp(self) -> object:
+        """Differs from every earlier one if a ref was set or removed since."""
+        folders = sorted(self._layout.refs.glob("*/*"))
+        return [(folder, folder.stat().st_mtime_ns) for folder in folders]
 
     def why_missing(self, ref: str) -> str:
         """Why there is no such ref, in a sentence."""

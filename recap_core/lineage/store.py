@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +41,9 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
-from recap_core.lineage.removal import REMOVE_TIMEOUT_S, take_away
+from recap_core.lineage.removal import take_away
 from recap_core.lineage.tombstones import Tombstone, removed_artifacts, why_missing
+from recap_core.lineage.uses import Service, note_use, service
 
 _log = logging.getLogger(__name__)
 
@@ -196,11 +198,25 @@ class Store:
             if self.find(stage, config, inputs) is None:
                 raise
 
-    def adopt(self, manifest: Manifest, fill: Callable[[Path], object]) -> Artifact:
+    def adopt(
+        self,
+        manifest: Manifest,
+        fill: Callable[[Path], object],
+        *,
+        on_wait: Callable[[str], object] | None = None,
+    ) -> Artifact:
         """Publish an artifact that another store made; see :func:`~.adoption.adopt`.
 
+        If another process builds or adopts the same key, wait for it; nothing is filled if it is
+        there then.
+
+        Args:
+            manifest: Of the artifact.
+            fill: Puts its files into a directory.
+            on_wait: Told for whom this waits, if it does.
+
         Raises:
-            StageLockedError: If its stage key is being built now.
+            StageLockedError: If the other process did not finish within a day.
             CorruptArtifactError: If manifest and files do not fit.
             ArtifactError: If this version does not know its kind, or the disk is full.
         """
@@ -208,9 +224,21 @@ class Store:
         lock = self._layout.lock(manifest.stage_key)
         with (
             naming_disk_errors(self.home, subject=subject),
-            claim(lock, timeout_s=REMOVE_TIMEOUT_S, subject=subject),
+            claim(lock, timeout_s=DAY_S, subject=subject, on_wait=on_wait),
         ):
+            if self.has(manifest):
+                return manifest.artifact()
             return adopt(manifest, fill, self._shelf).artifact()
+
+    def has(self, manifest: Manifest) -> bool:
+        """Whether this very artifact is here, and sound; asking counts as use."""
+        artifact = manifest.artifact()
+        try:
+            self.use(artifact, is_named=False)
+            self.verify(artifact)
+        except ArtifactError:
+            return False
+        return True
 
     def get(self, reference: str) -> Artifact:
         """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.
@@ -251,6 +279,28 @@ class Store:
     def artifacts(self) -> Iterator[Manifest]:
         """Every manifest, oldest first; an unreadable one is logged and left out."""
         return iter(self._catalog.manifests())
+
+    def use(self, artifact: Artifact, *, is_named: bool = True) -> None:
+        """Note that an artifact is worked with now, so that garbage collection keeps it.
+
+        Args:
+            artifact: What is used.
+            is_named: Whether somebody named it: then it stays for ``unused_days``, whatever round
+                it belongs to. Else it was only needed on the way.
+
+        Raises:
+            ArtifactNotFoundError: If it is not in this store, or has just been removed.
+        """
+        self._catalog.touch(self.manifest(artifact).stage_key)
+        if is_named:
+            note_use(self._layout, artifact.id)
+        self.path(artifact)  # again: whoever removes it does both the other way round
+
+    @contextmanager
+    def service(self) -> Generator[Service]:
+        """Keep what is added to it from garbage collection while the body runs."""
+        with service(self._layout) as kept:
+            yield kept
 
     def verify(self, artifact: Artifact) -> None:
         """Check that an artifact's content is what was published.
