@@ -168,7 +168,9 @@ class ProjectRefs:
         word = decision_on(self._store, self._prefix, policy)
         if verdict == "promoted" and (word is None or word.word == "promoted"):
             try:
-                self._store.set_ref(f"{self._prefix}/current", policy, instead_of=at.may_replace)
+                self._store.set_ref(
+                    f"{self._prefix}/current", policy, instead_of={*at.may_replace, policy.id}
+                )
             except RefMovedError as error:
                 _log.warning("%s-%s is not put in use: %s", policy.name, policy.id[:8], error)
                 self.offer(policy)

@@ -148,8 +148,10 @@ def _set_refs(
     if project is not None:
         recordings = [a for a in (*done.new, *done.known) if a.kind == "recording"]
         wanted |= {f"{project}/recording-{a.id[:8]}": a for a in recordings}
+    from recap_core.lineage.decisions import person
+
     for name, artifact in wanted.items():
-        store.set_ref(name, artifact)
+        store.set_ref(name, artifact, by=person())
     return {name: artifact.id for name, artifact in wanted.items()}
 
 

@@ -103,10 +103,10 @@ class Refs:
         path = self._path(ref)
         with self._lock(ref):
             previous = self.get(ref)
-            if previous == artifact_id:
-                return
             if instead_of is not None and previous not in instead_of:
                 raise RefMovedError(self._why_moved(ref, previous))
+            if previous == artifact_id:
+                return
             change = RefChange(
                 id=artifact_id,
                 previous=previous,

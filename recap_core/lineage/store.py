@@ -326,16 +326,28 @@ class Store:
             reason: Why, in a sentence.
 
         Raises:
-            ArtifactError: If a ref points to it.
+            ArtifactError: If a ref points to it, or it was asked for meanwhile.
             StageLockedError: If its stage key is being built now.
         """
+        key = self.manifest(artifact).stage_key
+        used_ns = self._catalog.last_used_ns(key)
         names = [ref for ref, target in self._refs.all().items() if target == artifact.id]
         if names:
             raise ArtifactError(
                 f"{artifact.name}-{artifact.id[:8]} is what {', '.join(names)} points to; "
                 "point it elsewhere first"
             )
-        take_away(self.path(artifact), self._shelf, reason=reason)
+        is_gone = take_away(
+            self.path(artifact),
+            self._shelf,
+            reason=reason,
+            is_wanted=lambda: self._catalog.last_used_ns(key) != used_ns,
+        )
+        if not is_gone:
+            raise ArtifactError(
+                f"{artifact.name}-{artifact.id[:8]} was asked for while it was being removed; it "
+                "stays. Remove it again when nobody needs it."
+            )
 
     def removed(self) -> list[Tombstone]:
         """What was removed and not made again, oldest first."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from lineage_toys import PROJECT as TOYS
 from lineage_toys import STATS, ToyConfig, make_report, make_round, make_stats, writes
 
 from recap_core.config.presets import tiny_project
@@ -15,8 +16,9 @@ from recap_core.lineage.artifacts import Artifact, Evaluation, PolicyCheckpoint
 from recap_core.lineage.garbage import GarbageCollector
 from recap_core.lineage.iterations import iteration_records
 from recap_core.lineage.keys import Stage
-from recap_core.lineage.layout import MANIFEST_FILE
+from recap_core.lineage.layout import MANIFEST_FILE, Layout
 from recap_core.lineage.project_files import save_project
+from recap_core.lineage.refs import Refs
 from recap_core.lineage.snapshot import Snapshot
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.lineage.transfer import export_directory, import_bundle
@@ -56,6 +58,22 @@ def _evaluation(store: Store, policy: PolicyCheckpoint) -> Evaluation:
 
     stage, name = Stage("toy_evaluation", 1, Evaluation), f"of-{policy.name}"
     return store.produce(stage, ToyConfig(), {"policy": policy}, name=name, build=build)
+
+
+def test_the_ref_of_a_part_that_went_before_goes_too(store: Store) -> None:
+    """A collection was killed between the two; other refs to what is gone are left to people."""
+    gone = make_stats(store, "gone")
+    make_round(store, 1, relabeled=gone, policy=_policy(store, "policy"))
+    store.remove(gone)
+    refs = Refs(Layout(store.home))
+    for name in ("round-1-relabeled", "mine"):
+        refs.set(f"{TOYS}/{name}", gone.id)
+
+    _reasons(store)
+
+    assert set(store.refs()) == {f"{TOYS}/mine"}
+    with pytest.raises(ArtifactNotFoundError, match="was removed on"):
+        store.get_ref(f"{TOYS}/mine")
 
 
 @pytest.mark.parametrize("form", ["{id}", "{id:.8}", "{name}-{id:.8}"])
