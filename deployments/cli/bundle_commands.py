@@ -108,7 +108,11 @@ def import_(
         check_ref(given)  # before anything is copied
     store = open_store()
     console = Console(stderr=True)
-    done = import_bundle(source, store, progress=Terminal(console), on_wait=console.print)
+
+    def wait(sentence: str) -> None:
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+    done = import_bundle(source, store, progress=Terminal(console), on_wait=wait)
     refs = _set_refs(store, done, ref, project)
     if json:
         facts = {
