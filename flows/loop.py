@@ -91,7 +91,7 @@ def run_loop(config: ProjectConfig, rounds: int) -> LoopResult:
             recordings=refs.round_recordings(k),
         )
         before = refs.finished_round(k)
-        result = recap_round(config, k, inputs)
+        result = recap_round(config, k, inputs, rounds)
         collector = refs.collector_after(result, is_known=before == result.record)
         earlier = (*earlier, *result.experience.rollouts)
         results.append(result)

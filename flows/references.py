@@ -14,13 +14,19 @@ Below ``<project>/<robot>/``:
     round-<k>-policy                    new policy of round k, set when the round is finished
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from flows.results import BootstrapResult, IterationResult, RoundInputs
 from recap_core.config.flows import ProjectConfig
-from recap_core.config.gate import Verdict
-from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
+from recap_core.config.gate import GateDecision, Verdict
+from recap_core.errors import (
+    ArtifactNotFoundError,
+    DataError,
+    IncompatibleError,
+    RefMovedError,
+)
 from recap_core.lineage.artifacts import (
     Annotations,
     Artifact,
@@ -31,8 +37,12 @@ from recap_core.lineage.artifacts import (
     Recording,
     ValueCheckpoint,
 )
+from recap_core.lineage.decisions import decision_on
 from recap_core.lineage.iterations import IterationRecord, iteration_records
+from recap_core.lineage.standing import Standing, recorded_decision, standing
 from recap_core.lineage.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 def pretrained_policy(store: Store, config: ProjectConfig) -> PolicyCheckpoint | None:
@@ -143,21 +153,71 @@ class ProjectRefs:
             self.set("current", result.policy)
         self.set("start", result.policy)
 
-    def keep_round(self, round_index: int, policy: PolicyCheckpoint, verdict: Verdict) -> None:
-        """Remember a finished round; running one again that is known moves nothing.
+    def settle(self, policy: PolicyCheckpoint, verdict: Verdict, at: Standing) -> None:
+        """Let what was decided about a new policy come true.
 
-        ``current`` moves only to a policy that was promoted: a person may have moved it meanwhile.
-        A policy that is only kept is offered to nobody.
+        ``current`` moves only to a policy that was promoted, and only if nobody has moved it since
+        that was decided; else the policy is a candidate. One that is only kept is offered to
+        nobody.
+
+        Args:
+            policy: What the round has made.
+            verdict: What becomes of it.
+            at: Where the project was when that was decided.
         """
-        if self.knows_round(round_index, policy):
-            return
-        if verdict != "kept":
-            self.set("current" if verdict == "promoted" else "candidate", policy)
-        self.set(f"round-{round_index}-policy", policy)
+        word = decision_on(self._store, self._prefix, policy)
+        if verdict == "promoted" and (word is None or word.word == "promoted"):
+            try:
+                self._store.set_ref(
+                    f"{self._prefix}/current", policy, instead_of={*at.may_replace, policy.id}
+                )
+            except RefMovedError as error:
+                _log.warning("%s-%s is not put in use: %s", policy.name, policy.id[:8], error)
+                self.offer(policy)
+        elif verdict == "candidate":
+            self.offer(policy)
 
-    def knows_round(self, round_index: int, policy: PolicyCheckpoint) -> bool:
-        """Whether this round was finished before, with this policy."""
-        return self.find(f"round-{round_index}-policy", PolicyCheckpoint) == policy
+    def keep_round(self, record: Iteration, policy: PolicyCheckpoint) -> None:
+        """Remember a finished round; the last thing that it does, so that a kill loses nothing."""
+        self.set(f"round-{record.round_index}-policy", policy)
+        self.set(f"round-{record.round_index}", record)
+
+    def offer(self, policy: PolicyCheckpoint) -> None:
+        """Let ``candidate`` point to a policy, unless something was decided about it already."""
+        if decision_on(self._store, self._prefix, policy) is None:
+            self.set("candidate", policy)
+
+    def standing(
+        self,
+        round_index: int,
+        policy: PolicyCheckpoint,
+        *,
+        compared: PolicyCheckpoint,
+        last_round: int | None,
+    ) -> Standing:
+        """Where the project is when a round ends; see :func:`~.lineage.standing.standing`."""
+        return standing(
+            self._store, self._prefix, round_index, policy,
+            compared=compared, last_round=last_round,
+        )  # fmt: skip
+
+    def recorded_decision(
+        self, round_index: int, parts: Mapping[str, Artifact | Sequence[Artifact] | None]
+    ) -> GateDecision | None:
+        """What was decided when this very round was finished; None if it is new.
+
+        A round that was made anew with other settings, and then as before, is one that is known.
+        """
+        moves = self._store.ref_history(f"{self._prefix}/round-{round_index}")
+        for id_ in dict.fromkeys(move.id for move in reversed(moves)):
+            artifact = self._store.get(id_)
+            assert isinstance(artifact, Iteration)  # noqa: S101 - what a round's ref points to
+            record = IterationRecord(artifact, self._store.manifest(artifact))
+            gate = self._config.iteration.gate
+            found = recorded_decision(record, parts, gate, store=self._store)
+            if found is not None:
+                return found
+        return None
 
     def next_round(self) -> int:
         """The first round that is not finished, from 1."""
@@ -251,6 +311,7 @@ class ProjectRefs:
                 f"{name!r} is {artifact.kind} {artifact.name}, no {what}; "
                 f"{self._prefix} has: {self._names_of(kind)}"
             )
+        self._store.use(artifact)
         return artifact
 
     def records(self) -> list[IterationRecord]:
@@ -325,6 +386,9 @@ class ProjectRefs:
         if not is_known:
             return result.current
         begun = self._collector_of(result.round_index + 1)
+        moves = self._store.ref_history(f"{self._prefix}/round-{result.round_index}-policy")
+        if begun != result.current and begun and begun.id in {move.id for move in moves}:
+            begun = None  # it followed this round as it was made under other settings
         return begun or self.find("current", PolicyCheckpoint) or result.current
 
     def finished_round(self, round_index: int) -> Iteration | None:

@@ -29,6 +29,7 @@ from recap_core.lineage.artifacts import (
     ValueCheckpoint,
 )
 from recap_core.lineage.project_files import project_name
+from recap_core.lineage.standing import Standing, held_back
 from tasks.collection import collect
 from tasks.datasets import annotations_of, convert, merge
 from tasks.evaluation import evaluate
@@ -41,46 +42,52 @@ from tasks.training import train_policy, train_value
 
 
 @flow(name="recap-round", flow_run_name="round-{round_index}")
-def recap_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> IterationResult:
+def recap_round(
+    config: ProjectConfig, round_index: int, inputs: RoundInputs, last_round: int
+) -> IterationResult:
     """One round inside a loop: a page of its own below the loop's."""
-    return run_round(config, round_index, inputs)
+    return run_round(config, round_index, inputs, last_round=last_round)
 
 
-def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> IterationResult:
+def run_round(
+    config: ProjectConfig,
+    round_index: int,
+    inputs: RoundInputs,
+    *,
+    last_round: int | None = None,
+) -> IterationResult:
     """Gain experience, learn what was good, improve the starting policy, and judge the result.
 
     A round that failed or was killed changes no ref; running it again goes on where it stopped. One
-    that is only looked up again moves none either.
+    that is only looked up again moves none either, and keeps what was decided. One that is made
+    anew promotes nothing over later rounds.
 
     Args:
         config: Complete settings of the project.
         round_index: Number of the round, from 1.
         inputs: Everything that exists before it.
+        last_round: The run makes every round up to this one, so it may replace what they have put
+            in use; None: it makes this round only.
     """
     k = round_index
     refs = ProjectRefs(open_store(), config)
     experience = _gain_experience(config, inputs, k)
     learning = _learn(config, inputs, experience, k)
     judgement = _judge(config, inputs, experience, learning, k)
-    decision = _asked(config, learning.policy, decide(judgement, config.iteration))
+    at = refs.standing(k, learning.policy, compared=inputs.collector, last_round=last_round)
+    known = refs.recorded_decision(k, _parts(inputs, experience, learning, judgement, None))
+    decision = known or _decided(config, learning.policy, judgement, at)
     settings = config.model_dump(mode="json", exclude={"runtime"})
     shown = ReportConfig(title=f"Round {k}", decision=decision, settings=settings)
     page = _report(experience, learning, judgement, shown, refs.finished_round(k - 1))
+    whose = {"project": config.project, "robot": config.robot, "round_index": k}
     record = record_iteration(
         _parts(inputs, experience, learning, judgement, page),
-        RecordIterationConfig(
-            project=config.project,
-            robot=config.robot,
-            round_index=k,
-            decision=decision,
-            settings=settings,
-        ),
+        RecordIterationConfig(**whose, decision=decision, settings=settings),
         name=f"round-{k}",
     )
     result = IterationResult(
-        project=config.project,
-        robot=config.robot,
-        round_index=k,
+        **whose,
         inputs=inputs,
         experience=experience,
         learning=learning,
@@ -90,11 +97,10 @@ def run_round(config: ProjectConfig, round_index: int, inputs: RoundInputs) -> I
         report=page,
         record=record,
     )
-    # A round that is only looked up again adds nothing to the time line.
-    if not refs.knows_round(k, learning.policy):
+    if known is None:
         record_round(result)
-    refs.keep_round(k, learning.policy, decision.verdict)
-    refs.set(f"round-{k}", record)
+        refs.settle(learning.policy, decision.verdict, at)
+    refs.keep_round(record, learning.policy)
     return result
 
 
@@ -103,7 +109,7 @@ def _parts(
     experience: Experience,
     learning: Learning,
     judgement: Judgement,
-    page: Report,
+    page: Report | None,
 ) -> dict[str, Artifact | Sequence[Artifact] | None]:
     """Everything of a round, by role."""
     relabeling = learning.relabeling
@@ -231,11 +237,14 @@ def _learned_from(experience: Experience, learning: Learning) -> AnyDataset:
     return relabeling.dataset if relabeling else experience.merged
 
 
-def _asked(config: ProjectConfig, policy: PolicyCheckpoint, decision: GateDecision) -> GateDecision:
-    """The decision, after a person was asked about a candidate where the project wants that."""
+def _decided(
+    config: ProjectConfig, policy: PolicyCheckpoint, judgement: Judgement, at: Standing
+) -> GateDecision:
+    """What becomes of the policy; a person is asked about a candidate where the project says so."""
+    decision = held_back(decide(judgement, config.iteration), policy, at)
     if decision.verdict != "candidate" or not config.iteration.wait_for_approval:
         return decision
-    ProjectRefs(open_store(), config).set("candidate", policy)  # what is waited for has a name
+    ProjectRefs(open_store(), config).offer(policy)  # what is waited for has a name
     return settled(decision, wait_for_approval(project_name(config), policy, decision))
 
 

@@ -9,12 +9,15 @@ from recap_core.config.flows import ProjectConfig
 from recap_core.config.overlay import overlaid
 from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import load_project
+from tasks.tokenizers import following_tokenizers
 
 
 def run_settings(
     project: str, *choices: Choice | Mapping[str, Any], settings: Mapping[str, Any]
 ) -> ProjectConfig:
     """The project's saved settings, with the choices of a form laid over them, then ``settings``.
+
+    Tokenizers count as they are on this machine now, not when the project was saved.
 
     Args:
         project: ``project/robot``, or only the project where it has one robot.
@@ -24,7 +27,7 @@ def run_settings(
     Raises:
         ConfigError: If there is no such project, a key is unknown, or a value is not allowed.
     """
-    config = load_project(recap_home(), project)
+    saved = config = load_project(recap_home(), project)
     for key in ("project", "robot"):
         if settings.get(key, getattr(config, key)) != getattr(config, key):
             raise ConfigError(
@@ -33,7 +36,7 @@ def run_settings(
             )
     for choice in choices:
         config = overlaid(config, choice.changes(config) if isinstance(choice, Choice) else choice)
-    return overlaid(config, settings)
+    return following_tokenizers(saved, overlaid(config, settings))
 
 
 def project_of_run(parameters: Mapping[str, Any]) -> str:

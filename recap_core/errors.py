@@ -9,7 +9,8 @@
     │   ├── ArtifactNotFoundError   no artifact of that id, name or reference
     │   ├── CorruptArtifactError    content differs from its manifest
     │   ├── IncompatibleError       inputs that do not belong together
-    │   └── StageLockedError        another live process holds the stage key for too long
+    │   ├── StageLockedError        another live process holds the stage key for too long
+    │   └── RefMovedError           a ref was moved after somebody had looked at it
     ├── CheckpointError             missing, extra or misshapen leaves; unknown layout
     ├── TrainingError               loss is not finite, nothing to train
     ├── UnhealthyValueModelError    labels would rest on a value model that cannot rank frames
@@ -69,6 +70,10 @@ class IncompatibleError(ArtifactError):
 
 class StageLockedError(ArtifactError):
     """Another live process works on the same stage key."""
+
+
+class RefMovedError(ArtifactError):
+    """A ref points elsewhere than whoever wanted to move it had seen."""
 
 
 class CheckpointError(RecapError):

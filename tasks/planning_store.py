@@ -1,6 +1,6 @@
 """The store as a flow sees it that only plans."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,7 +46,7 @@ class PlanningStore(Store):
             )
         return super().path(artifact)
 
-    def set_ref(
+    def set_ref(  # noqa: PLR0913 - as the store's
         self,
         ref: str,
         artifact: Artifact,
@@ -54,11 +54,16 @@ class PlanningStore(Store):
         by: str | None = None,
         note: str | None = None,
         is_rollback: bool = False,
+        instead_of: Collection[str | None] | None = None,
     ) -> None:
         """Let the plan's later steps find ``artifact`` under ``ref``."""
-        del by, note, is_rollback
+        del by, note, is_rollback, instead_of
         check_ref(ref)
         self._moved[ref] = artifact
+
+    def use(self, artifact: Artifact, *, is_named: bool = True) -> None:
+        """Not noted: a plan works with nothing."""
+        del artifact, is_named
 
     def get_ref(self, ref: str) -> Artifact | None:
         """The artifact that a ref would point to."""

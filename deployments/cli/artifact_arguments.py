@@ -18,7 +18,7 @@ def open_store() -> Store:
 
 
 def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *, wanted: str) -> A:
-    """The artifact that a person named.
+    """The artifact that a person named to work with; it is noted as used.
 
     Args:
         store: Where it is.
@@ -36,6 +36,7 @@ def artifact_of_kind[A: Artifact](store: Store, reference: str, kind: type[A], *
             f"{reference} is {artifact.kind} {artifact.name}-{artifact.id[:8]}, but {wanted} "
             "was expected. See what there is with: recap lineage graph"
         )
+    store.use(artifact)
     return artifact
 
 

@@ -96,6 +96,8 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Publish a bundle's artifacts here, verified; the same command again goes on."""
+    from rich.console import Console
+
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.lineage_text import size
     from recap_core.lineage.refs import check_ref
@@ -105,7 +107,12 @@ def import_(
     for given in filter(None, (ref, project and f"{project}/x")):
         check_ref(given)  # before anything is copied
     store = open_store()
-    done = import_bundle(source, store, progress=Terminal())
+    console = Console(stderr=True)
+
+    def wait(sentence: str) -> None:
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+    done = import_bundle(source, store, progress=Terminal(console), on_wait=wait)
     refs = _set_refs(store, done, ref, project)
     if json:
         facts = {
@@ -145,8 +152,10 @@ def _set_refs(
     if project is not None:
         recordings = [a for a in (*done.new, *done.known) if a.kind == "recording"]
         wanted |= {f"{project}/recording-{a.id[:8]}": a for a in recordings}
+    from recap_core.lineage.decisions import person
+
     for name, artifact in wanted.items():
-        store.set_ref(name, artifact)
+        store.set_ref(name, artifact, by=person())
     return {name: artifact.id for name, artifact in wanted.items()}
 
 

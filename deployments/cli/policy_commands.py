@@ -105,8 +105,10 @@ def import_policy(  # noqa: PLR0913 - one parameter per option
     result = import_stage(
         source, name=name or default_name(named), store=store, copies=copy, progress=Terminal()
     )
+    from recap_core.lineage.decisions import person
+
     if ref is not None:
-        store.set_ref(ref, result)
+        store.set_ref(ref, result, by=person())
     lines = [*_origin(source), f"{result.num_params:,} parameters"]
     tell(result, store, json=json, lines=lines)
 

@@ -97,7 +97,7 @@ def choose(set_up: SetUp, *, saved: str | None, overrides: Sequence[str]) -> Cho
 
 
 def with_overrides(config: ProjectConfig, overrides: Sequence[str]) -> ProjectConfig:
-    """A saved project's settings with ``KEY=VALUE`` laid over them.
+    """A saved project's settings with ``KEY=VALUE`` laid over them; tokenizers as they are now.
 
     Raises:
         ConfigError: If a setting is unknown or not allowed, or a camera is missing.
@@ -108,10 +108,12 @@ def with_overrides(config: ProjectConfig, overrides: Sequence[str]) -> ProjectCo
                 f"-s {one} would make another project of {project_name(config)}: choose a saved "
                 "one with --project, or set one up with --config or --preset"
             )
+    from recap_core.stages.tokenizers import following_tokenizers
+
     settings = load_settings(config, file=None, overrides=overrides)
     if overrides:
         check_cameras(settings)
-    return settings
+    return following_tokenizers(config, settings)
 
 
 def _only_project() -> str:

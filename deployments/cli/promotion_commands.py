@@ -83,7 +83,8 @@ def promote(  # noqa: PLR0913 - one parameter per option
     for reason in reasons:
         told.print(f"  {reason}", markup=False)
     _confirm(f"Promote {_label(chosen)}?", yes=yes)
-    make_current(store, where, chosen, by=by or person(), note=note)
+    shown = {before.id if before else None}  # what the person has seen it compared with
+    make_current(store, where, chosen, by=by or person(), note=note, instead_of=shown)
     woken = _wake(store, where, chosen)
     fields = {
         "changed": True,
@@ -246,14 +247,11 @@ def _named(store: "Store", project: str, name: str) -> "PolicyCheckpoint":
 
 def _gate(store: "Store", project: str) -> Any:  # noqa: ANN401 - GateConfig, imported late
     """The gate of the project's last round; the default one where none is written down."""
-    from recap_core.config.gate import GateConfig, with_gate
+    from recap_core.config.gate import written_gate
     from recap_core.lineage.iterations import iteration_records
 
     records = iteration_records(store, *project.split("/"))
-    settings = records[-1].record(store).settings.get("iteration", {}) if records else {}
-    written = with_gate({key: settings[key] for key in ("gate", "promote") if key in settings})
-    assert isinstance(written, dict)  # noqa: S101 - it was one
-    return GateConfig.model_validate(written.get("gate", GateConfig()))
+    return written_gate(records[-1].record(store).settings if records else {})
 
 
 def _confirm(question: str, *, yes: bool) -> None:

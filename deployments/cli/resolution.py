@@ -126,9 +126,8 @@ def _fill_digests(settings: dict[str, Any], known: dict[str, str]) -> None:
 
 
 def _digest(tokenizer: str, known: dict[str, str]) -> str:
-    from recap_core.config.environment import weights_dir
-    from recap_core.models.tokenizer import tokenizer_digest, tokenizer_path
+    from recap_core.stages.tokenizers import tokenizer_file_digest
 
     if tokenizer not in known:
-        known[tokenizer] = tokenizer_digest(tokenizer_path(tokenizer, weights_dir=weights_dir()))
+        known[tokenizer] = tokenizer_file_digest(tokenizer)
     return known[tokenizer]

@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -129,9 +131,10 @@ def serve(  # noqa: PLR0913 - one parameter per option
     source = find_policy(policy, options)
     api_key, extra = _api_key(api_key_file), handshake_metadata(options.config, metadata)
     listener = bind(host, port)  # before minutes of loading, so that a port in use is known now
-    with listener:
+    with listener, _service(source) as keep:
         recording = None if record is None else (record, record_limit)
-        _serve(source, options, settings, listener, _Extras(api_key, extra, recording, json))
+        extras = _Extras(api_key, extra, recording, json, keep)
+        _serve(source, options, settings, listener, extras)
 
 
 class _Extras(NamedTuple):
@@ -139,6 +142,34 @@ class _Extras(NamedTuple):
     metadata: dict[str, Any]
     recording: tuple[Path, int] | None
     json: bool
+    keep: "Callable[[PolicyCheckpoint], None]"
+    """Keeps a policy from garbage collection while this process runs."""
+
+
+@contextmanager
+def _service(source: Source) -> "Generator[Callable[[PolicyCheckpoint], None]]":
+    """What keeps policies in the store while they are served; the first one at once."""
+    store = source.store
+    if store is None or source.artifact is None:
+        yield lambda _: None
+        return
+    from recap_core.errors import ArtifactError
+
+    kept: list[PolicyCheckpoint] = []
+    with store.service() as service:
+
+        def keep(policy: "PolicyCheckpoint") -> None:
+            service.add(policy.id)
+            store.use(policy)  # looked for after it was noted
+            kept.append(policy)
+
+        try:
+            keep(source.artifact)
+            yield keep
+        finally:
+            for policy in kept:  # it may be started again within some days
+                with suppress(ArtifactError):
+                    store.use(policy)
 
 
 def _serve(
@@ -170,7 +201,7 @@ def _serve(
         names_policy=source.ref is not None,
         recorder=recorder,
     )
-    follower = _follower(source, options, host, statistics)
+    follower = _follower(source, options, host, statistics, extras.keep)
 
     def ready(url: str) -> None:
         facts = {
@@ -197,7 +228,11 @@ def _serve(
 
 
 def _follower(
-    source: Source, options: LoadOptions, host: "PolicyHost", statistics: "ServingStatistics"
+    source: Source,
+    options: LoadOptions,
+    host: "PolicyHost",
+    statistics: "ServingStatistics",
+    keep: "Callable[[PolicyCheckpoint], None]",
 ) -> "RefFollower | None":
     """Whoever loads the policies that the ref is moved to; None where none is followed."""
     from recap_core.serving.following import RefFollower
@@ -205,10 +240,15 @@ def _follower(
     store, ref = source.store, source.ref
     if ref is None or store is None:
         return None
+
+    def taken_up(artifact: "PolicyCheckpoint") -> "ServedPolicy":
+        keep(artifact)
+        return load(_of_store(store, artifact, ref), options)
+
     follower = RefFollower(
         store,
         ref,
-        load=lambda artifact: load(_of_store(store, artifact, ref), options),
+        load=taken_up,
         host=host,
         statistics=statistics,
     )

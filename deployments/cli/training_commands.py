@@ -183,8 +183,10 @@ def _train(request: _Request) -> None:
         runtime=runtime,
         progress=Terminal(),
     )
+    from recap_core.lineage.decisions import person
+
     if request.ref is not None:
-        store.set_ref(request.ref, policy)
+        store.set_ref(request.ref, policy, by=person())
     metrics = store.manifest(policy).metrics
     loss = f", loss {metrics['loss']:.4g}" if "loss" in metrics else ""
     lines = [f"{policy.num_steps:,} steps, {policy.num_params:,} parameters{loss}"]

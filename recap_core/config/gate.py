@@ -92,6 +92,20 @@ def with_gate(settings: object) -> object:
     return {**rest, "gate": _OLD_RULES[promote]}
 
 
+def written_gate(settings: Mapping[str, Any]) -> GateConfig:
+    """The gate in a project's settings as a round's record keeps them; the default if none is.
+
+    Args:
+        settings: Plain values; a ``promote`` of an older version counts.
+
+    Raises:
+        ValueError: If it is no gate.
+    """
+    iteration = settings.get("iteration", {})
+    written = with_gate({key: iteration[key] for key in ("gate", "promote") if key in iteration})
+    return GateConfig.model_validate(cast("dict[str, Any]", written).get("gate", GateConfig()))
+
+
 class TaskComparison(Config):
     """The new policy against the current one, on one task's episodes."""
 

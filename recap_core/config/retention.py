@@ -23,7 +23,8 @@ class RetentionConfig(Config):
     """Keep recordings, annotations, imports and evaluations that nothing needs: no stage can make
     them again."""
     unused_days: float = Field(default=14.0, ge=0)
-    """Whatever belongs to no ref and no round stays for so long after it was last used."""
+    """Whatever belongs to no ref and no round stays for so long after it was last used, and so does
+    whatever somebody named to serve it, evaluate it or carry it away."""
     recent_hours: float = Field(default=1.0, ge=0)
     """Whatever a run made or asked for within that time stays."""
     work_days: float = Field(default=14.0, ge=0)

@@ -6,7 +6,7 @@ turned down last.
 """
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -45,8 +45,14 @@ def person() -> str:
         return "unknown"
 
 
-def promote(
-    store: Store, project: str, policy: PolicyCheckpoint, *, by: str | None, note: str | None = None
+def promote(  # noqa: PLR0913 - all but the first three by name
+    store: Store,
+    project: str,
+    policy: PolicyCheckpoint,
+    *,
+    by: str | None,
+    note: str | None = None,
+    instead_of: Collection[str | None] | None = None,
 ) -> None:
     """Make a policy the one in use.
 
@@ -56,8 +62,13 @@ def promote(
         policy: The policy.
         by: Who promotes it.
         note: Why.
+        instead_of: Ids of the policies that it may take the place of, None among them where
+            nothing need be in use; None alone: of any.
+
+    Raises:
+        RefMovedError: If another one is in use by now.
     """
-    store.set_ref(f"{project}/{CURRENT}", policy, by=by, note=note)
+    store.set_ref(f"{project}/{CURRENT}", policy, by=by, note=note, instead_of=instead_of)
 
 
 def reject(
@@ -98,10 +109,13 @@ def rollback(
 
     Raises:
         ArtifactNotFoundError: If nothing is in use, or nothing was before.
+        RefMovedError: If another process has moved ``current`` meanwhile.
     """
     now = policy_at(store, f"{project}/{CURRENT}")
     before = to or _earlier(store, project, now)
-    store.set_ref(f"{project}/{CURRENT}", before, by=by, note=note, is_rollback=True)
+    store.set_ref(
+        f"{project}/{CURRENT}", before, by=by, note=note, is_rollback=True, instead_of={now.id}
+    )
     return now, before
 
 

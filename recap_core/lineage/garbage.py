@@ -22,6 +22,7 @@ from recap_core.lineage.refs import Refs
 from recap_core.lineage.removal import running_builds, take_away
 from recap_core.lineage.retention import Facts, decide, needs
 from recap_core.lineage.tombstones import removed_ids
+from recap_core.lineage.uses import in_service, uses
 from recap_core.lineage.wanted import ever_current, named_outside
 
 _LOCK = "gc"
@@ -72,7 +73,7 @@ class Plan(NamedTuple):
     remove: list[Removal]
     """Children before what they were made from."""
     retire: dict[str, str]
-    """Refs that go first, with the id that each points to."""
+    """Refs that go, with the id that each points to: with it, or it went before (a kill)."""
     leftovers: list[Swept]
     refs: dict[str, str]
     """Artifact id by ref, when the plan was made."""
@@ -155,6 +156,7 @@ class GarbageCollector:
         with claim(lock, timeout_s=0, subject="garbage collection"):
             self._refuse_while_building()
             removed, spared = self._remove(plan)
+            self._retire_dangling(plan)
             swept = [item for item in plan.leftovers if self._sweep(item)]
         return Collected(removed, spared, swept)
 
@@ -178,7 +180,8 @@ class GarbageCollector:
 
     def _facts(self, manifests: dict[str, Manifest]) -> Facts:
         now = datetime.now(UTC)
-        in_use = {id_: f"{owner}" for owner in running_builds(self._layout) for id_ in owner.inputs}
+        busy = (*running_builds(self._layout), *in_service(self._layout))
+        in_use = {id_: f"{owner}" for owner in busy for id_ in owner.inputs}
         last_used = {id_: self._last_used(manifest) for id_, manifest in manifests.items()}
         refs = self._refs.all()
         return Facts(
@@ -190,6 +193,7 @@ class GarbageCollector:
             ever_current=ever_current(self._layout),
             named=named_outside(self._layout, manifests),
             removed=removed_ids(self._layout),
+            used_by_name=uses(self._layout),
         )
 
     def _last_used(self, manifest: Manifest) -> datetime:
@@ -210,20 +214,22 @@ class GarbageCollector:
     def _remove(self, plan: Plan) -> tuple[list[Removal], list[Kept]]:
         manifests = {item.manifest.id: item.manifest for item in (*plan.keep, *plan.remove)}
         wanted: set[str] = set()
-        for ref, id_ in self._refs.all().items():
-            if plan.refs.get(ref) != id_:  # set since
-                needs(id_, manifests, seen=wanted)
+        seen: object = None
         removed: list[Removal] = []
         spared: list[Kept] = []
         for item in plan.remove:
+            if seen != (seen := self._refs.stamp()):
+                for ref, id_ in self._refs.all().items():
+                    if plan.refs.get(ref) != id_:  # set since
+                        needs(id_, manifests, seen=wanted)
             id_, why = item.manifest.id, "used since the plan was made"
-            retired = [] if id_ in wanted else self._retire(plan, id_)
             try:
                 is_gone = id_ not in wanted and take_away(
                     item.path,
                     self._shelf,
                     reason=f"gc: {item.reason}",
                     is_wanted=lambda item=item: self._is_wanted(item),
+                    on_gone=lambda id_=id_: self._retire(plan, id_),
                 )
             except ArtifactNotFoundError:
                 continue  # removed by hand meanwhile
@@ -232,24 +238,27 @@ class GarbageCollector:
             if is_gone:
                 removed.append(item)
             else:
-                for ref in retired:
-                    self._refs.set(ref, id_, note="gc spared what it points to")
                 spared.append(Kept(item.manifest, why))
                 needs(id_, manifests, seen=wanted)
         return removed, spared
 
-    def _retire(self, plan: Plan, id_: str) -> list[str]:
+    def _retire(self, plan: Plan, id_: str) -> None:
         """Remove the refs that go with an artifact, unless they point elsewhere now."""
-        refs = [ref for ref, target in plan.retire.items() if target == id_ == self._refs.get(ref)]
-        for ref in refs:
-            self._refs.remove(ref)
-        return refs
+        for ref, target in plan.retire.items():
+            if target == id_:
+                self._refs.remove(ref, target=id_)
+
+    def _retire_dangling(self, plan: Plan) -> None:
+        """Remove the refs that a collection left behind which was killed after the artifact."""
+        going = {item.manifest.id for item in plan.remove}
+        for id_ in {*plan.retire.values()} - going:
+            self._retire(plan, id_)
 
     def _is_wanted(self, item: Removal) -> bool:
         """Whether it was asked for, named by a ref, or taken by a build since the plan was made."""
         if self._catalog.last_used_ns(item.manifest.stage_key) != item.used_ns:
             return True
-        owners = running_builds(self._layout)
+        owners = (*running_builds(self._layout), *in_service(self._layout))
         return any(item.manifest.id in owner.inputs for owner in owners)
 
     def _sweep(self, item: Swept) -> bool:

@@ -29,6 +29,11 @@ class Stage[A: Artifact]:
     """Raised whenever the code changes results or a default changes; part of the key."""
     produces: type[A]
 
+    @property
+    def kind(self) -> str:
+        """What it produces, as manifests call it."""
+        return self.produces.model_fields["kind"].default
+
 
 def canonical_json(value: object) -> str:
     """The one JSON text of a plain value: keys sorted, no blanks, ASCII only.

@@ -7,7 +7,10 @@ work/<stage key>/                   resumable partial work
 index/stage-key/<stage key>         which artifact has that key; can be rebuilt. Its modification
                                     time says when that artifact was last asked for
 removed/<id>.json                   manifest of an artifact that was removed
+uses/<id>                           empty; its modification time says when somebody last named that
+                                    artifact to serve it, evaluate it, or carry it away
 locks/<stage key>                   who builds that key now
+locks/service-<random>              a process that serves artifacts now
 digests.sqlite                      digest cache; can be deleted. On network file systems every
                                     host has its own, digests-<host>.sqlite
 .tmp-<stage key>-<pid>-<random>/    an artifact that is being built
@@ -83,6 +86,11 @@ class Layout:
     def removed(self) -> Path:
         """Manifests of removed artifacts."""
         return self.home / "removed"
+
+    @property
+    def uses(self) -> Path:
+        """When artifacts were last named."""
+        return self.home / "uses"
 
     @property
     def caches(self) -> Path:

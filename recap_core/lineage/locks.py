@@ -22,7 +22,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -195,7 +195,12 @@ def _share_file(descriptor: int, path: Path) -> None:
 
 @contextmanager
 def claim(
-    path: Path, *, timeout_s: float | int, subject: str, inputs: tuple[str, ...] = ()
+    path: Path,
+    *,
+    timeout_s: float | int,
+    subject: str,
+    inputs: tuple[str, ...] = (),
+    on_wait: Callable[[str], object] | None = None,
 ) -> Generator[Claim]:
     """Hold a claim while the body runs, waiting for it if necessary.
 
@@ -204,6 +209,8 @@ def claim(
         timeout_s: Longest wait, seconds; 0 fails at once.
         subject: What is locked, for messages.
         inputs: Ids of the artifacts that the body works on.
+        on_wait: Told for whom this waits, in a sentence, once it has waited for a second; the log
+            is told anyway.
 
     Raises:
         StageLockedError: If the claim was not free in time; names the holder's host, pid and start.
@@ -219,7 +226,10 @@ def claim(
             )
         if waited_s > 1 and not is_announced:
             is_announced = True
-            _log.info("%s is being built by %s; waiting", subject, read_owner(path))
+            said = f"{subject} is being built by {read_owner(path)}; waiting"
+            _log.info("%s", said)
+            if on_wait is not None:
+                on_wait(said)
         time.sleep(min(delay_s, timeout_s - waited_s))
         delay_s = min(2 * delay_s, 0.5)
     try:

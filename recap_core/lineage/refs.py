@@ -4,14 +4,14 @@ import difflib
 import hashlib
 import json
 import logging
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from recap_core.errors import ArtifactError
+from recap_core.errors import ArtifactError, RefMovedError
 from recap_core.lineage.files import replace_file, sync
 from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.locks import claim
@@ -76,7 +76,7 @@ class Refs:
         except FileNotFoundError:
             return None
 
-    def set(
+    def set(  # noqa: PLR0913 - all but ref and artifact by name
         self,
         ref: str,
         artifact_id: str,
@@ -84,6 +84,7 @@ class Refs:
         by: str | None = None,
         note: str | None = None,
         is_rollback: bool = False,
+        instead_of: Collection[str | None] | None = None,
     ) -> None:
         """Point a ref to an artifact; nothing changes if it does already.
 
@@ -93,10 +94,17 @@ class Refs:
             by: Who says so.
             note: Why.
             is_rollback: Whether that undoes the moves since it last pointed there.
+            instead_of: Ids of which it must point to one, None among them where it may be new; None
+                alone: whatever it points to.
+
+        Raises:
+            RefMovedError: If it points to none of them; it stays as it is.
         """
         path = self._path(ref)
         with self._lock(ref):
             previous = self.get(ref)
+            if instead_of is not None and previous not in instead_of:
+                raise RefMovedError(self._why_moved(ref, previous))
             if previous == artifact_id:
                 return
             change = RefChange(
@@ -110,11 +118,17 @@ class Refs:
             self._append(ref, change)
             replace_file(path, artifact_id + "\n", temporary=self._layout.new_file())
 
-    def remove(self, ref: str) -> None:
-        """Forget a ref; its history says when. Nothing happens if there is none."""
+    def remove(self, ref: str, *, target: str | None = None) -> None:
+        """Forget a ref; its history says when. Nothing happens if there is none.
+
+        Args:
+            ref: ``project/robot-or-task/name``.
+            target: Forget it only if it points to this id.
+        """
         path = self._path(ref)
         with self._lock(ref):
-            if (previous := self.get(ref)) is not None:
+            previous = self.get(ref)
+            if previous is not None and target in {None, previous}:
                 self._append(ref, RefChange(id="", previous=previous, at=datetime.now(UTC)))
                 path.unlink()
                 sync(path.parent)
@@ -147,6 +161,11 @@ class Refs:
             for name, path in zip(names, refs, strict=True)
         }
 
+    def stamp(self) -> object:
+        """Differs from every earlier one if a ref was set or removed since."""
+        folders = sorted(self._layout.refs.glob("*/*"))
+        return [(folder, folder.stat().st_mtime_ns) for folder in folders]
+
     def why_missing(self, ref: str) -> str:
         """Why there is no such ref, in a sentence."""
         history = self.history(ref)
@@ -161,6 +180,16 @@ class Refs:
         known = ", ".join(sorted(close)) or "none yet"
         more = f" and {len(every) - len(close)} more" if len(every) > len(close) else ""
         return f"no ref {ref!r} in {self._layout.home}; known: {known}{more}"
+
+    def _why_moved(self, ref: str, now: str | None) -> str:
+        last = next(iter(self.history(ref)[-1:]), None)
+        when = f" since {last.at:%Y-%m-%d %H:%M:%S %Z}" if last else ""
+        who = f" (moved by {last.by})" if last and last.by else ""
+        where = f"points to {now[:8]}{when}{who}" if now else f"does not exist{when}"
+        return (
+            f"ref {ref!r} {where}, which is not what it was when this was decided: it stays there. "
+            f"See: recap lineage {now[:8] if now else ref}; then decide again."
+        )
 
     def _append(self, ref: str, change: RefChange) -> None:
         lines = [*self.history(ref), change]

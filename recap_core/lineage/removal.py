@@ -19,6 +19,7 @@ from recap_core.lineage.locks import Owner, claim, holder
 from recap_core.lineage.manifest import read_manifest
 from recap_core.lineage.publish import Shelf
 from recap_core.lineage.tombstones import Tombstone, drop_tombstone, write_tombstone
+from recap_core.lineage.uses import forget_uses
 
 REMOVE_TIMEOUT_S = 5.0
 
@@ -29,6 +30,7 @@ def take_away(
     *,
     reason: str,
     is_wanted: Callable[[], bool] = lambda: False,
+    on_gone: Callable[[], object] = lambda: None,
 ) -> bool:
     """Remove an artifact, unless it turns out to be wanted; its manifest becomes a tombstone.
 
@@ -37,6 +39,7 @@ def take_away(
         shelf: Of the store.
         reason: Why, in a sentence.
         is_wanted: Asked when nobody can find the artifact any more; if so, it is put back.
+        on_gone: Called when it will not be put back, before its files go.
 
     Returns:
         Whether it was removed.
@@ -65,12 +68,14 @@ def take_away(
             make_read_only(directory, directory.stat().st_mode)
             drop_tombstone(layout, manifest.id)
             return False
+        on_gone()
         if is_current:
             shelf.catalog.forget(key)
         sync(directory.parent)
         remove_tree(draft, digests=shelf.digests)
         if not is_told:
             write_tombstone(layout, stone)
+        forget_uses(layout, manifest.id)
     return True
 
 

@@ -60,6 +60,8 @@ class Facts(NamedTuple):
     """What else names an artifact, such as a project's settings or a run that waits, by id."""
     removed: Collection[str] = ()
     """Ids of artifacts that were in the store once."""
+    used_by_name: Mapping[str, datetime] = {}
+    """When somebody last named an artifact to work with it, by id."""
 
 
 class Decision(NamedTuple):
@@ -70,7 +72,7 @@ class Decision(NamedTuple):
     remove: dict[str, str]
     """Why, by id; children before the artifacts they were made from."""
     retire: dict[str, str]
-    """Refs to remove first, with the id that each points to."""
+    """Refs to remove, with the id that each points to: it goes too, or went before."""
 
 
 def decide(
@@ -161,7 +163,8 @@ class _Decider:
                 self._note(id_, "it belongs to no round of the projects that were named")
         doomed = [id_ for id_ in self._facts.manifests if id_ not in self._keep]
         remove = {id_: self._why_not(id_) for id_ in self._children_first(doomed)}
-        retire = {ref: id_ for ref, id_ in self._retire.items() if id_ in remove}
+        here = self._facts.manifests
+        retire = {ref: id_ for ref, id_ in self._retire.items() if id_ in remove or id_ not in here}
         return Decision(self._keep, remove, retire)
 
     def _whole_rounds(self) -> dict[str, str]:
@@ -199,6 +202,9 @@ class _Decider:
             parsed = round_ref(ref)
             if parsed is None or (parsed.owner, parsed.round_index) not in finished:
                 self._hold(id_, f"{ref} points to it", f"{ref} needs it")
+                continue
+            if parsed.part and id_ in self._facts.removed and id_ not in self._facts.manifests:
+                self._retire[ref] = id_  # a collection was killed between the two
                 continue
             record = older.get((parsed.owner, parsed.round_index))
             if record is not None and self._may_retire(parsed, id_, record):
@@ -272,6 +278,9 @@ class _Decider:
     def _keep_recent(self) -> None:
         recent = timedelta(hours=self._config.recent_hours)
         unused = timedelta(days=self._config.unused_days)
+        for id_, used in self._facts.used_by_name.items():
+            if self._facts.now - used < unused:
+                self._note(id_, f"{RECENT} {self._config.unused_days:g} days, by its name")
         for id_ in self._facts.manifests:
             age = self._facts.now - self._facts.last_used[id_]
             if age < recent:

@@ -1,16 +1,13 @@
 """The artifact store: find what exists, build what does not, and name results."""
 
 import logging
-import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pydantic import ValidationError
+from typing import Any
 
 import recap_core
 from recap_core.config.base import Config
@@ -24,11 +21,12 @@ from recap_core.lineage.adoption import adopt
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.catalog import Catalog
 from recap_core.lineage.digest_cache import DigestCache
-from recap_core.lineage.keys import Inputs, Stage, artifact_id, each_input, stage_key
+from recap_core.lineage.job import Build, Built, Code, Job
+from recap_core.lineage.keys import Inputs, Stage, each_input, stage_key
 from recap_core.lineage.layout import Layout, check_name
 from recap_core.lineage.links import remove_tree
 from recap_core.lineage.locks import claim
-from recap_core.lineage.manifest import Manifest, Parent, read_manifest
+from recap_core.lineage.manifest import Manifest, read_manifest
 from recap_core.lineage.mounts import digest_cache_path
 from recap_core.lineage.provenance import code_version, library_versions
 from recap_core.lineage.publish import (
@@ -43,53 +41,13 @@ from recap_core.lineage.publish import (
     verify,
 )
 from recap_core.lineage.refs import RefChange, Refs, check_ref
-from recap_core.lineage.removal import REMOVE_TIMEOUT_S, take_away
+from recap_core.lineage.removal import take_away
 from recap_core.lineage.tombstones import Tombstone, removed_artifacts, why_missing
+from recap_core.lineage.uses import Service, note_use, service
 
 _log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
-
-
-class Build(NamedTuple):
-    """Where a build function writes."""
-
-    output: Path
-    """Empty directory to fill with the artifact; in the store's file system."""
-    work: Path
-    """Directory of resumable partial work; kept until the stage key is published."""
-
-
-class Built(NamedTuple):
-    """What a build function says of its result."""
-
-    details: Mapping[str, Any]
-    """The fields that only this kind of artifact has."""
-    metrics: Mapping[str, float] = {}
-    """Numbers about the result; NaN and infinity are recorded as None."""
-
-
-class _Code(NamedTuple):
-    """What runs in this process."""
-
-    version: str
-    libraries: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Job[A: Artifact]:
-    """One call of ``produce``."""
-
-    stage: Stage[A]
-    config: Config
-    inputs: Inputs
-    name: str
-    key: str
-    code: _Code
-
-    @property
-    def subject(self) -> str:
-        return f"stage {self.stage.id!r} (key {self.key[:8]})"
 
 
 class Store:
@@ -163,7 +121,7 @@ class Store:
         found = None if is_refreshed else self._find(stage, key, is_locked=False)
         if found is not None:
             return found
-        job = _Job(stage, config, inputs, name, key, self._code)
+        job = Job(stage, config, inputs, name, key, self._code)
         with (
             naming_disk_errors(self.home, subject=job.subject),
             claim(
@@ -240,11 +198,25 @@ class Store:
             if self.find(stage, config, inputs) is None:
                 raise
 
-    def adopt(self, manifest: Manifest, fill: Callable[[Path], object]) -> Artifact:
+    def adopt(
+        self,
+        manifest: Manifest,
+        fill: Callable[[Path], object],
+        *,
+        on_wait: Callable[[str], object] | None = None,
+    ) -> Artifact:
         """Publish an artifact that another store made; see :func:`~.adoption.adopt`.
 
+        If another process builds or adopts the same key, wait for it; nothing is filled if it is
+        there then.
+
+        Args:
+            manifest: Of the artifact.
+            fill: Puts its files into a directory.
+            on_wait: Told for whom this waits, if it does.
+
         Raises:
-            StageLockedError: If its stage key is being built now.
+            StageLockedError: If the other process did not finish within a day.
             CorruptArtifactError: If manifest and files do not fit.
             ArtifactError: If this version does not know its kind, or the disk is full.
         """
@@ -252,9 +224,21 @@ class Store:
         lock = self._layout.lock(manifest.stage_key)
         with (
             naming_disk_errors(self.home, subject=subject),
-            claim(lock, timeout_s=REMOVE_TIMEOUT_S, subject=subject),
+            claim(lock, timeout_s=DAY_S, subject=subject, on_wait=on_wait),
         ):
+            if self.has(manifest):
+                return manifest.artifact()
             return adopt(manifest, fill, self._shelf).artifact()
+
+    def has(self, manifest: Manifest) -> bool:
+        """Whether this very artifact is here, and sound; asking counts as use."""
+        artifact = manifest.artifact()
+        try:
+            self.use(artifact, is_named=False)
+            self.verify(artifact)
+        except ArtifactError:
+            return False
+        return True
 
     def get(self, reference: str) -> Artifact:
         """The artifact with that id, unique id prefix (6 digits or more), ``<name>-<id8>`` or ref.
@@ -296,6 +280,28 @@ class Store:
         """Every manifest, oldest first; an unreadable one is logged and left out."""
         return iter(self._catalog.manifests())
 
+    def use(self, artifact: Artifact, *, is_named: bool = True) -> None:
+        """Note that an artifact is worked with now, so that garbage collection keeps it.
+
+        Args:
+            artifact: What is used.
+            is_named: Whether somebody named it: then it stays for ``unused_days``, whatever round
+                it belongs to. Else it was only needed on the way.
+
+        Raises:
+            ArtifactNotFoundError: If it is not in this store, or has just been removed.
+        """
+        self._catalog.touch(self.manifest(artifact).stage_key)
+        if is_named:
+            note_use(self._layout, artifact.id)
+        self.path(artifact)  # again: whoever removes it does both the other way round
+
+    @contextmanager
+    def service(self) -> Generator[Service]:
+        """Keep what is added to it from garbage collection while the body runs."""
+        with service(self._layout) as kept:
+            yield kept
+
     def verify(self, artifact: Artifact) -> None:
         """Check that an artifact's content is what was published.
 
@@ -320,16 +326,28 @@ class Store:
             reason: Why, in a sentence.
 
         Raises:
-            ArtifactError: If a ref points to it.
+            ArtifactError: If a ref points to it, or it was asked for meanwhile.
             StageLockedError: If its stage key is being built now.
         """
+        key = self.manifest(artifact).stage_key
+        used_ns = self._catalog.last_used_ns(key)
         names = [ref for ref, target in self._refs.all().items() if target == artifact.id]
         if names:
             raise ArtifactError(
                 f"{artifact.name}-{artifact.id[:8]} is what {', '.join(names)} points to; "
                 "point it elsewhere first"
             )
-        take_away(self.path(artifact), self._shelf, reason=reason)
+        is_gone = take_away(
+            self.path(artifact),
+            self._shelf,
+            reason=reason,
+            is_wanted=lambda: self._catalog.last_used_ns(key) != used_ns,
+        )
+        if not is_gone:
+            raise ArtifactError(
+                f"{artifact.name}-{artifact.id[:8]} was asked for while it was being removed; it "
+                "stays. Remove it again when nobody needs it."
+            )
 
     def removed(self) -> list[Tombstone]:
         """What was removed and not made again, oldest first."""
@@ -339,7 +357,7 @@ class Store:
         """Write the index of stage keys afresh, after artifacts were copied in by hand."""
         self._catalog.rebuild_index()
 
-    def set_ref(
+    def set_ref(  # noqa: PLR0913 - all but ref and artifact by name
         self,
         ref: str,
         artifact: Artifact,
@@ -347,6 +365,7 @@ class Store:
         by: str | None = None,
         note: str | None = None,
         is_rollback: bool = False,
+        instead_of: Collection[str | None] | None = None,
     ) -> None:
         """Point ``project/robot-or-task/name`` to an artifact.
 
@@ -356,17 +375,21 @@ class Store:
             by: Who says so; kept in the ref's history, as is ``note``.
             note: Why.
             is_rollback: Whether that undoes the moves since it last pointed there.
+            instead_of: As for :meth:`Refs.set`: what it must point to now.
 
         Raises:
             ArtifactError: If ``ref`` is not valid.
             ArtifactNotFoundError: If the artifact is not in this store.
+            RefMovedError: If it points to none of ``instead_of``.
         """
         check_ref(ref)
         path = self.path(artifact)
         # First noted as used, then looked for: whoever removes it does both the other way round.
         self._catalog.touch(read_manifest(path).stage_key)
         self.path(artifact)
-        self._refs.set(ref, artifact.id, by=by, note=note, is_rollback=is_rollback)
+        self._refs.set(
+            ref, artifact.id, by=by, note=note, is_rollback=is_rollback, instead_of=instead_of
+        )
 
     def remove_ref(self, ref: str) -> None:
         """Forget a ref, not what it points to; its history stays. Nothing happens if it is gone.
@@ -395,9 +418,9 @@ class Store:
         return self._refs.all()
 
     @cached_property
-    def _code(self) -> _Code:
+    def _code(self) -> Code:
         """Asked once: what is loaded stays loaded when the checkout moves on."""
-        return _Code(code_version(Path(recap_core.__file__).parent), library_versions())
+        return Code(code_version(Path(recap_core.__file__).parent), library_versions())
 
     def _find[A: Artifact](self, stage: Stage[A], key: str, *, is_locked: bool) -> A | None:
         directory = self._catalog.by_stage_key(key)
@@ -417,7 +440,7 @@ class Store:
         artifact = manifest.artifact()
         if not isinstance(artifact, stage.produces):
             raise ArtifactError(
-                f"stage {stage.id!r} version {stage.version} produces a {_kind(stage)} but "
+                f"stage {stage.id!r} version {stage.version} produces a {stage.kind} but "
                 f"published a {manifest.kind} under the same key ({directory}); raise the stage's "
                 "version"
             )
@@ -438,7 +461,7 @@ class Store:
         except (ArtifactNotFoundError, StageLockedError):
             return  # another process is on it
 
-    def _build[A: Artifact](self, job: _Job[A], build: Callable[[Build], Built]) -> A:
+    def _build[A: Artifact](self, job: Job[A], build: Callable[[Build], Built]) -> A:
         started_at = datetime.now(UTC)
         clear_drafts(job.key, self._shelf)
         self._check_inputs(job, "before the build")
@@ -449,7 +472,7 @@ class Store:
             built = build(Build(draft, work))
             self._check_inputs(job, "after the build")
             digest = seal(draft, self._shelf, subject=job.subject)
-            manifest = _describe(job, built, digest, started_at)
+            manifest = job.describe(built, digest, started_at)
             manifest.artifact()  # details that do not fit the kind are refused before the rename
             directory = job.stage.produces.directory
             placed = publish(draft, manifest, directory=directory, shelf=self._shelf)
@@ -459,7 +482,7 @@ class Store:
             if work.is_dir() and not any(work.iterdir()):
                 work.rmdir()
 
-    def _check_inputs(self, job: _Job[Any], when: str) -> None:
+    def _check_inputs(self, job: Job[Any], when: str) -> None:
         for role, artifact in each_input(job.inputs):
             try:
                 self._catalog.touch(self.manifest(artifact).stage_key)
@@ -469,32 +492,3 @@ class Store:
                     f"input {role!r} of {job.subject}, {artifact.name}-{artifact.id[:8]}, is "
                     f"damaged {when}: {error}"
                 ) from error
-
-
-def _kind(stage: Stage[Any]) -> str:
-    return stage.produces.model_fields["kind"].default
-
-
-def _describe(job: _Job[Any], built: Built, digest: str, started_at: datetime) -> Manifest:
-    kind = _kind(job.stage)
-    try:
-        return Manifest(
-            kind=kind,
-            name=job.name,
-            id=artifact_id(kind, job.key, digest),
-            digest=digest,
-            stage=job.stage.id,
-            stage_version=job.stage.version,
-            stage_key=job.key,
-            config=job.config.semantic(),
-            parents=tuple(Parent(role=role, id=a.id) for role, a in each_input(job.inputs)),
-            details=dict(built.details),
-            metrics=dict(built.metrics),
-            code_version=job.code.version,
-            libraries=job.code.libraries,
-            host=socket.gethostname(),
-            started_at=started_at,
-            finished_at=datetime.now(UTC),
-        )
-    except ValidationError as error:
-        raise ArtifactError(f"{job.subject} described its result wrongly: {error}") from error

@@ -6,7 +6,7 @@ Both ways go on where they were interrupted, and trust no file before its digest
 import io
 import socket
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -88,12 +88,12 @@ class _Copied(NamedTuple):
 def chosen_artifacts(
     snapshot: Snapshot, artifacts: Sequence[Artifact], *, with_ancestors: bool
 ) -> list[Manifest]:
-    """What a bundle of ``artifacts`` holds, parents first.
+    """What a bundle of ``artifacts`` holds, parents first; all of it is noted as used.
 
     Raises:
         ArtifactNotFoundError: If one is not in the store, or came after the snapshot.
     """
-    ids = {artifact.id for artifact in artifacts}
+    ids = named = {artifact.id for artifact in artifacts}
     for artifact in artifacts:
         if artifact.id not in snapshot.manifests:
             raise ArtifactNotFoundError(
@@ -103,7 +103,10 @@ def chosen_artifacts(
             )
     if with_ancestors:
         ids = ids.union(*({m.id for m in snapshot.ancestors(id_)} for id_ in ids))
-    return snapshot.in_order(ids)
+    chosen = snapshot.in_order(ids)
+    for manifest in chosen:
+        snapshot.store.use(manifest.artifact(), is_named=manifest.id in named)
+    return chosen
 
 
 def export_directory(
@@ -185,16 +188,24 @@ def export_tar(  # noqa: PLR0913 - all but the first three by name
     return Exported(index, len(index.artifacts), num_bytes)
 
 
-def import_bundle(source: Path, store: Store, *, progress: Progress | None = None) -> Imported:
-    """Publish the artifacts of a bundle that the store does not have.
+def import_bundle(
+    source: Path,
+    store: Store,
+    *,
+    progress: Progress | None = None,
+    on_wait: Callable[[str], object] | None = None,
+) -> Imported:
+    """Publish the artifacts of a bundle that the store does not have, and note all as used.
 
     Everything that can be seen without reading the files is checked first. Each artifact then
-    appears by one rename, parents first; running it again goes on after an interruption.
+    appears by one rename, parents first; running it again goes on after an interruption. What
+    another process is bringing at the same time is waited for.
 
     Args:
         source: A bundle's directory or tar file.
         store: Where the artifacts go.
         progress: Who watches.
+        on_wait: Told for whom this waits, if it does.
 
     Raises:
         DataError: If the bundle is damaged or not complete.
@@ -215,12 +226,13 @@ def import_bundle(source: Path, store: Store, *, progress: Progress | None = Non
         num_bytes = done = 0
         with (progress or Silent()).bar("import", total) as bar:
             for entry, manifest in zip(bundle.index.artifacts, manifests, strict=True):
-                if _has(store, manifest):
-                    known.append(manifest.artifact())
-                else:
-                    filling = _Filling(bundle, entry, store, known_files, bar, done)
-                    new.append(store.adopt(manifest, filling.fill))
-                    num_bytes += filling.num_bytes
+                filling = _Filling(bundle, entry, store, known_files, bar, done)
+                if not store.has(manifest):
+                    store.adopt(manifest, filling.fill, on_wait=on_wait)
+                if manifest.id in bundle.index.roots:
+                    store.use(manifest.artifact())
+                (new if filling.is_begun else known).append(manifest.artifact())
+                num_bytes += filling.num_bytes
                 done += entry.num_bytes
                 bar.update(done, entry.name)
                 place = store.path(manifest.artifact())
@@ -243,9 +255,11 @@ class _Filling:
         self._bundle, self._entry, self._store, self._known = bundle, entry, store, known
         self._bar, self._done = bar, done
         self.num_bytes = 0
+        self.is_begun = False
 
     def fill(self, directory: Path) -> None:
         """Copy or link what is not there yet, and remove what does not belong there."""
+        self.is_begun = True
         listed = {file.path for file in self._entry.files}
         for found in walk(directory).files:
             if found.relative not in listed:
@@ -448,16 +462,6 @@ def _manifest(bundle: BundleSource, entry: BundledArtifact) -> Manifest:
         raise DataError(f"the manifest of {entry.label} is that of another artifact")
     manifest.artifact()  # what this version does not know is refused before anything is written
     return manifest
-
-
-def _has(store: Store, manifest: Manifest) -> bool:
-    """Whether the store has an artifact, and it is sound."""
-    artifact = manifest.artifact()
-    try:
-        store.verify(artifact)
-    except ArtifactError:
-        return False
-    return True
 
 
 def _add_text(archive: tarfile.TarFile, name: str, content: bytes) -> None:

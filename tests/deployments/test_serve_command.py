@@ -18,7 +18,9 @@ from typer.testing import CliRunner, Result
 from deployments.cli.main import app
 from deployments.cli.serve_command import handshake_metadata
 from recap_core.errors import CheckpointError, ConfigError, RecapError, ServerError
+from recap_core.lineage.layout import Layout
 from recap_core.lineage.store import Store
+from recap_core.lineage.uses import in_service
 from recap_core.serving.client import WebsocketPolicy
 from tests.core.serving import tiny
 from tests.core.serving.test_following import publish
@@ -110,6 +112,9 @@ def test_a_ref_is_served_and_followed(serve: Serve, checkpoint: Path, tmp_path: 
             time.sleep(0.2)
 
     assert f"second-{second.id[:8]}" in names
+    [owner] = in_service(Layout(store.home))  # no garbage collection takes what it serves
+    assert owner.inputs == (first.id, second.id)
+    assert {note.name for note in (store.home / "uses").iterdir()} == {first.id, second.id}
     with np.load(min((tmp_path / "rec").glob("*.npz")), allow_pickle=False) as found:
         assert str(found["outputs/policy"]) == f"first-{first.id[:8]}"
 

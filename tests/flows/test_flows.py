@@ -184,6 +184,39 @@ def test_a_policy_that_is_not_promoted_stays_a_candidate(
     assert store.get("cautious/sim-aloha/candidate") == result.learning.policy
 
 
+def test_an_earlier_round_made_anew_waits_for_a_person(
+    first: LoopResult, home: Path, small_project: ProjectConfig
+) -> None:
+    """A later round is finished, so nobody has compared the new policy with what is in use."""
+    del first
+    project = with_iteration(named(small_project, "anew"), gate=GateConfig(rule="always"))
+    name, store, where = saved(project), Store(home), "anew/sim-aloha"
+    recap_loop(name, rounds=2)
+    before = own_refs(store, where)
+    labels, index = LabelChoice(positive_share=0.5), RoundChoice(index=1)
+
+    anew = recap_iteration(name, this_round=index, labels=labels)
+
+    assert anew.decision.verdict == "candidate"
+    assert anew.decision.reasons[0].startswith("Round 1 was made anew after round 2 was finished")
+    after = own_refs(store, where)
+    moved = {"candidate", "round-1", "round-1-policy", "round-1-relabeled"}
+    assert {ref for ref in after if after[ref] != before.get(ref)} == moved
+    assert after["candidate"] == anew.learning.policy.id
+    assert recap_iteration(name, this_round=index, labels=labels) == anew
+    assert own_refs(store, where) == after
+
+    recap_loop(name, rounds=2)  # as before, all of it cached
+
+    assert own_refs(store, where) == {**before, "candidate": anew.learning.policy.id}
+
+
+def own_refs(store: Store, project: str) -> dict[str, str]:
+    """Id by name of a project's refs."""
+    found = {ref: id_ for ref, id_ in store.refs().items() if ref.startswith(f"{project}/")}
+    return {ref.removeprefix(f"{project}/"): id_ for ref, id_ in found.items()}
+
+
 def test_corrections_rerun_what_depends_on_them(
     first: LoopResult, home: Path, small_project: ProjectConfig
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 from flows.gate import decide
 from flows.references import ProjectRefs
 from flows.results import BootstrapResult, IterationResult, Judgement
+from recap_core.config.gate import GateDecision
+from recap_core.config.iteration import RecordIterationConfig
 from recap_core.config.presets import tiny_project
 from recap_core.errors import ArtifactNotFoundError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import (
@@ -18,10 +20,14 @@ from recap_core.lineage.artifacts import (
     Recording,
     ValueCheckpoint,
 )
+from recap_core.lineage.decisions import promote, rollback
 from recap_core.lineage.keys import Stage
+from recap_core.lineage.standing import held_back
 from recap_core.lineage.store import Build, Built, Store
+from recap_core.stages.record_iteration import record_iteration
 from recap_core.stages.registry import NoSettings
 
+PROMOTED = GateDecision(verdict="promoted", reasons=("better",))
 ID = "0123456789abcdef" * 2
 DATASET = {
     "num_episodes": 1,
@@ -148,13 +154,46 @@ def test_a_round_applies_the_annotations_of_its_project(store: Store, refs: Proj
     assert refs.round_inputs(1).annotations == annotations
 
 
+def ended(
+    store: Store,
+    refs: ProjectRefs,
+    k: int,
+    policy: PolicyCheckpoint,
+    decision: GateDecision,
+    *,
+    last_round: int | None = None,
+) -> GateDecision:
+    """The end of round ``k``, as a flow does it; what was decided."""
+    name = tiny_project().project, tiny_project().robot
+    parts = {"collector": refs.known_inputs(k).collector, "policy": policy}
+    known = refs.recorded_decision(k, parts)
+    at = refs.standing(k, policy, compared=parts["collector"], last_round=last_round)
+    decision = known or held_back(decision, policy, at)
+    record = record_iteration(
+        parts,
+        RecordIterationConfig(
+            project=name[0],
+            robot=name[1],
+            round_index=k,
+            decision=decision,
+            settings=tiny_project().model_dump(mode="json", exclude={"runtime"}),
+        ),
+        name=f"round-{k}",
+        store=store,
+    )
+    if known is None:
+        refs.settle(policy, decision.verdict, at)
+    refs.keep_round(record, policy)
+    return decision
+
+
 def test_a_repeated_bootstrap_leaves_the_current_policy_alone(
     store: Store, refs: ProjectRefs
 ) -> None:
     """Only another starting policy replaces it."""
     bootstrapped(store, refs)
     better = publish(store, PolicyCheckpoint, "better")
-    refs.keep_round(1, better, "promoted")
+    ended(store, refs, 1, better, PROMOTED)
 
     bootstrapped(store, refs)
     assert refs.get("current", PolicyCheckpoint) == better
@@ -164,17 +203,81 @@ def test_a_repeated_bootstrap_leaves_the_current_policy_alone(
 
 
 def test_a_finished_round_that_runs_again_moves_nothing(store: Store, refs: ProjectRefs) -> None:
-    """Otherwise repeating an old round would roll the robot back."""
+    """Otherwise repeating an old round would roll the robot back; its decision stays too."""
     bootstrapped(store, refs)
     first = publish(store, PolicyCheckpoint, "first")
     second = publish(store, PolicyCheckpoint, "second")
-    refs.keep_round(1, first, "promoted")
-    refs.keep_round(2, second, "promoted")
+    ended(store, refs, 1, first, PROMOTED)
+    ended(store, refs, 2, second, PROMOTED)
+    before = store.refs()
 
-    refs.keep_round(1, first, "promoted")
+    assert ended(store, refs, 1, first, PROMOTED) == PROMOTED
 
-    assert refs.get("current", PolicyCheckpoint) == second
+    assert store.refs() == before
     assert refs.next_round() == 3
+    rollback(store, "demo/sim-aloha", by="ana")
+    before = store.refs()
+    assert ended(store, refs, 2, second, PROMOTED) == PROMOTED
+    assert store.refs() == before
+
+
+def test_an_earlier_round_made_anew_leaves_current_to_the_later_ones(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """It is a candidate, however often it is repeated; made as before, it is what it was."""
+    bootstrapped(store, refs)
+    first, second, anew = (
+        publish(store, PolicyCheckpoint, name) for name in ("first", "second", "anew")
+    )
+    ended(store, refs, 1, first, PROMOTED)
+    ended(store, refs, 2, second, PROMOTED)
+
+    for _ in range(2):
+        assert ended(store, refs, 1, anew, PROMOTED).verdict == "candidate"
+        assert refs.policy("current") == second
+        assert refs.policy("candidate") == refs.policy("round-1-policy") == anew
+    record = refs.finished_round(1)
+    assert record is not None
+    assert record.reasons[0].startswith("Round 1 was made anew after round 2 was finished")
+
+    assert ended(store, refs, 1, first, PROMOTED) == PROMOTED
+    assert refs.policy("current") == second
+    assert refs.policy("round-1-policy") == first
+
+
+def test_a_loop_that_makes_all_rounds_anew_ends_with_its_last(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Each promotion replaces what the loop is about to make anew."""
+    bootstrapped(store, refs)
+    old = [publish(store, PolicyCheckpoint, f"old-{k}") for k in (1, 2)]
+    new = [publish(store, PolicyCheckpoint, f"new-{k}") for k in (1, 2)]
+    for k in (1, 2):
+        ended(store, refs, k, old[k - 1], PROMOTED, last_round=2)
+    assert refs.policy("current") == old[1]
+
+    ended(store, refs, 1, new[0], PROMOTED, last_round=2)
+    assert refs.policy("current") == new[0]
+    ended(store, refs, 2, new[1], PROMOTED, last_round=2)
+    assert refs.policy("current") == new[1]
+
+
+def test_a_promotion_gives_way_to_a_person_who_was_faster(store: Store, refs: ProjectRefs) -> None:
+    """Between the decision and the move of the ref; the new policy is a candidate then."""
+    sft = bootstrapped(store, refs).policy
+    new, by_hand = (publish(store, PolicyCheckpoint, name) for name in ("new", "by-hand"))
+    at = refs.standing(1, new, compared=sft, last_round=None)
+    promote(store, "demo/sim-aloha", by_hand, by="ana")
+
+    refs.settle(new, "promoted", at)
+
+    assert refs.policy("current") == by_hand
+    assert refs.policy("candidate") == new
+    rollback(store, "demo/sim-aloha", by="ana")
+    promote(store, "demo/sim-aloha", new, by="ana")
+    rollback(store, "demo/sim-aloha", by="ana")
+    refs.settle(new, "promoted", at)  # approved, and rolled back before the run went on
+    assert refs.policy("current") == sft
 
 
 def test_a_round_that_has_recorded_keeps_its_collector(store: Store, refs: ProjectRefs) -> None:
@@ -228,11 +331,11 @@ def test_a_candidate_is_the_newest_policy_that_waits_for_a_person(
         publish(store, PolicyCheckpoint, name) for name in ("first", "second", "worse")
     )
 
-    refs.keep_round(1, first, "candidate")
+    ended(store, refs, 1, first, GateDecision(verdict="candidate"))
     assert refs.policy("candidate") == first
 
-    refs.keep_round(2, second, "promoted")
-    refs.keep_round(3, worse, "kept")
+    ended(store, refs, 2, second, PROMOTED)
+    ended(store, refs, 3, worse, GateDecision(verdict="kept"))
     assert refs.policy("candidate") == first
     assert refs.policy("current") == second
 
@@ -245,7 +348,7 @@ def test_a_round_without_a_promotion_leaves_current_to_people(
     by_hand, new = (publish(store, PolicyCheckpoint, name) for name in ("by-hand", "new"))
     refs.set("current", by_hand)
 
-    refs.keep_round(1, new, "candidate")
+    ended(store, refs, 1, new, GateDecision(verdict="candidate"))
 
     assert refs.policy("current") == by_hand
     assert refs.policy("candidate") == new
@@ -260,6 +363,22 @@ def test_a_loop_goes_on_with_what_people_put_in_use(store: Store, refs: ProjectR
 
     assert refs.collector_after(round_1, is_known=True) == by_hand
     assert refs.collector_after(round_1, is_known=False) == first
+
+
+def test_a_loop_that_was_interrupted_goes_on_with_the_round_as_it_is_now(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Round 1 was made anew, round 2 not yet: its record followed the old round 1."""
+    bootstrapped(store, refs)
+    old, new, second = (publish(store, PolicyCheckpoint, name) for name in ("old", "new", "two"))
+    ended(store, refs, 1, old, PROMOTED)
+    ended(store, refs, 2, second, PROMOTED)
+    ended(store, refs, 1, new, PROMOTED, last_round=2)
+
+    known = IterationResult.model_construct(round_index=1, current=new)
+    assert refs.collector_after(known, is_known=True) == new
+    as_before = IterationResult.model_construct(round_index=1, current=old)
+    assert refs.collector_after(as_before, is_known=True) == old
 
 
 def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: ProjectRefs) -> None:

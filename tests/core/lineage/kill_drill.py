@@ -1,20 +1,26 @@
 """Kill a process before every change it makes to the file system, and check what it left.
 
-Run as a script in a process of its own, because it forks: ``kill_drill.py produce|ref DIRECTORY``.
-Prints one JSON line: the number of kills, and how many of them left the new state.
+Run as a script in a process of its own, because it forks: ``kill_drill.py produce|ref|gc
+DIRECTORY``. Prints one JSON line: the number of kills, and how many of them left the new state.
+``meanwhile`` kills nobody: a build begins in the middle of a collection; prints what it did.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lineage_toys import STATS, ToyConfig, copies, make_stats
+from lineage_toys import PROJECT, STATS, ToyConfig, copies, make_report, make_round, make_stats
 
+from recap_core.config.retention import RetentionConfig
 from recap_core.lineage.artifacts import Artifact
+from recap_core.lineage.garbage import GarbageCollector
+from recap_core.lineage.layout import Layout
+from recap_core.lineage.locks import claim
 from recap_core.lineage.store import Store
 
 CHANGES = {
@@ -107,13 +113,92 @@ def ref_once(directory: Path, number: int) -> tuple[bool, bool]:
     return was_killed, current == new
 
 
-if __name__ == "__main__":
-    drill = {"produce": produce_once, "ref": ref_once}[sys.argv[1]]
+def kill_drill(drill: str, directory: Path) -> dict[str, Any]:
+    """Run one of the drills in a process of its own, and return what it says."""
+    command = [sys.executable, __file__, drill, str(directory)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(  # noqa: S603 - our own script
+        command, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+AT_ONCE = RetentionConfig(recent_hours=0, unused_days=0, keep_rounds=1)
+
+
+def gc_once(directory: Path, number: int) -> tuple[bool, bool]:
+    """One drill of garbage collection: (was killed, the old round's dataset was gone)."""
+    store = Store(directory / str(number))
+    ref, gone = f"{PROJECT}/round-1-relabeled", "gone"
+    old = make_report(store, gone)
+    store.set_ref(ref, old)
+    loose = make_stats(store, "loose")
+    stays = make_report(store, "stays")
+    for k, relabeled in ((1, old), (2, stays)):
+        record = make_round(store, k, relabeled=relabeled)
+        store.set_ref(f"{PROJECT}/round-{k}", record)
+    collector = GarbageCollector(store.home, AT_ONCE)
+    plan = collector.plan()
+    assert {item.manifest.id for item in plan.remove} == {old.id, loose.id}
+
+    was_killed = killed_before_change(number, lambda: collector.carry_out(plan))
+
+    store = Store(store.home)  # sweeps what was half removed
+    left = {manifest.id for manifest in store.artifacts()}
+    for manifest in store.artifacts():
+        store.verify(manifest.artifact())
+    assert old.id not in left or store.refs()[ref] == old.id, "the ref is lost"
+    check_clean(store)
+    again = GarbageCollector(store.home, AT_ONCE)
+    again.carry_out(again.plan())
+    assert ref not in store.refs()
+    assert {old.id, loose.id}.isdisjoint(manifest.id for manifest in store.artifacts())
+    assert [change.id for change in store.ref_history(ref)] == [old.id, ""]
+    assert {stone.manifest.id for stone in store.removed()} == {old.id, loose.id}
+    store.verify(stays)
+    check_clean(store)
+    return was_killed, old.id not in left
+
+
+def begin_meanwhile(home: Path) -> dict[str, list[str]]:
+    """Collect garbage while a build begins that takes what is just being moved away."""
+    store = Store(home)
+    wanted = make_report(store, "wanted")
+    place = store.path(wanted)
+    collector = GarbageCollector(home, AT_ONCE)
+    plan = collector.plan()
+    builder = claim(Layout(home).lock("b" * 32), timeout_s=0, subject="s", inputs=(wanted.id,))
+    begun: list[object] = []
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and str(arguments[0]) == str(place) and not begun:
+            begun.append(True)  # first, because the claim below makes events too
+            begun.append(builder.__enter__())
+
+    sys.addaudithook(hook)
+    done = collector.carry_out(plan)
+    assert begun
+    builder.__exit__(None, None, None)
+    return {
+        "spared": [kept.manifest.name for kept in done.spared],
+        "removed": [item.manifest.name for item in done.removed],
+    }
+
+
+def count_kills(drill: Callable[[Path, int], tuple[bool, bool]], directory: Path) -> dict[str, int]:
+    """Repeat a drill with a later kill each time, until it ends by itself."""
     kills = new_states = 0
     while True:
-        was_killed, is_new = drill(Path(sys.argv[2]), kills)
+        was_killed, is_new = drill(directory, kills)
         if not was_killed:
-            break
+            return {"kills": kills, "new_states": new_states}
         kills += 1
         new_states += is_new
-    sys.stdout.write(json.dumps({"kills": kills, "new_states": new_states}))
+
+
+if __name__ == "__main__":
+    drills = {"produce": produce_once, "ref": ref_once, "gc": gc_once}
+    name, where = sys.argv[1], Path(sys.argv[2])
+    said = begin_meanwhile(where) if name == "meanwhile" else count_kills(drills[name], where)
+    sys.stdout.write(json.dumps(said))

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recap_core.config.base import Config
-from recap_core.lineage.artifacts import Artifact, NormStats, Report
+from recap_core.lineage.artifacts import Artifact, Iteration, NormStats, Report
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.links import link_tree
 from recap_core.lineage.store import Build, Built, Store
 
 STATS = Stage("toy_stats", 1, NormStats)
 REPORT = Stage("toy_report", 1, Report)
+PROJECT = "toy/arm"
 
 
 class ToyConfig(Config):
@@ -49,6 +50,20 @@ def make_report(store: Store, name: str = "report", **inputs: Artifact) -> Artif
         return Built({})
 
     return store.produce(REPORT, ToyConfig(text=name), inputs, name=name, build=build)
+
+
+def make_round(store: Store, index: int, **parts: Artifact) -> Artifact:
+    """The record of a round that is finished."""
+    project, robot = PROJECT.split("/")
+    decision = {"verdict": "kept", "reasons": ["worse"]}
+    details = {"project": project, "robot": robot, "round_index": index, **decision}
+
+    def build(build: Build) -> Built:
+        (build.output / "iteration.json").write_text(str(index))
+        return Built(details)
+
+    stage, config = Stage("toy_round", 1, Iteration), ToyConfig(text=f"{index}")
+    return store.produce(stage, config, parts, name=f"round-{index}", build=build)
 
 
 def copies(store: Store, source: Artifact) -> Callable[[Build], Built]:

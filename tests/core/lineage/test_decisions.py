@@ -1,11 +1,13 @@
 """Promoting, rejecting and rolling back: refs that remember who and why."""
 
 import json
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, RefMovedError
 from recap_core.lineage.artifacts import PolicyCheckpoint
 from recap_core.lineage.decisions import decision_on, promote, reject, rollback
 from recap_core.lineage.store import Store
@@ -79,6 +81,52 @@ def test_a_promotion_after_a_rollback_is_undone_to_where_it_began(
     assert current(home) == "b"
     rollback(home, PROJECT, to=policies[2], by="bo")
     assert current(home) == "c"
+
+
+def test_a_promotion_replaces_only_what_was_compared(
+    home: Store, policies: list[PolicyCheckpoint]
+) -> None:
+    """Somebody else has promoted meanwhile: nothing moves, and nothing is remembered of it."""
+    new = make_policy(home, "new")
+    with pytest.raises(RefMovedError, match=r"current' points to .* \(moved by ana\)"):
+        promote(home, PROJECT, new, by="bo", instead_of={policies[0].id})
+
+    assert current(home) == "c"
+    assert decision_on(home, PROJECT, new) is None
+    promote(home, PROJECT, new, by="bo", instead_of={policies[2].id})
+    assert current(home) == "new"
+
+
+def test_roll_backs_and_promotions_at_once_each_undo_what_they_have_seen(
+    home: Store, policies: list[PolicyCheckpoint]
+) -> None:
+    """Two threads; every roll back that came through left the policy that it says it left."""
+    start, undone = threading.Barrier(2), list[tuple[str, str]]()
+
+    def roll_back() -> None:
+        own = Store(home.home)
+        start.wait()
+        for _ in range(20):
+            with suppress(RefMovedError, ArtifactNotFoundError):
+                now, before = rollback(own, PROJECT, by="bo")
+                undone.append((now.id, before.id))
+
+    def promote_all() -> None:
+        own = Store(home.home)
+        start.wait()
+        for i in range(20):
+            promote(own, PROJECT, policies[i % 3], by="ana")
+
+    threads = [threading.Thread(target=work) for work in (roll_back, promote_all)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    moves = home.ref_history(f"{PROJECT}/current")
+    backward = [(move.previous, move.id) for move in moves if move.is_rollback]
+    assert backward
+    assert undone == backward
 
 
 def test_a_history_without_names_is_read(home: Store, policies: list[PolicyCheckpoint]) -> None:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from kill_drill import kill_drill
 from lineage_toys import ToyConfig, copies, make_report, make_stats, writes
 
 from recap_core.config.retention import RetentionConfig
 from recap_core.errors import ArtifactError, ArtifactNotFoundError, StageLockedError
-from recap_core.lineage import removal
 from recap_core.lineage.ancestry import explain
 from recap_core.lineage.artifacts import Artifact, NormStats
 from recap_core.lineage.garbage import GarbageCollector, Plan
@@ -230,25 +230,13 @@ def test_nothing_goes_while_something_is_built(store: Store) -> None:
     assert _run(store).remove
 
 
-def test_the_input_of_a_build_that_began_meanwhile_stays(store: Store) -> None:
+def test_the_input_of_a_build_that_began_meanwhile_stays(memory: Path) -> None:
     """Its lock file names it: found when it is moved away, so it is moved back."""
-    wanted = make_stats(store, "wanted")
-    collector = GarbageCollector(store.home, AT_ONCE)
-    plan = collector.plan()
-    lock = Layout(store.home).lock("b" * 32)
-    is_built = False
+    done = kill_drill("meanwhile", memory)
 
-    def begin() -> None:
-        return
-
-    # The build begins after the check that nothing is being built.
-    collector._refuse_while_building = begin
-    with claim(lock, timeout_s=0, subject="s", inputs=(wanted.id,)):
-        done = collector.carry_out(plan)
-        is_built = True
-
-    assert is_built
-    assert [kept.manifest.id for kept in done.spared] == [wanted.id]
+    assert done == {"spared": ["wanted"], "removed": []}
+    store = Store(memory)
+    (wanted,) = [manifest.artifact() for manifest in store.artifacts()]
     store.verify(wanted)
     assert not store.removed()
 
@@ -272,31 +260,12 @@ def test_what_is_asked_for_meanwhile_stays_with_all_it_needs(store: Store) -> No
     store.verify(origin)
 
 
-def test_a_kill_in_the_middle_leaves_a_sound_store(
-    own_rounds: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is left verifies, and the next collection finishes the work."""
-    collector = GarbageCollector(own_rounds.home, AT_ONCE)
-    plan = collector.plan()
-    real, calls = removal.remove_tree, []
+def test_a_kill_before_any_change_is_finished_by_the_next_collection(memory: Path) -> None:
+    """A real SIGKILL before each change; no ref goes before what it points to. Two rounds."""
+    result = kill_drill("gc", memory)
 
-    def killed(root: Path, **options: object) -> None:
-        calls.append(root)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        real(root, **options)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(removal, "remove_tree", killed)
-    with pytest.raises(KeyboardInterrupt):
-        collector.carry_out(plan)
-    monkeypatch.undo()
-
-    again = Store(own_rounds.home)  # sweeps the half-removed one
-    for manifest in again.artifacts():
-        again.verify(manifest.artifact())
-    assert not list(again.home.glob(".tmp-*"))
-    rest = _run(again)
-    assert len(rest.remove) == len(plan.remove) - 4
+    assert result["kills"] >= 30
+    assert 0 < result["new_states"] < result["kills"]
 
 
 def test_a_removed_artifact_is_remembered(store: Store) -> None:

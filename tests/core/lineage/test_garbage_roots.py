@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lineage_toys import STATS, ToyConfig, make_report, make_stats, writes
+from lineage_toys import PROJECT as TOYS
+from lineage_toys import STATS, ToyConfig, make_report, make_round, make_stats, writes
 
 from recap_core.config.presets import tiny_project
 from recap_core.config.retention import RetentionConfig
-from recap_core.errors import ArtifactError, ConfigError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import Artifact, Evaluation, PolicyCheckpoint
 from recap_core.lineage.garbage import GarbageCollector
 from recap_core.lineage.iterations import iteration_records
 from recap_core.lineage.keys import Stage
-from recap_core.lineage.layout import MANIFEST_FILE
+from recap_core.lineage.layout import MANIFEST_FILE, Layout
 from recap_core.lineage.project_files import save_project
+from recap_core.lineage.refs import Refs
 from recap_core.lineage.snapshot import Snapshot
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.lineage.transfer import export_directory, import_bundle
@@ -58,6 +60,22 @@ def _evaluation(store: Store, policy: PolicyCheckpoint) -> Evaluation:
     return store.produce(stage, ToyConfig(), {"policy": policy}, name=name, build=build)
 
 
+def test_the_ref_of_a_part_that_went_before_goes_too(store: Store) -> None:
+    """A collection was killed between the two; other refs to what is gone are left to people."""
+    gone = make_stats(store, "gone")
+    make_round(store, 1, relabeled=gone, policy=_policy(store, "policy"))
+    store.remove(gone)
+    refs = Refs(Layout(store.home))
+    for name in ("round-1-relabeled", "mine"):
+        refs.set(f"{TOYS}/{name}", gone.id)
+
+    _reasons(store)
+
+    assert set(store.refs()) == {f"{TOYS}/mine"}
+    with pytest.raises(ArtifactNotFoundError, match="was removed on"):
+        store.get_ref(f"{TOYS}/mine")
+
+
 @pytest.mark.parametrize("form", ["{id}", "{id:.8}", "{name}-{id:.8}"])
 def test_what_settings_name_stays(store: Store, form: str) -> None:
     """With what it was made from, by whatever form of its name ``bootstrap.start`` takes."""
@@ -75,6 +93,83 @@ def test_what_settings_name_stays(store: Store, form: str) -> None:
     assert reasons["base"] == f"the settings of {owner} name it"
     assert set(reasons) == {"base", "stats"}
     store.verify(data)
+
+
+def test_what_is_served_by_its_id_stays_as_long_as_it_is(store: Store) -> None:
+    """Also what it served before, and what began to be served after the plan was made."""
+    served, later = _policy(store, "served"), _policy(store, "later")
+    _policy(store, "other")
+    with store.service() as service:
+        service.add(served.id)
+        collector = GarbageCollector(store.home, STRICT)
+        plan = collector.plan()
+        assert {item.manifest.name for item in plan.remove} == {"later", "other"}
+        service.add(later.id)
+
+        done = collector.carry_out(plan)
+
+        assert {item.manifest.name for item in done.removed} == {"other"}
+        store.verify(served)
+        assert f"pid {os.getpid()}" in _reasons(store)["later"]
+    assert _reasons(store) == {}
+
+
+def test_what_somebody_named_lately_stays_whatever_round_it_is_of(store: Store) -> None:
+    """A policy of an older round that is deployed by its name; 14 days, then it may go."""
+    old, used = _policy(store, "old"), _policy(store, "used")
+    for k, policy in ((1, old), (2, used), (3, _policy(store, "newest"))):
+        make_round(store, k, policy=policy)
+    config = RetentionConfig(keep_rounds=1, recent_hours=0, older_policies="promoted")
+    store.use(used)
+
+    reasons = _reasons(store, config)
+
+    assert reasons["used"] == "used within 14 days, by its name"
+    assert "old" not in reasons
+    (note,) = (store.home / "uses").iterdir()
+    long_ago = datetime.now(UTC) - timedelta(days=15)
+    os.utime(note, (long_ago.timestamp(), long_ago.timestamp()))
+    assert "used" not in _reasons(store, config)
+    assert not list((store.home / "uses").iterdir())
+
+
+def test_the_use_of_a_removed_artifact_is_an_error(store: Store) -> None:
+    """So nobody works with something that he has just seen."""
+    policy = _policy(store, "gone")
+    store.remove(policy)
+    with pytest.raises(ArtifactNotFoundError, match="was removed on"):
+        store.use(policy)
+
+
+def test_a_store_that_may_only_be_read_can_be_served_from(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can note anything in it; that is said."""
+    policy = _policy(store, "served")
+    (store.home / "locks").rmdir()
+    (store.home / "locks").write_text("where nothing can be made")  # root may write anywhere else
+    with store.service() as service:
+        service.add(policy.id)
+    assert "others may remove what is served" in caplog.text
+
+
+def test_what_a_bundle_would_have_brought_is_noted_as_used(store: Store, memory: Path) -> None:
+    """It was there already, and about to go."""
+    data = make_stats(store, "data")
+    policy = _policy(store, "known", data=data)
+    _policy(store, "other")
+    bundle = memory / "bundle"
+    export_directory(Snapshot(store), [policy], bundle, with_ancestors=True)
+    shutil.rmtree(store.home / "uses")
+    collector = GarbageCollector(store.home, STRICT)
+    plan = collector.plan()
+    assert {item.manifest.name for item in plan.remove} == {"known", "stats", "other"}
+
+    assert not import_bundle(bundle, store).new
+    done = collector.carry_out(plan)
+
+    assert {item.manifest.name for item in done.removed} == {"other"}
+    assert "used" in _reasons(store, STRICT.model_copy(update={"unused_days": 14}))["known"]
 
 
 def test_settings_that_cannot_be_read_stop_it(store: Store) -> None:

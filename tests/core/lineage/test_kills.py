@@ -1,14 +1,12 @@
 """What killed processes leave behind."""
 
-import json
 import os
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from kill_drill import kill_drill
 from lineage_toys import STATS, ToyConfig, make_stats, writes
 
 from recap_core.lineage.keys import stage_key
@@ -19,15 +17,8 @@ from recap_core.lineage.store import Store
 @pytest.mark.parametrize(("drill", "least"), [("produce", 30), ("ref", 10)])
 def test_a_kill_before_any_change_leaves_old_or_new(drill: str, least: int, memory: Path) -> None:
     """A real SIGKILL before each change to the file system; every check is in ``kill_drill.py``."""
-    script = Path(__file__).with_name("kill_drill.py")
-    command = [sys.executable, str(script), drill, str(memory)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(  # noqa: S603 - our own script
-        command, capture_output=True, text=True, env=environment, check=False
-    )
+    result = kill_drill(drill, memory)
 
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
     assert result["kills"] >= least
     assert 0 < result["new_states"] < result["kills"]
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from lineage_toys import make_stats
 
-from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, RefMovedError
 from recap_core.lineage.artifacts import NormStats
 from recap_core.lineage.store import Store
 
@@ -24,6 +24,23 @@ def test_a_ref_points_to_what_it_was_set_to(store: Store) -> None:
     assert store.refs() == {REF: artifact.id}
     with pytest.raises(ArtifactNotFoundError, match=rf"no ref 'demo/aloha/best'.*known: {REF}"):
         store.get("demo/aloha/best")
+
+
+def test_a_ref_that_was_moved_meanwhile_stays(store: Store) -> None:
+    """Whoever has seen another artifact there is told who moved it, also to the same one."""
+    a, b, c = (make_stats(store, text) for text in "abc")
+    store.set_ref(REF, a, instead_of={None})
+    store.set_ref(REF, b, by="ana")
+
+    with pytest.raises(RefMovedError, match=rf"{REF}' points to {b.id[:8]} since .*by ana"):
+        store.set_ref(REF, c, instead_of={a.id, None})
+    with pytest.raises(RefMovedError, match=b.id[:8]):
+        store.set_ref(REF, b, instead_of={a.id})
+    assert store.get_ref(REF) == b
+    store.set_ref(REF, c, instead_of={b.id})
+    assert [change.id for change in store.ref_history(REF)] == [a.id, b.id, c.id]
+    with pytest.raises(RefMovedError, match="does not exist"):
+        store.set_ref("demo/aloha/other", a, instead_of={b.id})
 
 
 def test_rolling_back_is_one_more_move(store: Store) -> None:

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +19,11 @@ from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.bundles import INDEX_FILE
 from recap_core.lineage.digests import tree_digest
 from recap_core.lineage.files import remove_plain_tree
+from recap_core.lineage.layout import Layout
+from recap_core.lineage.locks import try_claim
 from recap_core.lineage.snapshot import Snapshot
 from recap_core.lineage.store import Store
-from recap_core.lineage.transfer import export_directory, export_tar, import_bundle
+from recap_core.lineage.transfer import Imported, export_directory, export_tar, import_bundle
 from recap_core.progress import Bar
 
 type Family = dict[str, Artifact]
@@ -69,6 +73,49 @@ def test_what_arrives_is_what_was_sent(
     assert shared.samefile(other.path(family["root"]) / "b.txt")
     assert not shared.samefile(store.path(family["root"]) / "b.txt")
     assert left_over(other) == []
+
+
+def test_two_imports_at_once_bring_everything_once(
+    store: Store, family: Family, memory: Path
+) -> None:
+    """Whoever comes second to an artifact waits for it, and finds it."""
+    bundle = exported(store, family["report"], memory / "bundle")
+    start, done = threading.Barrier(2), list[Imported]()
+
+    def bring() -> None:
+        own = Store(memory / "other")
+        start.wait()
+        done.append(import_bundle(bundle, own))
+
+    threads = [threading.Thread(target=bring) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    everything = sorted(artifact.id for artifact in family.values())
+    assert [sorted(a.id for a in (*one.new, *one.known)) for one in done] == [everything] * 2
+    assert sorted(a.id for one in done for a in one.new) == everything
+    assert left_over(Store(memory / "other")) == []
+
+
+def test_an_import_says_whom_it_waits_for(
+    store: Store, other: Store, family: Family, memory: Path
+) -> None:
+    """As a stage does that another process builds; then it goes on."""
+    bundle = exported(store, family["root"], memory / "bundle")
+    lock = Layout(other.home).lock(store.manifest(family["root"]).stage_key)
+    held, said = try_claim(lock), list[str]()
+    assert held is not None
+    held.sign()
+    threading.Timer(1.3, held.release).start()
+
+    done = import_bundle(bundle, other, on_wait=said.append)
+
+    assert [artifact.id for artifact in done.new] == [family["root"].id]
+    (sentence,) = said
+    assert sentence.startswith(f"norm_stats stats-{family['root'].id[:8]} is being built by host ")
+    assert f"pid {os.getpid()}" in sentence
 
 
 def test_a_second_time_changes_nothing(
