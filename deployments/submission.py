@@ -26,6 +26,7 @@ from recap_core.errors import RecapError, ServerError
 
 _POLLED_LATELY = timedelta(seconds=30)
 _WARNING = 30
+_LAST = datetime.max.replace(tzinfo=UTC)
 TOLD_AFTER_S: Final = 12.0
 """Seconds after which a run that has not begun is explained."""
 ANSWERS_WITHIN: Final = timedelta(seconds=10)
@@ -141,10 +142,12 @@ class _Follower:
 
     def _tell(self) -> None:
         runs = [self._run, *(run.id for run in self._below())]
-        for task in self._client.read_task_runs(
+        found = self._client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=runs)), limit=200
-        ):
-            if task.id in self._printed or task.state is None or not task.state.is_final():
+        )
+        ended = [task for task in found if task.state is not None and task.state.is_final()]
+        for task in sorted(ended, key=lambda task: task.end_time or _LAST):
+            if task.id in self._printed or task.state is None:
                 continue
             self._printed.add(task.id)
             seconds = task.total_run_time.total_seconds()
