@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
+from rich.markup import escape
 
 from deployments.environment import deployment_name, ui_url
 from recap_core.errors import RecapError, ServerError
@@ -163,7 +164,7 @@ class _Follower:
         )
         self._num_logs += len(logs)
         for log in logs:
-            self._console.print(f"[yellow]{log.message}[/yellow]", soft_wrap=True)
+            self._console.print(f"[yellow]{escape(log.message)}[/yellow]", soft_wrap=True)
 
     def _below(self) -> list[FlowRun]:
         parents = FlowRunFilterParentFlowRunId(any_=[self._run])
