@@ -74,9 +74,10 @@ def export(  # noqa: PLR0913 - one parameter per option
     )
     if contents.elsewhere:
         verb = "is" if len(contents.elsewhere) == 1 else "are"
+        why = "not in this store either" if with_ancestors else "--with-ancestors takes them along"
         _print(
             f"  {count_text(len(contents.elsewhere), 'artifact')} that they were made from {verb} "
-            "not in it; --with-ancestors takes along everything"
+            f"not in it; {why}"
         )
     _print(f"  on the other machine: recap bundle import {target.name}")
 

@@ -65,6 +65,7 @@ def why_rerun(
 
 def _subject(store: "Store", history: "History", subject: str, project: str | None) -> "Manifest":
     from recap_core.lineage.references import projects_named
+    from recap_core.stages.registry import STAGES
 
     projects = projects_named(store, project) if project else None
     stage = subject.replace("-", "_")
@@ -83,7 +84,8 @@ def _subject(store: "Store", history: "History", subject: str, project: str | No
     try:
         return _named(store, history, subject)
     except ArtifactNotFoundError as error:
-        close = get_close_matches(subject.replace("_", "-"), stages, 1)
+        is_stage = stage in STAGES
+        close = [] if is_stage else get_close_matches(subject.replace("_", "-"), stages, 1)
         meant = f"; did you mean {close[0]}?" if close else f": {error}"
         raise ArtifactNotFoundError(
             f"{subject!r} is no stage with a result in {store.home} "
