@@ -20,12 +20,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
+from rich.markup import escape
 
 from deployments.environment import deployment_name, ui_url
 from recap_core.errors import RecapError, ServerError
 
 _POLLED_LATELY = timedelta(seconds=30)
 _WARNING = 30
+_LAST = datetime.max.replace(tzinfo=UTC)
 TOLD_AFTER_S: Final = 12.0
 """Seconds after which a run that has not begun is explained."""
 ANSWERS_WITHIN: Final = timedelta(seconds=10)
@@ -141,10 +143,12 @@ class _Follower:
 
     def _tell(self) -> None:
         runs = [self._run, *(run.id for run in self._below())]
-        for task in self._client.read_task_runs(
+        found = self._client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=runs)), limit=200
-        ):
-            if task.id in self._printed or task.state is None or not task.state.is_final():
+        )
+        ended = [task for task in found if task.state is not None and task.state.is_final()]
+        for task in sorted(ended, key=lambda task: task.end_time or _LAST):
+            if task.id in self._printed or task.state is None:
                 continue
             self._printed.add(task.id)
             seconds = task.total_run_time.total_seconds()
@@ -160,7 +164,7 @@ class _Follower:
         )
         self._num_logs += len(logs)
         for log in logs:
-            self._console.print(f"[yellow]{log.message}[/yellow]", soft_wrap=True)
+            self._console.print(f"[yellow]{escape(log.message)}[/yellow]", soft_wrap=True)
 
     def _below(self) -> list[FlowRun]:
         parents = FlowRunFilterParentFlowRunId(any_=[self._run])

@@ -79,6 +79,8 @@ def recap_iteration(  # noqa: PLR0913 - one parameter per group of the form
             pretrained_value_model(open_store(), config)  # found before anything is recorded
             first_policy(config)
         k = this_round.index or refs.next_round()
+        if warning := refs.out_of_turn(k):
+            get_run_logger().warning("%s", warning)
         _wait_for_episodes(config, refs, this_round, k)
         inputs = refs.round_inputs(k, start=this_round.start, recordings=this_round.recordings)
         return run_round(config, k, inputs)

@@ -226,6 +226,16 @@ class ProjectRefs:
             k += 1
         return k
 
+    def out_of_turn(self, round_index: int) -> str | None:
+        """A warning if a new round leaves earlier ones out, such as 22 for 2; else None."""
+        first = self.next_round()
+        if round_index <= first or self._is_finished(round_index):
+            return None
+        return (
+            f"Round {round_index} of {self._prefix} is out of turn: round {first} has not "
+            "finished, and is still the next one wherever no number is given."
+        )
+
     def _is_finished(self, k: int) -> bool:
         """Its policy may have been removed since, the round's record never is."""
         if self.finished_round(k) is not None:

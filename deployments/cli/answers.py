@@ -23,8 +23,9 @@ def answer(
     output: Output,
     *,
     began: datetime,
+    is_served: bool = False,
 ) -> None:
-    """Print what flows that ran since ``began`` returned."""
+    """Print what flows that ran since ``began`` returned, here or, ``is_served``, elsewhere."""
     rows = stage_rows(results, store, since=began)
     rounds = [result for result in results if isinstance(result, IterationResult)]
     seconds = (datetime.now(UTC) - began).total_seconds()
@@ -40,7 +41,8 @@ def answer(
         _print_round(result, console)
     if rounds:
         console.print(f"Report: {_report(rounds[-1], store)}", soft_wrap=True)
-    console.print("Look at the runs in Prefect's UI with: recap up")
+    if not is_served:
+        console.print("Look at the runs in Prefect's UI with: recap up")
 
 
 def _print_round(result: IterationResult, console: Console) -> None:

@@ -39,6 +39,7 @@ def export(  # noqa: PLR0913 - one parameter per option
     """Write artifacts into a bundle; the same command again goes on after an interruption."""
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.lineage_text import size
+    from deployments.cli.quantities import count_text
     from recap_core.lineage.references import find_artifact
     from recap_core.lineage.snapshot import Snapshot
     from recap_core.lineage.transfer import export_directory, export_tar
@@ -68,13 +69,15 @@ def export(  # noqa: PLR0913 - one parameter per option
         _print(json_format.dumps(facts, indent=2))
         return
     _print(
-        f"bundle {target}: {len(contents.artifacts)} artifacts, {done.num_copied} of them written "
-        f"now ({size(done.num_bytes)})"
+        f"bundle {target}: {count_text(len(contents.artifacts), 'artifact')}, {done.num_copied} "
+        f"written now ({size(done.num_bytes)})"
     )
     if contents.elsewhere:
+        verb = "is" if len(contents.elsewhere) == 1 else "are"
+        why = "not in this store either" if with_ancestors else "--with-ancestors takes them along"
         _print(
-            f"  {len(contents.elsewhere)} artifacts that they were made from are not in it; "
-            "--with-ancestors takes them along"
+            f"  {count_text(len(contents.elsewhere), 'artifact')} that they were made from {verb} "
+            f"not in it; {why}"
         )
     _print(f"  on the other machine: recap bundle import {target.name}")
 
@@ -100,6 +103,7 @@ def import_(
 
     from deployments.cli.artifact_arguments import open_store
     from deployments.cli.lineage_text import size
+    from deployments.cli.quantities import count_text
     from recap_core.lineage.refs import check_ref
     from recap_core.lineage.transfer import import_bundle
     from recap_core.progress import Terminal
@@ -125,13 +129,18 @@ def import_(
         _print(json_format.dumps(facts, indent=2))
         return
     _print(
-        f"{len(done.new)} artifacts published, {len(done.known)} were here already "
-        f"({size(done.num_bytes)} copied)"
+        f"{count_text(len(done.new), 'artifact')} published ({size(done.num_bytes)} copied), "
+        f"{len(done.known)} here already"
     )
     for artifact in done.roots:
         _print(f"  {artifact.kind.replace('_', ' ')} {artifact.name}-{artifact.id[:8]}")
     for name, id_ in refs.items():
         _print(f"  {name} -> {id_[:8]}")
+    if project is not None and ref is None and not refs:
+        _print(
+            f"  no recording in it, so nothing for the next round of {project}; --ref "
+            f"{project}/NAME points to a policy"
+        )
 
 
 def _set_refs(

@@ -43,8 +43,10 @@ def deploy(  # noqa: PLR0913 - one parameter per option
     ] = Infrastructure.process,
     gpus: Annotated[int, typer.Option(min=1, help="Accelerator stages at once.")] = 1,
     flows: Annotated[int, typer.Option(min=1, help="Flows at once.")] = 4,
-    night: Annotated[str, typer.Option(help="When nights begin, as cron.")] = "0 2 * * *",
-    timezone: Annotated[str, typer.Option(help="Of the cron.")] = "UTC",
+    nightly: Annotated[
+        str, typer.Option(help="When a night starts: a cron expression.")
+    ] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Of --nightly, such as Europe/Berlin.")] = "UTC",
     notify: Annotated[
         str | None, typer.Option(help="Notification block, such as slack-webhook/robots.")
     ] = None,
@@ -72,7 +74,7 @@ def deploy(  # noqa: PLR0913 - one parameter per option
     changes = install(installation, dry_run=dry_run)
     for change in changes:
         output.console.print(f"{_verb(change.action, dry_run):>16}  {change.subject}")
-    deployed = _deploy(projects, {"night": night, "timezone": timezone}, dry_run=dry_run)
+    deployed = _deploy(projects, {"night": nightly, "timezone": timezone}, dry_run=dry_run)
     for flow in deployed:
         output.console.print(f"{_verb('deployed', dry_run):>16}  {flow}")
     if not projects:

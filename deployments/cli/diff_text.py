@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.cli.options import Output
+from deployments.cli.options import Output, print_indented
+from deployments.cli.quantities import count_text
 from deployments.cli.trace_text import labels_lines, recordings_table, value_model_line
 from recap_core.lineage.changes import Change
 from recap_core.stages.diff_content import Flips, LineageDiff
@@ -22,7 +23,9 @@ def tell(diff: LineageDiff, *, json: bool) -> None:
         sys.stdout.write(json_format.dumps(diff.plain(), indent=2) + "\n")
         return
     console = Output(json=False, verbose=False).console
-    console.print(f"[bold]{diff.old.kind} {diff.old.label} -> {diff.new.label}[/bold]")
+    console.print(
+        f"[bold]{diff.old.kind.replace('_', ' ')} {diff.old.label} -> {diff.new.label}[/bold]"
+    )
     _tell_decision(diff, console)
     _tell_success(diff, console)
     _tell_recordings(diff, console)
@@ -31,7 +34,8 @@ def tell(diff: LineageDiff, *, json: bool) -> None:
     _tell_settings("settings", diff.settings, console)
     _tell_code(diff, console)
     for note in diff.notes:
-        console.print(f"\nnote: {escape(note)}")
+        console.print()
+        print_indented(console, f"note: {escape(note)}")
 
 
 def _tell_decision(diff: LineageDiff, console: Console) -> None:
@@ -40,9 +44,9 @@ def _tell_decision(diff: LineageDiff, console: Console) -> None:
         ("new", diff.new, diff.decision.new),
     ):
         if decision is not None:
-            reasons = "; ".join(decision.reasons)
+            reasons = "; ".join(reason.removesuffix(".") for reason in decision.reasons)
             told = f": {escape(reasons)}" if reasons else ""
-            console.print(f"  {which}, {named.label}: {decision.verdict}{told}")
+            print_indented(console, f"  {which}, {named.label}: {decision.verdict}{told}")
 
 
 def _tell_success(diff: LineageDiff, console: Console) -> None:
@@ -53,35 +57,37 @@ def _tell_success(diff: LineageDiff, console: Console) -> None:
     for which, policy, evaluation in (("old", diff.policy.old, old), ("new", diff.policy.new, new)):
         name = f" {policy.label}" if policy else ""
         told = escape(evaluation.text()) if evaluation else "not evaluated"
-        console.print(f"  {which} policy{name}: {told}")
+        print_indented(console, f"  {which} policy{name}: {told}")
     if diff.paired is not None:
         paired = diff.paired
-        console.print(
+        print_indented(
+            console,
             f"  difference on the same seeds: {100 * paired.difference:+.1f} points "
             + escape(f"[{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]")
-            + f": {paired.verdict}"
+            + f": {paired.verdict}",
         )
 
 
 def _tell_recordings(diff: LineageDiff, console: Console) -> None:
-    same = f"{diff.num_recordings_in_both} recordings in both"
+    same = f"{count_text(diff.num_recordings_in_both, 'recording')} in both"
     _heading(console, "experience")
     if not diff.recordings_added and not diff.recordings_removed:
-        console.print(f"  the same: {same}")
+        print_indented(console, f"  the same: {same}")
     for title, recordings in (
         ("added", diff.recordings_added),
         ("no longer there", diff.recordings_removed),
     ):
         if recordings:
             num_episodes = sum(recording.num_episodes for recording in recordings)
-            console.print(f"  {title}: {num_episodes} episodes; {same}")
+            print_indented(console, f"  {title}: {count_text(num_episodes, 'episode')}; {same}")
             console.print(recordings_table(recordings))
     old, new = diff.annotations.old, diff.annotations.new
     if new is not None and (old is None or old.of.id != new.of.id):
-        console.print(
+        print_indented(
+            console,
             f"  corrections {new.of.label}: {new.num_changed} outcomes changed, "
             f"{new.num_excluded} episodes left out"
-            + (f" (before: {old.num_changed} and {old.num_excluded})" if old else "")
+            + (f" (before: {old.num_changed} and {old.num_excluded})" if old else ""),
         )
 
 
@@ -92,20 +98,21 @@ def _tell_labels(diff: LineageDiff, console: Console) -> None:
     _heading(console, "labels")
     for which, labels in (("old", old), ("new", new)):
         if labels is None:
-            console.print(f"  {which}: none of a value model")
+            print_indented(console, f"  {which}: none of a value model")
         else:
             lines = labels_lines(labels)
-            console.print(f"  {which} {escape(lines[0])}")
+            print_indented(console, f"  {which} {escape(lines[0])}")
             if old is None or new is None or old.rule != new.rule:
-                console.print(f"    {escape(lines[1].strip())}")
+                print_indented(console, f"    {escape(lines[1].strip())}")
     if diff.flips is not None:
         _tell_flips(diff.flips, console)
 
 
 def _tell_flips(flips: Flips, console: Console) -> None:
-    console.print(
+    print_indented(
+        console,
         f"  {flips.num_frames:,} frames of {flips.num_episodes} episodes that are in both: labels "
-        f"changed in {flips.num_changed_episodes} episodes"
+        f"changed in {flips.num_changed_episodes} episodes",
     )
     table = Table(box=None, pad_edge=False)
     for name in ("task", "frames", "gained +", "lost +", "other", "+ before", "+ after"):
@@ -118,9 +125,10 @@ def _tell_flips(flips: Flips, console: Console) -> None:
     console.print(table)
     for example in flips.examples:
         changed = ", ".join(f"{n} {name}" for name, n in example.transitions.items())
-        frames = ", ".join(str(frame) for frame in example.frames)
-        console.print(
-            f"  {example.episode} of {example.recording.label}: {changed} (frames {frames})"
+        frames = "frame" if len(example.frames) == 1 else "frames"
+        frames += f" {', '.join(str(frame) for frame in example.frames)}"
+        print_indented(
+            console, f"  {example.episode} of {example.recording.label}: {changed} ({frames})"
         )
 
 
@@ -131,7 +139,7 @@ def _tell_value_model(diff: LineageDiff, console: Console) -> None:
     _heading(console, "value model")
     for which, model in (("old", old), ("new", new)):
         if model is not None:
-            console.print(f"  {which} {escape(value_model_line(model))}")
+            print_indented(console, f"  {which} {escape(value_model_line(model))}")
     if old is not None and new is not None and old.of.id != new.of.id:
         changed = [
             f"{name} {a:.3g} -> {b:.3g}"
@@ -141,25 +149,25 @@ def _tell_value_model(diff: LineageDiff, console: Console) -> None:
             and a != b
         ]
         if changed:
-            console.print(f"  held out: {', '.join(changed)}")
+            print_indented(console, f"  held out: {', '.join(changed)}")
 
 
 def _tell_settings(title: str, found: tuple[Change, ...], console: Console) -> None:
     _heading(console, title)
     if not found:
-        console.print("  the same")
+        print_indented(console, "  the same")
     for change in found[:MAX_SETTINGS]:
-        console.print(f"  {change.key}: {escape(change.text())}")
+        print_indented(console, f"  {change.key}: {escape(change.text())}")
     if len(found) > MAX_SETTINGS:
-        console.print(f"  and {len(found) - MAX_SETTINGS} more; see --json")
+        print_indented(console, f"  and {len(found) - MAX_SETTINGS} more; see --json")
 
 
 def _tell_code(diff: LineageDiff, console: Console) -> None:
     _heading(console, "code")
     old, new = diff.code_version.old, diff.code_version.new
-    console.print(f"  {old} -> {new}" if old != new else f"  the same: {new}")
+    print_indented(console, f"  {old} -> {new}" if old != new else f"  the same: {new}")
     for change in diff.libraries:
-        console.print(f"  {change.key}: {escape(change.text())}")
+        print_indented(console, f"  {change.key}: {escape(change.text())}")
 
 
 def _heading(console: Console, text: str) -> None:

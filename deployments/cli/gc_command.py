@@ -22,7 +22,9 @@ def gc(  # noqa: PLR0913 - one parameter per option
     ] = None,
     project: Annotated[
         list[str] | None,
-        typer.Option(help="project/robot whose older rounds may lose parts; default: all."),
+        typer.Option(
+            help="Project, or project/robot, whose older rounds may lose parts; default: all."
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -52,7 +54,9 @@ def gc(  # noqa: PLR0913 - one parameter per option
     if not home.is_dir():
         raise ArtifactNotFoundError(f"there is no store at {home}; set RECAP_HOME")
     collector = GarbageCollector(
-        home, retention_policy(config, keep_rounds, settings or []), projects=project or None
+        home,
+        retention_policy(config, keep_rounds, settings or []),
+        projects=_projects(home, project) if project else None,
     )
     plan = collector.plan()
     _warn_of_locks(home)
@@ -71,6 +75,19 @@ def gc(  # noqa: PLR0913 - one parameter per option
         write(plain_gc(plan, done))
     else:
         print_done(done, output.console)
+
+
+def _projects(home: Path, names: list[str]) -> list[str]:
+    """``project/robot`` of every name.
+
+    Raises:
+        ConfigError: If there is no such project: nothing of it could ever go.
+    """
+    from recap_core.lineage.references import projects_named
+    from recap_core.lineage.store import Store
+
+    store = Store(home)
+    return [found for name in names for found in projects_named(store, name)]
 
 
 def _warn_of_locks(home: Path) -> None:

@@ -57,7 +57,10 @@ def graph(
         bool, typer.Option("--all", help="Every artifact, not only the rounds of each project.")
     ] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a mermaid flow chart.")] = False,
-    project: ProjectOption = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", help="Only this project or project/robot; default: all."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """The rounds of every project, or the lineage around one artifact."""
@@ -66,7 +69,7 @@ def graph(
     if artifact is not None:
         lineage_text.graph(*_find(artifact, project), mermaid=mermaid, json=json)
     elif everything or mermaid or json:
-        lineage_text.graph(_snapshot(), None, mermaid=mermaid, json=json)
+        lineage_text.graph(_snapshot(), None, project=project, mermaid=mermaid, json=json)
     else:
         lineage_text.rounds(_snapshot(), project)
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.options import Output
-from recap_core.lineage.ancestry import Graph, explain, lineage_graph
+from recap_core.lineage.ancestry import Graph, explain, lineage_graph, part_of_graph
 from recap_core.lineage.artifacts import Artifact, Evaluation, Labels
 from recap_core.lineage.iterations import IterationRecord
+from recap_core.lineage.references import projects_named
 from recap_core.lineage.rendering import render_mermaid, render_text, short_refs
 from recap_core.lineage.snapshot import Snapshot
 from recap_core.lineage.tombstones import Tombstone
@@ -84,15 +85,27 @@ def show_removed(snapshot: Snapshot, stone: Tombstone, *, json: bool) -> None:
     _print(render_text(tree, root=manifest.id, towards="children", fold=FOLD, without=ROUNDS))
 
 
-def graph(snapshot: Snapshot, artifact: Artifact | None, *, mermaid: bool, json: bool) -> None:
-    """Print the lineage around one artifact, or of the whole store."""
+def graph(
+    snapshot: Snapshot,
+    artifact: Artifact | None,
+    *,
+    project: str | None = None,
+    mermaid: bool,
+    json: bool,
+) -> None:
+    """Print the lineage around one artifact, or of the whole store or one project of it."""
     found = lineage_graph(snapshot, artifact)
+    if artifact is None and project is not None:
+        found = part_of_graph(found, projects_named(snapshot.store, project))
     if json:
         _print(json_format.dumps(found.model_dump(mode="json"), indent=2))
     elif mermaid:
         _print(render_mermaid(found))
     elif artifact is None:
-        _print(render_text(found, fold=FOLD) or f"no artifacts in {snapshot.store.home}")
+        none = (
+            f"no artifacts in {snapshot.store.home}; make some with recap demo, or set RECAP_HOME"
+        )
+        _print(render_text(found, fold=FOLD) or none)
     else:
         _print("made from")
         _print(render_text(found, root=artifact.id, fold=FOLD, ends=ENDS))
@@ -109,11 +122,10 @@ def _led_to(found: Graph, artifact: Artifact) -> str:
 def rounds(snapshot: Snapshot, project: str | None) -> None:
     """Print every project's rounds, and what its refs point to."""
     console = Output(json=False, verbose=False).console
-    records = [r for r in snapshot.rounds if project in {None, r.artifact.project, _robot(r)}]
-    if not records and project is None:
-        graph(snapshot, None, mermaid=False, json=False)
-    elif not records:
-        console.print(f"no finished rounds of {project} in {snapshot.store.home}")
+    names = None if project is None else projects_named(snapshot.store, project)
+    records = [r for r in snapshot.rounds if names is None or _robot(r) in names]
+    if not records:
+        graph(snapshot, None, project=project, mermaid=False, json=False)
     for robot in dict.fromkeys(_robot(record) for record in records):
         _print_project(robot, [r for r in records if _robot(r) == robot], snapshot, console)
 

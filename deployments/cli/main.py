@@ -1,14 +1,17 @@
 """The ``recap`` command. Heavy libraries load inside the commands, so that help is instant."""
 
+import errno
+import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from deployments.cli.bundle_commands import bundle
 from deployments.cli.data_commands import add_data_commands
 from deployments.cli.deploy_command import add_deploy_command
+from deployments.cli.help_text import let_help_flow
 from deployments.cli.hub_commands import hub
 from deployments.cli.lineage_commands import lineage
 from deployments.cli.options import (
@@ -30,6 +33,12 @@ from deployments.cli.promotion_commands import add_promotion_commands
 from deployments.cli.report_command import report
 from deployments.cli.space_panel import add_space_commands
 from deployments.cli.value_panel import add_value_commands
+
+_OF_THE_MACHINE: Final = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EIO,
+    errno.ESTALE,
+}  # fmt: skip
+"""Errors of the system that a person mends; all others are bugs, and keep their traceback."""
 
 app = typer.Typer(
     name="recap",
@@ -94,13 +103,15 @@ def loop(  # noqa: PLR0913 - one parameter per option
     --config, --preset, --seed or --no-cameras set a project up; else a saved one is used.
     """
     from deployments.cli import projects, runs
+    from deployments.cli.refreshed_stages import refreshed_stages
 
+    stages = refreshed_stages(refresh or ())
     set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
     project = projects.choose(set_up, saved=saved, overrides=settings or ())
     runs.run_loop(
         project,
         iterations=iterations,
-        refresh=refresh or (),
+        refresh=stages,
         output=Output(json=json, verbose=verbose),
     )
 
@@ -136,19 +147,21 @@ def iterate(  # noqa: PLR0913 - one parameter per option
     --config, --preset, --seed or --no-cameras set a project up; else a saved one is used.
     """
     from deployments.cli import projects, runs
+    from deployments.cli.refreshed_stages import refreshed_stages
 
+    stages = refreshed_stages(refresh or ())
     set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
     project = projects.choose(set_up, saved=saved, overrides=settings or ())
     output = Output(json=json, verbose=verbose)
     if plan:
         from deployments.cli.plan_command import show_plan
 
-        show_plan(project, round_index=round_index, refresh=refresh or (), output=output)
+        show_plan(project, round_index=round_index, refresh=stages, output=output)
         return
     runs.run_round(
         project,
         round_index=round_index,
-        refresh=refresh or (),
+        refresh=stages,
         is_submitted=submit,
         output=output,
     )
@@ -201,19 +214,47 @@ def up(  # noqa: PLR0913 - one parameter per option
     )
 
 
+let_help_flow(app)
+
+
 def run() -> None:
     """Entry point: errors that are raised on purpose become one line and an exit code."""
     from recap_core.errors import RecapError
 
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reads it when it is imported
     try:
         app()
     except RecapError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+        _say_interrupted()
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        typer.echo(f"error: {_trouble(error)}", err=True)
+        sys.exit(1)
+    except ImportError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # as extension modules report it
+            raise
+        _say_interrupted()
+
+
+def _say_interrupted() -> NoReturn:
+    typer.echo("interrupted", err=True)
+    sys.exit(130)
+
+
+def _trouble(error: OSError) -> str:
+    """A disk, a path or its permissions, in one line."""
+    from recap_core.config.environment import recap_home
+
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"{error.strerror}{where}. The store is {recap_home()}: look whether that directory can "
+        "be written and its disk has room, or set RECAP_HOME to another one"
+    )
 
 
 def _terminate(number: int, frame: object) -> None:

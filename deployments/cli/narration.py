@@ -1,4 +1,4 @@
-"""One line per finished stage, while a flow runs."""
+"""One line per finished stage and per warning, while a flow runs."""
 
 import logging
 import time
@@ -6,8 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 _LOGGER = "prefect.task_runs"
+_WARNED_BY = (_LOGGER, "prefect.flow_runs", "recap_core", "tasks", "flows")
 _FINISHED = "Finished in state "
 
 
@@ -31,12 +33,28 @@ class StageLines(logging.Handler):
         self._since = now
 
 
+class Warnings(logging.Handler):
+    """Repeats what flows, tasks and stages warn of; their errors are told when the flow ends."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning."""
+        if record.levelno == logging.WARNING:
+            text = escape(record.getMessage())
+            self._console.print(f"[yellow]{text}[/yellow]", soft_wrap=True)
+
+
 @contextmanager
 def narrated(console: Console) -> Generator[None]:
-    """Print a line on ``console`` for every task that finishes inside the block."""
-    handler, logger = StageLines(console), logging.getLogger(_LOGGER)
-    logger.addHandler(handler)
+    """Print on ``console`` every task that finishes, and every warning, inside the block."""
+    handlers = [(_LOGGER, StageLines(console)), *((name, Warnings(console)) for name in _WARNED_BY)]
+    for name, handler in handlers:
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for name, handler in handlers:
+            logging.getLogger(name).removeHandler(handler)

@@ -6,6 +6,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 FILE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, which has no width of its own."""
@@ -30,7 +32,7 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="One setting, for instance iteration.label.positive_share=0.3; may be repeated.",
+        help="One setting, such as iteration.control=null; may be repeated.",
     ),
 ]
 _PRESET_HELP = (
@@ -65,8 +67,8 @@ RunSetOption = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="One setting of this run only, for instance iteration.label.positive_share=0.3; may "
-        "be repeated. 'recap up -s' keeps it.",
+        help="One setting of this run only, such as iteration.control=null; may be repeated. "
+        "'recap up -s' keeps it.",
     ),
 ]
 NoCamerasOption = Annotated[bool, typer.Option("--no-cameras", help="Record no images.")]
@@ -79,6 +81,15 @@ VerboseOption = Annotated[
 
 
 NameOption = Annotated[str | None, typer.Option(help="Name of the new artifact.")]
+
+
+def print_indented(console: Console, text: str) -> None:
+    """Print a line that begins with blanks; what does not fit goes on below, further in."""
+    indent = len(text) - len(text.lstrip(" "))
+    for i, line in enumerate(
+        Text.from_markup(text.lstrip(" ")).wrap(console, console.width - indent - 2)
+    ):
+        console.print(Padding(line, (0, 0, 0, indent + 2 * (i > 0)), expand=False))
 
 
 class Output(NamedTuple):

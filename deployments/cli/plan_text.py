@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from deployments.cli.options import print_indented
 from deployments.cli.quantities import bytes_text, seconds_text
 from deployments.cli.stage_configs import with_defaults
 from deployments.cli.why_text import because_line
@@ -19,6 +21,8 @@ from recap_core.lineage.store import Store
 from recap_core.lineage.why import History, Input, KeyParts, Planned, Why, why_run
 from recap_core.stages.registry import STAGES
 
+_NARROW = 110
+"""Columns below which reasons stand under the table of a plan: beside it they had none left."""
 _MARGIN = 1.1
 """Free space that a plan needs, per byte that it is expected to write."""
 
@@ -208,7 +212,10 @@ def plain_plan(rows: Sequence[PlanRow], store: Store) -> dict[str, Any]:
 
 def print_plan(rows: Sequence[PlanRow], store: Store, console: Console) -> None:
     """A plan for people: a table, sums, and a warning if it does not fit on the disk."""
-    console.print(_table(rows))
+    is_narrow = console.width < _NARROW
+    console.print(_table(rows, with_reasons=not is_narrow))
+    if is_narrow:
+        _print_reasons(rows, console)
     totals = plan_totals(rows, store)
     console.print(
         f"\n{totals.num_running} of {len(rows)} stages would run, {totals.num_cached} are cached."
@@ -237,9 +244,19 @@ def print_plan(rows: Sequence[PlanRow], store: Store, console: Console) -> None:
         )
 
 
-def _table(rows: Iterable[PlanRow]) -> Table:
+def _print_reasons(rows: Iterable[PlanRow], console: Console) -> None:
+    """Why stages would run, below their table."""
+    console.print("\n[bold]because[/bold]")
+    for row in rows:
+        if not row.is_cached:
+            name = row.stage.replace("_", "-")
+            print_indented(console, f"  {escape(f'{name} {row.name}: {row.reason}')}")
+
+
+def _table(rows: Iterable[PlanRow], *, with_reasons: bool) -> Table:
     table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("stage", "artifact", "", "time", "disk", "because"):
+    titles = ("stage", "artifact", "", "time", "disk", "because")
+    for title in titles if with_reasons else titles[:-1]:
         is_number = title in {"time", "disk"}
         overflow = "fold" if title == "because" else "ellipsis"
         justify = "right" if is_number else "left"
@@ -247,7 +264,7 @@ def _table(rows: Iterable[PlanRow]) -> Table:
     for row in rows:
         stage = row.stage.replace("_", "-")
         if row.is_cached:
-            table.add_row(stage, row.name, "[green]cached[/green]", "", "", "")
+            table.add_row(stage, row.name, "[green]cached[/green]", "", "")
             continue
         seconds, size = row.estimate.seconds, row.estimate.new_bytes
         table.add_row(
@@ -256,6 +273,6 @@ def _table(rows: Iterable[PlanRow]) -> Table:
             "runs",
             "unknown" if seconds is None else seconds_text(seconds),
             "unknown" if size is None else bytes_text(size),
-            row.reason,
+            *([row.reason] if with_reasons else []),
         )
     return table

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from deployments.cli.options import JsonOption, Output
+from deployments.cli.options import JsonOption, Output, print_indented
+from recap_core.errors import ArtifactNotFoundError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,9 +81,9 @@ def promote(  # noqa: PLR0913 - one parameter per option
     told.print(f"{where}: [bold]{_label(chosen)}[/bold] to replace {_label(before)}")
     word = decision_on(store, where, chosen)
     if word is not None and word.word != "promoted":
-        told.print(f"  {word.sentence()}", markup=False)
+        print_indented(told, f"  {escape(word.sentence())}")
     for reason in reasons:
-        told.print(f"  {reason}", markup=False)
+        print_indented(told, f"  {escape(reason)}")
     _confirm(f"Promote {_label(chosen)}?", yes=yes)
     shown = {before.id if before else None}  # what the person has seen it compared with
     make_current(store, where, chosen, by=by or person(), note=note, instead_of=shown)
@@ -174,8 +176,8 @@ def score(
     from recap_core.stages.score_recording import score_recording
 
     store = open_store()
-    where, chosen = _chosen(store, project, policy)
     recorded = artifact_of_kind(store, recording, Recording, wanted="a recording")
+    where, chosen = _chosen(store, project, policy)
     annotations = store.get_ref(f"{where}/annotations")
     evaluation = score_recording(
         recorded,
@@ -242,7 +244,12 @@ def _named(store: "Store", project: str, name: str) -> "PolicyCheckpoint":
 
     own = f"{project}/{name}"
     is_own = "/" not in name and own in store.refs()
-    return policy_at(store, own if is_own else name)
+    try:
+        return policy_at(store, own if is_own else name)
+    except ArtifactNotFoundError as error:
+        raise ArtifactNotFoundError(
+            f"{error}. See the policies with: recap candidates --project {project}"
+        ) from error
 
 
 def _gate(store: "Store", project: str) -> Any:  # noqa: ANN401 - GateConfig, imported late

@@ -50,8 +50,12 @@ def project_named(store: Store, project: str | None) -> str:
         raise ConfigError(f"no project {project!r} in {store.home}; there are: {known}")
     if len(found) == 1:
         return found[0]
-    known = ", ".join(found) or "none yet; run recap demo or recap iterate first"
-    raise ConfigError(f"say which project with --project; there are: {known}")
+    if not found:
+        raise ConfigError(
+            f"no project in {store.home} has a policy yet: run recap demo or recap iterate first, "
+            "or set RECAP_HOME"
+        )
+    raise ConfigError(f"say which project with --project; there are: {', '.join(found)}")
 
 
 def _is_of_project(ref: str) -> bool:
@@ -146,8 +150,8 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
     found = store.get_ref(f"{project}/{CANDIDATE}")
     if not isinstance(found, PolicyCheckpoint):
         raise ArtifactNotFoundError(
-            f"{project} has no candidate: no new policy waits for a person's word. Run recap "
-            "iterate, or name a policy (see recap candidates)"
+            f"{project} has no candidate: no new policy waits for a person's word. Name a policy "
+            f"(recap candidates --project {project} lists them), or run recap iterate"
         )
     return found
 

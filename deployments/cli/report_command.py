@@ -170,7 +170,10 @@ def _only(found: "list[IterationRecord]", what: str, snapshot: "Snapshot") -> "I
     from recap_core.errors import ArtifactNotFoundError, ConfigError
 
     if not found:
-        raise ArtifactNotFoundError(f"{what} has not finished in {snapshot.store.home}")
+        done = ", ".join(r.label for records in snapshot.records.values() for r in records[-5:])
+        raise ArtifactNotFoundError(
+            f"{what} has not finished in {snapshot.store.home}; the last that have: {done}"
+        )
     if len(found) > 1:
         names = ", ".join(f"{r.artifact.project}/{r.artifact.robot}" for r in found)
         raise ConfigError(f"{what} exists in {names}; say which with --project PROJECT/ROBOT")

@@ -4,7 +4,7 @@ Prefect reads its settings when it is imported, and they are known only once the
 whatever imports it, flows and answers included, is imported inside the session.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ from deployments.cli.resolution import check_cameras, rendering_problem, uses_ca
 from deployments.cli.session import prefect_session
 from deployments.environment import without_heartbeats
 from recap_core.config.environment import recap_home
-from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import save_project
 from recap_core.lineage.store import Store
 
@@ -28,7 +27,11 @@ if TYPE_CHECKING:
 
 
 def run_loop(
-    project: ChosenProject, *, iterations: int, refresh: Sequence[str] = (), output: Output
+    project: ChosenProject,
+    *,
+    iterations: int,
+    refresh: "tuple[StageName, ...]" = (),
+    output: Output,
 ) -> None:
     """Run the loop flow, and print what it did."""
     with _prepared(project, output) as prepared:
@@ -40,7 +43,7 @@ def run_loop(
             result = recap_loop(
                 prepared.name,
                 rounds=iterations,
-                refresh=_stages(refresh),
+                refresh=refresh,
                 settings=prepared.changes,
             )
         answer([result.bootstrap, *result.rounds], Store(recap_home()), output, began=began)
@@ -50,7 +53,7 @@ def run_round(
     project: ChosenProject,
     *,
     round_index: int | None,
-    refresh: Sequence[str] = (),
+    refresh: "tuple[StageName, ...]" = (),
     is_submitted: bool | None = None,
     output: Output,
 ) -> None:
@@ -71,37 +74,23 @@ def run_round(
         from flows.results import IterationResult
 
         began, name, changes = datetime.now(UTC), prepared.name, prepared.changes
-        choice, stages = RoundChoice(index=round_index), _stages(refresh)
+        choice = RoundChoice(index=round_index)
         look = require_served if is_submitted else find_served
         served = None if is_submitted is False else look("recap-iteration", name)
         if served is None:
             with without_heartbeats(), narrated(output.console):
-                result = recap_iteration(name, this_round=choice, refresh=stages, settings=changes)
+                result = recap_iteration(name, this_round=choice, refresh=refresh, settings=changes)
         else:
             form = {
                 "project": name,
                 "this_round": choice.model_dump(),
-                "refresh": list(stages),
+                "refresh": list(refresh),
                 "settings": changes,
             }
             found = follow(submit(served, form), output.console)
             result = IterationResult.model_validate(found)
-        answer([result], Store(recap_home()), output, began=began)
-
-
-def _stages(names: Sequence[str]) -> "tuple[StageName, ...]":
-    """Stages by the names that tables and runs show: ``train-value`` is ``train_value``.
-
-    Raises:
-        ConfigError: If there is no such stage.
-    """
-    from flows.forms import StageName, stage_names
-
-    known: dict[str, StageName] = {name: name for name in stage_names()}
-    unknown = [name for name in names if name.replace("-", "_") not in known]
-    if unknown:
-        raise ConfigError(f"no stage {unknown[0]!r} to refresh; there are {', '.join(known)}")
-    return tuple(known[name.replace("-", "_")] for name in names)
+        is_served = served is not None
+        answer([result], Store(recap_home()), output, began=began, is_served=is_served)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.cli.lineage_text import spans
-from deployments.cli.options import Output
+from deployments.cli.options import Output, print_indented
 from recap_core.stages.trace_content import (
     Named,
     Origin,
@@ -34,7 +34,7 @@ def tell(trace: Trace, *, json: bool) -> None:
         return
     console = Output(json=False, verbose=False).console
     refs = f"  <- {', '.join(trace.subject.refs)}" if trace.subject.refs else ""
-    console.print(f"[bold]{_kind(trace.subject.kind)} {trace.subject.label}[/bold]{refs}")
+    print_indented(console, f"[bold]{_kind(trace.subject.kind)} {trace.subject.label}[/bold]{refs}")
     if trace.origin is not None:
         _tell_origin(trace.origin, console)
     if trace.uses is not None:
@@ -46,7 +46,7 @@ def recordings_table(recordings: Sequence[TracedRecording], title: str = "") -> 
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for name in ("recording", "when", "round", "episodes", "ok", "by hand", "driven by", "robot"):
         is_number = name in {"round", "episodes", "ok", "by hand"}
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for recording in recordings:
         table.add_row(
             recording.of.label,
@@ -128,16 +128,16 @@ def _tell_uses(uses: Uses, console: Console) -> None:
         console.print("nothing that is current, candidate or start learned from it")
     for kind, found in uses.by_kind.items():
         _heading(console, f"{len(found)} of kind {_kind(kind)}")
-        console.print(f"  {_names(found)}")
+        print_indented(console, f"  {_names(found)}")
     if uses.policies:
         _heading(console, f"{len(uses.policies)} policies")
         shown = uses.policies[-MAX_EVALUATIONS:]
         if len(uses.policies) > len(shown):
-            console.print(f"  the newest {len(shown)}:")
+            print_indented(console, f"  the newest {len(shown)}:")
         for policy, evaluations in shown:
             told = evaluations[-1].text() if evaluations else "not evaluated"
             refs = f"  <- {', '.join(policy.refs)}" if policy.refs else ""
-            console.print(escape(f"  {policy.label}: {told}{refs}"))
+            print_indented(console, escape(f"  {policy.label}: {told}{refs}"))
     if uses.num_later_recordings:
         console.print(f"\nthese policies collected {uses.num_later_recordings} later recordings")
 
@@ -148,7 +148,7 @@ def _tell_rounds(rounds: Sequence[TracedRound], console: Console) -> None:
         verdict = f" ({one.verdict})" if one.role == "policy" else ""
         by_role.setdefault(f"{one.role.replace('_', ' ')}{verdict}", []).append(one.round)
     for role, found in by_role.items():
-        console.print(f"  {role} of {', '.join(spans(found))}")
+        print_indented(console, f"  {role} of {', '.join(spans(list(dict.fromkeys(found))))}")
 
 
 def _trained(policy: TracedPolicy) -> str:
@@ -184,7 +184,7 @@ def _section(console: Console, title: str, lines: Sequence[str]) -> None:
     if lines:
         _heading(console, title)
     for line in lines:
-        console.print(f"  {escape(line)}")
+        print_indented(console, f"  {escape(line)}")
 
 
 def _heading(console: Console, text: str) -> None:

@@ -18,6 +18,7 @@ from deployments.cli.resolution import (
 )
 from deployments.cli.session import prefect_session
 from deployments.environment import machine_timezone, ui_url
+from deployments.one_up import only_up, refuse_second
 from recap_core.config.environment import recap_home
 from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
@@ -49,7 +50,9 @@ def served_projects(
     Raises:
         ConfigError: If options contradict each other, a project is not known, or settings are given
             for several.
+        ServerError: If ``recap up`` runs already.
     """
+    refuse_second(recap_home())
     if names and set_up.is_asked():
         raise ConfigError(
             "--project serves a project as it was saved; leave out --config, --preset, --seed and "
@@ -113,7 +116,7 @@ def serve_projects(
     """
     home, console = recap_home(), output.console
     session = prefect_session(home, console, verbose=output.verbose, preferred_port=port)
-    with _pages(home, pages_port) as pages, session as ready:
+    with only_up(home), _pages(home, pages_port) as pages, session as ready:
         import deployments.up as serving  # takes seconds, in which the server starts
 
         ready()

@@ -1,7 +1,9 @@
 """``recap why-rerun``: what decides about reuse, and what was different the last time."""
 
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +26,8 @@ def why_rerun(
     ],
     *,
     project: Annotated[
-        str | None, typer.Option(help="project/robot whose newest result of a stage is meant.")
+        str | None,
+        typer.Option(help="Project, or project/robot, whose newest result of a stage is meant."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Every setting that is no default.")
@@ -61,35 +64,46 @@ def why_rerun(
 
 
 def _subject(store: "Store", history: "History", subject: str, project: str | None) -> "Manifest":
+    from recap_core.lineage.references import projects_named
+    from recap_core.stages.registry import STAGES
+
+    projects = projects_named(store, project) if project else None
     stage = subject.replace("-", "_")
     if "/" in subject:
         return store.manifest(store.get(subject))
     if subject != stage or stage in {manifest.stage for manifest in history.manifests.values()}:
-        found = _newest(history, stage, project)
+        found = _newest(history, stage, projects)
         if found is not None:
             return found
     if project is not None:
         raise ArtifactNotFoundError(
             f"no finished round of {project} has a result of stage {stage}; leave --project out, "
-            f"or see its results with: recap lineage graph {project}/current"
+            f"or see its results with: recap lineage graph --all --project {project}"
         )
     stages = {manifest.stage.replace("_", "-") for manifest in history.manifests.values()}
     try:
         return _named(store, history, subject)
     except ArtifactNotFoundError as error:
+        is_stage = stage in STAGES
+        close = [] if is_stage else get_close_matches(subject.replace("_", "-"), stages, 1)
+        meant = f"; did you mean {close[0]}?" if close else f": {error}"
         raise ArtifactNotFoundError(
             f"{subject!r} is no stage with a result in {store.home} "
-            f"({', '.join(sorted(stages)) or 'there is none yet'}), and no artifact: {error}"
+            f"({', '.join(sorted(stages)) or 'there is none yet'}), and no artifact{meant}"
         ) from error
 
 
-def _newest(history: "History", stage: str, project: str | None) -> "Manifest | None":
+def _newest(history: "History", stage: str, projects: Collection[str] | None) -> "Manifest | None":
+    """The newest result of a stage; a control of a round only where there is nothing else."""
     found = [
         manifest
         for manifest in history.manifests.values()
-        if manifest.stage == stage and (project is None or history.project(manifest.id) == project)
+        if manifest.stage == stage
+        and (projects is None or history.project(manifest.id) in projects)
     ]
-    return max(found, key=lambda manifest: (manifest.finished_at, manifest.id), default=None)
+    return max(
+        found, key=lambda m: (not history.is_control(m.id), m.finished_at, m.id), default=None
+    )
 
 
 def _named(store: "Store", history: "History", subject: str) -> "Manifest":

@@ -4,10 +4,21 @@ import os
 import tempfile
 from pathlib import Path
 
+from recap_core.errors import ConfigError
+
 
 def recap_home() -> Path:
-    """Absolute directory of the store: ``RECAP_HOME``, else ``./recap-home``."""
-    return Path(os.environ.get("RECAP_HOME") or "recap-home").expanduser().absolute()
+    """Absolute directory of the store: ``RECAP_HOME``, else ``./recap-home``.
+
+    Raises:
+        ConfigError: If something that is no directory has that name.
+    """
+    home = Path(os.environ.get("RECAP_HOME") or "recap-home").expanduser().absolute()
+    if home.exists() and not home.is_dir():
+        raise ConfigError(
+            f"RECAP_HOME is {home}, which is no directory; set it to one, or a new one"
+        )
+    return home
 
 
 def pages_url() -> str | None:

@@ -1,5 +1,6 @@
 """What an artifact was made from, what was made from it, and how to say so."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,28 @@ def lineage_graph(store: Store | Snapshot, artifact: Artifact | None = None) -> 
         if parent.id in chosen
     ]
     return Graph(nodes=tuple(nodes), edges=tuple(edges))
+
+
+def part_of_graph(graph: Graph, projects: Collection[str]) -> Graph:
+    """What refs and rounds of some projects, ``project/robot`` each, point to or were made from."""
+    parents: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        parents.setdefault(edge.child, []).append(edge.parent)
+    wanted = [
+        node.id
+        for node in graph.nodes
+        if any(name.rpartition("/")[0] in projects for name in (*node.refs, *node.rounds))
+    ]
+    kept: set[str] = set()
+    while wanted:
+        id_ = wanted.pop()
+        if id_ not in kept:
+            kept.add(id_)
+            wanted += parents.get(id_, [])
+    return Graph(
+        nodes=tuple(node for node in graph.nodes if node.id in kept),
+        edges=tuple(edge for edge in graph.edges if {edge.parent, edge.child} <= kept),
+    )
 
 
 def explain(store: Store | Snapshot, artifact: Artifact) -> dict[str, Any]:

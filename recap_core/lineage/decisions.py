@@ -128,7 +128,10 @@ def policy_at(store: Store, ref: str) -> PolicyCheckpoint:
     """
     artifact = store.get(ref)
     if not isinstance(artifact, PolicyCheckpoint):
-        raise IncompatibleError(f"{ref} is {artifact.kind} {artifact.name}, not a policy")
+        raise IncompatibleError(
+            f"{ref} is the {artifact.kind.replace('_', ' ')} {artifact.name}-{artifact.id[:8]}, "
+            "not a policy. See the policies with: recap candidates"
+        )
     return artifact
 
 

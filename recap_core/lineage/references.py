@@ -1,6 +1,6 @@
 """Artifacts as people name them: ``current``, ``round-3``, an id, or a whole ref."""
 
-from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import Artifact
 from recap_core.lineage.layout import Layout
 from recap_core.lineage.store import Store
@@ -18,12 +18,13 @@ def find_artifact(store: Store, reference: str, *, project: str | None = None) -
 
     Raises:
         ArtifactNotFoundError: If there is none; names the refs there are.
-        ArtifactError: If it fits several, or ``project`` is not in the store.
+        ArtifactError: If it fits several.
+        ConfigError: If ``project`` is not in the store.
     """
     if "/" in reference:
         return store.get(reference)
     refs = store.refs()
-    prefixes = _projects(refs, project, store)
+    prefixes = projects_named(store, project)
     fitting = [prefix for prefix in prefixes if f"{prefix}/{reference}" in refs]
     if len(fitting) > 1:
         raise ArtifactError(
@@ -46,15 +47,24 @@ def find_removed(store: Store, reference: str) -> Tombstone | None:
     return find_tombstone(Layout(store.home), reference)
 
 
-def _projects(refs: dict[str, str], project: str | None, store: Store) -> list[str]:
-    """``project/robot`` of every ref that may be meant."""
-    known = list(dict.fromkeys(ref.rpartition("/")[0] for ref in refs))
+def projects_named(store: Store, project: str | None) -> list[str]:
+    """Every ``project/robot`` with refs; with ``project`` or ``project/robot``, its own.
+
+    A project that has settings and no ref yet is one, too.
+
+    Raises:
+        ConfigError: If no such project is in the store; names those that are.
+    """
+    known = list(dict.fromkeys(ref.rpartition("/")[0] for ref in store.refs()))
     if project is None:
         return known
+    from recap_core.lineage.project_files import list_projects  # reads every stage's settings
+
+    known = list(dict.fromkeys([*known, *list_projects(store.home)]))
     chosen = [prefix for prefix in known if project in {prefix, prefix.partition("/")[0]}]
     if not chosen:
-        raise ArtifactError(
-            f"no project {project!r} in {store.home}; there are {', '.join(known) or 'none'}"
+        raise ConfigError(
+            f"no project {project!r} in {store.home}; there are: {', '.join(known) or 'none yet'}"
         )
     return chosen
 

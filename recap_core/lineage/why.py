@@ -19,6 +19,7 @@ from recap_core.lineage.tombstones import Tombstone
 
 _ENDS = ("recording", "annotations")
 """Kinds whose origin explains nothing: the policy that collected a recording is a round before."""
+_CONTROLS = ("control", "control_policy")
 DEFAULT = "its default"
 """Stands for the value of a setting that was not given."""
 
@@ -129,12 +130,15 @@ class History:
         self.manifests: dict[str, Manifest] = gone | {m.id: m for m in manifests}
         self._expand = expand or _as_given
         self._projects: dict[str, str] = {}
+        self._controls: set[str] = set()
         self._parts: dict[str, KeyParts] = {}
         self._labels: dict[str, str] = {}
         for record in records_among(manifests):
             for parent in record.manifest.parents:
                 owner = f"{record.artifact.project}/{record.artifact.robot}"
                 self._projects.setdefault(parent.id, owner)
+                if parent.role in _CONTROLS:
+                    self._controls.add(parent.id)
 
     @classmethod
     def of(cls, store: Store, *, expand: Expand | None = None) -> "History":
@@ -183,6 +187,10 @@ class History:
     def project(self, id_: str) -> str | None:
         """``project/robot`` of a finished round that an artifact is part of."""
         return self._projects.get(id_)
+
+    def is_control(self, id_: str) -> bool:
+        """Whether a round made an artifact only to compare its own with."""
+        return id_ in self._controls
 
 
 def why_made(history: History, manifest: Manifest) -> Why:

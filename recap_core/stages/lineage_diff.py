@@ -93,7 +93,8 @@ def diff_lineage(
     """
     if _family(old) != _family(new):
         raise IncompatibleError(
-            f"{old.name}-{old.id[:8]} is {old.kind} and {new.name}-{new.id[:8]} is {new.kind}: "
+            f"{old.name}-{old.id[:8]} is of kind {old.kind.replace('_', ' ')} and "
+            f"{new.name}-{new.id[:8]} of kind {new.kind.replace('_', ' ')}: "
             "compare two rounds, two policies, two datasets or two label sets"
         )
     sides = _side(snapshot, old), _side(snapshot, new)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.cli.help_text import flowing
 from recap_core.lineage.artifacts import NormStats, Values
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.registry import INFER_VALUES, NORM_STATS, NoSettings
@@ -94,6 +95,65 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("command", ["loop", "iterate", "iterate --plan"])
+def test_a_stage_that_is_none_is_refused_before_anything_starts(
+    command: str, tmp_path: Path
+) -> None:
+    """With the name that may have been meant."""
+    done = recap(*command.split(), "--refresh", "train_polcy", home=tmp_path / "home")
+
+    assert done.returncode == 2
+    assert "did you mean train-policy?" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("command", ["up --no-cameras", "iterate --here --no-cameras"])
+def test_a_store_that_cannot_be_one_is_a_line_that_says_what_to_do(
+    command: str, tmp_path: Path
+) -> None:
+    """A file where the directory should be, or above it."""
+    (tmp_path / "file").write_text("")
+
+    wrong = recap(*command.split(), home=tmp_path / "file")
+    impossible = recap(*command.split(), home=tmp_path / "file" / "home")
+
+    assert (wrong.returncode, impossible.returncode) == (2, 1)
+    assert "which is no directory" in wrong.stderr
+    assert "Not a directory" in impossible.stderr
+    for done in (wrong, impossible):
+        assert done.stderr.startswith("error: ")
+        assert "RECAP_HOME" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_interruption_of_an_import_is_no_traceback(tmp_path: Path) -> None:
+    """An extension module reports Ctrl-C as a failed import; Prefect is to report to nobody."""
+    code = (
+        "import os, sys\n"
+        "from deployments.cli import main\n"
+        "def app():\n"
+        "    assert os.environ['DO_NOT_TRACK'] == '1'\n"
+        "    raise ImportError('initialization failed') from KeyboardInterrupt()\n"
+        "main.app = app\n"
+        "main.run()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code],
+        check=False, capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_help_flows_where_its_source_is_broken() -> None:
+    """Lines within a sentence are joined, sentences and paragraphs stay apart."""
+    assert flowing("One.\n\nTwo, and\nthree.\nFour:\nfive.") == (
+        "One.\n\nTwo, and three.\nFour:\nfive."
+    )
 
 
 def test_an_unknown_artifact_is_one_line_and_exit_code_1(tmp_path: Path) -> None:

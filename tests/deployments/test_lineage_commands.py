@@ -87,6 +87,10 @@ def test_graph_without_an_artifact_lists_the_rounds(recap: Recap) -> None:
     assert "iteration round-8" in recap("lineage", "graph", "--all").out
     graph = json.loads(recap("lineage", "graph", "--json").out)
     assert {"nodes", "edges"} == set(graph)
+    part = json.loads(recap("lineage", "graph", "--json", "--project", "pegs").out)
+    names = {name for node in part["nodes"] for name in (*node["refs"], *node["rounds"])}
+    assert {name.rpartition("/")[0] for name in names} == {"pegs/arm"}
+    assert len(part["nodes"]) < len(graph["nodes"])
 
 
 def test_graph_of_an_artifact_goes_both_ways(recap: Recap) -> None:
@@ -100,9 +104,13 @@ def test_graph_of_an_artifact_goes_both_ways(recap: Recap) -> None:
 
 
 def test_a_store_without_rounds_shows_what_it_has(recap: Recap, tmp_path: Path) -> None:
-    """Which is nothing at first; a project without rounds is named."""
+    """Which is nothing at first; a project that is not there is an error."""
     assert "no artifacts in" in recap("lineage", "graph", home=tmp_path / "none").out
-    assert "no finished rounds of lab" in recap("lineage", "graph", "--project", "lab").out
+    for option in ("--all", "--json", "--mermaid"):
+        wrong = recap("lineage", "graph", "--project", "lab", option)
+        assert wrong.code == 2
+        assert "no project 'lab'" in wrong.err
+        assert "handover/aloha, pegs/arm" in wrong.err
 
 
 def test_diff_tells_what_changed(recap: Recap) -> None:
@@ -157,8 +165,36 @@ def test_a_policy_goes_to_another_machine(recap: Recap, tmp_path: Path, name: st
 
     got = recap("bundle", "import", tmp_path / name, "--ref", "lab/arm/current", home=there)
 
-    assert "1 artifacts published" in got.out
+    assert "1 artifact published" in got.out
     assert "(not here)" in recap("lineage", "trace", "current", home=there).out
+
+
+def test_a_project_without_a_recording_in_the_bundle_is_told_so(
+    recap: Recap, tmp_path: Path
+) -> None:
+    """--project points to recordings; what points to a policy is named."""
+    recap("bundle", "export", "round-8-policy", tmp_path / "b")
+
+    got = recap("bundle", "import", tmp_path / "b", "--project", "lab/arm", home=tmp_path / "there")
+
+    assert "no recording in it" in got.out
+    assert "--ref lab/arm/NAME" in got.out
+
+
+def test_what_does_not_fit_in_a_line_goes_on_below(
+    recap: Recap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indented further; names keep their ids, and nothing is wider than the terminal."""
+    monkeypatch.setattr("deployments.cli.options.FILE_WIDTH", 80)
+    for lines in (
+        recap("lineage", "trace", "round-3-policy").out.splitlines(),
+        recap("lineage", "diff", "round-3", "round-4").out.splitlines(),
+    ):
+        assert max(map(len, lines)) <= 80
+        assert not any("…" in line for line in lines)
+        begins = lines.index("labelled") if "labelled" in lines else lines.index("labels")
+        for line in lines[begins + 1 : lines.index("", begins)]:
+            assert line.startswith(("  ", "task", "transfer", "insert")), line
 
 
 def test_recordings_arrive_in_a_project(recap: Recap, tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_the_policy_may_stand_in_the_project_s_file(tmp_path: Path) -> None:
     assert {item["name"] for item in fewer["removed"]} >= {"round-1-merged", "round-6-copy"}
 
 
+def test_a_project_that_is_not_there_is_an_error() -> None:
+    """A mistyped one would never free anything; the robot may be left out."""
+    for command in (["gc", "--dry-run"], ["why-rerun", "label"]):
+        with pytest.raises(ConfigError, match=r"no project 'handovr'.*handover/aloha"):
+            CliRunner().invoke(app, [*command, "--project", "handovr"], catch_exceptions=False)
+    short = recap("gc", "--dry-run", "--json", *NOW, "--project", "handover")
+    assert json.loads(short)["removed"]
+    assert "round-8" in recap("why-rerun", "train-value", "--project", "handover")
+
+
 def test_nothing_goes_without_a_yes() -> None:
     """Where nobody can be asked."""
     with pytest.raises(ConfigError, match="say --yes"):
@@ -183,6 +193,12 @@ def test_a_plan_is_a_table_for_people(home: Path, plan: list[_Stage]) -> None:
     page = StringIO()
     print_plan(rows, store, Console(file=page, width=140))
 
+    narrow = StringIO()
+    print_plan(rows, store, Console(file=narrow, width=80))
+
+    beside, below = narrow.getvalue().split("because\n")
+    assert rows[1].reason.split()[0] not in beside
+    assert f"{rows[1].name}: {rows[1].reason}"[:60] in below
     assert "3 of 4 stages would run, 1 are cached." in page.getvalue()
     assert "are free." in page.getvalue()
 

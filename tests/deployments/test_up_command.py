@@ -7,9 +7,10 @@ import pytest
 
 from deployments.cli import up_command
 from deployments.environment import machine_timezone
+from deployments.one_up import only_up, refuse_second
 from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import plumbing_project
-from recap_core.errors import ConfigError
+from recap_core.errors import ConfigError, ServerError
 from recap_core.lineage.project_files import save_project
 
 
@@ -30,6 +31,15 @@ def test_a_project_is_served_once() -> None:
     """Two deployments of one name would replace each other."""
     with pytest.raises(ConfigError, match="twice"):
         up_command.saved_projects(["plumbing", "plumbing/sim-aloha"])
+
+
+def test_a_second_one_for_the_same_store_is_refused(recap_home: Path) -> None:
+    """Each would run a long flow in its own turn; the first one's end makes room."""
+    refuse_second(recap_home)
+    again = pytest.raises(ServerError, match=r"runs already .*process \d+.*Ctrl-C")
+    with only_up(recap_home), again:
+        refuse_second(recap_home)
+    refuse_second(recap_home)
 
 
 def test_the_time_zone_of_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,6 +280,16 @@ def test_a_promotion_gives_way_to_a_person_who_was_faster(store: Store, refs: Pr
     assert refs.policy("current") == sft
 
 
+def test_a_round_out_of_turn_is_warned_of(store: Store, refs: ProjectRefs) -> None:
+    """Not the next one, nor one that is only looked up again."""
+    bootstrapped(store, refs)
+    for k in (1, 2, 9):
+        refs.keep_round(k, publish(store, PolicyCheckpoint, f"policy-{k}"), "promoted")
+
+    assert [refs.out_of_turn(k) for k in (1, 2, 3, 9)] == [None] * 4
+    assert "round 3 has not finished" in (refs.out_of_turn(4) or "")
+
+
 def test_a_round_that_has_recorded_keeps_its_collector(store: Store, refs: ProjectRefs) -> None:
     """Although ``current`` has moved since; so its recording is found again."""
     result = bootstrapped(store, refs)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recap_core.errors import ArtifactError, ArtifactNotFoundError
+from recap_core.errors import ArtifactError, ArtifactNotFoundError, ConfigError
 from recap_core.lineage.references import find_artifact
 from tests.generated_store import GeneratedStore
 
@@ -39,7 +39,7 @@ def test_ids_names_and_whole_refs_go_on_working(eight_rounds: GeneratedStore) ->
 
 def test_what_does_not_exist_is_named_with_what_does(eight_rounds: GeneratedStore) -> None:
     """A project that is not there, and a ref that is not."""
-    with pytest.raises(ArtifactError, match=r"no project 'nosuch' in .*handover/aloha, pegs/arm"):
+    with pytest.raises(ConfigError, match=r"no project 'nosuch' in .*handover/aloha, pegs/arm"):
         find_artifact(eight_rounds.store, "current", project="nosuch")
     with pytest.raises(ArtifactNotFoundError, match=r"'currant'.*one of the refs .*current"):
         find_artifact(eight_rounds.store, "currant")
