@@ -23,7 +23,7 @@ class SuccessDifference(BaseModel):
     outcome: Outcome
     """Of the new policy: ``better`` or ``worse`` only where it is shown."""
     rests_on: str
-    """``150 same seeds, 58 gained and 10 lost``."""
+    """``150 same seeds: 58 gained, 10 lost``."""
 
     def text(self) -> str:
         """``+32.0 points [+22.3, +41.3], better``."""
@@ -38,8 +38,8 @@ def success_difference_of(task: TaskSample) -> SuccessDifference:
     assert task.interval is not None  # noqa: S101 - compared tasks only
     assert task.outcome is not None  # noqa: S101 - likewise
     if isinstance(task.sample, PairCounts):
-        counts = f"{task.sample.num_gained:.0f} gained and {task.sample.num_lost:.0f} lost"
-        rests_on = f"{len(task.new)} same seeds, {counts}"
+        counts = f"{task.sample.num_gained:.0f} gained, {task.sample.num_lost:.0f} lost"
+        rests_on = f"{len(task.new)} same seeds: {counts}"
     else:
         how = "weighted over tasks" if task.sample is None else "not the same seeds"
         rests_on = f"{len(task.new)} and {len(task.current)} episodes, {how}"

@@ -95,7 +95,7 @@ class Comparison:
     outcome: Outcome
     """Decided by whoever computed the interval."""
     method: str = ""
-    """What it rests on, such as ``150 same seeds, 58 gained and 10 lost``."""
+    """What it rests on, such as ``150 same seeds: 58 gained, 10 lost``."""
     confidence: float = 0.95
     """Of the interval."""
 

@@ -34,7 +34,7 @@ def test_two_rounds_side_by_side(snapshot: Snapshot, eight_rounds: GeneratedStor
     assert diff.difference is not None
     rates = diff.evaluation.new.success_rate - diff.evaluation.old.success_rate
     assert diff.difference.difference == pytest.approx(rates)
-    assert diff.difference.rests_on.startswith("40 same seeds, ")
+    assert diff.difference.rests_on.startswith("40 same seeds: ")
     assert diff.value_model.new is not None
     assert diff.value_model.new.metrics["spearman"] is not None
     assert diff.notes == ()
