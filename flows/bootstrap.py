@@ -31,8 +31,8 @@ def bootstrap(
 ) -> BootstrapResult:
     """Record demonstrations, train a policy on them (SFT, stage 2), and evaluate it.
 
-    The result becomes the project's starting policy, and its current one if the starting policy is
-    new.
+    The result becomes the project's starting policy, and its current one unless a round's policy is
+    in use by now.
 
     Args:
         project: Whose settings and refs are used: project/robot.

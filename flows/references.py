@@ -145,13 +145,26 @@ class ProjectRefs:
         return self.find("start", PolicyCheckpoint) is not None
 
     def keep_bootstrap(self, result: BootstrapResult) -> None:
-        """Remember a bootstrap; ``current`` moves only if the starting policy is another one."""
-        is_new = self.find("start", PolicyCheckpoint) != result.policy
+        """Remember a bootstrap; ``current`` moves unless a round's or a person's policy is in use.
+
+        Nobody has compared that one with the new starting policy.
+        """
+        start, policy = self.find("start", PolicyCheckpoint), result.policy
+        current = self.find("current", PolicyCheckpoint)
         self.set("demonstrations", result.demonstrations)
         self.set("norm-stats", result.norm_stats)
-        if is_new or self.find("current", PolicyCheckpoint) is None:
-            self.set("current", result.policy)
-        self.set("start", result.policy)
+        if current in {None, start}:
+            self.set("current", policy)
+        elif start != policy:
+            _log.warning(
+                "%s-%s is the starting policy now; %s stays in use. To drive with the new one: "
+                "recap promote start --project %s",
+                policy.name,
+                policy.id[:8],
+                f"{current.name}-{current.id[:8]}" if current else "nothing",
+                self._prefix,
+            )
+        self.set("start", policy)
 
     def settle(self, policy: PolicyCheckpoint, verdict: Verdict, at: Standing) -> None:
         """Let what was decided about a new policy come true.

@@ -211,12 +211,8 @@ def _models(diff: LineageDiff) -> list[str]:
         ]
         if numbers:
             lines.append(f"value model, held out: {', '.join(numbers)}")
-    if diff.paired is not None:
-        paired = diff.paired
-        lines.append(
-            f"new policies on the same seeds: {100 * paired.difference:+.1f} points "
-            f"[{100 * paired.low:+.0f}, {100 * paired.high:+.0f}], {paired.verdict}"
-        )
+    if diff.difference is not None:
+        lines.append(f"new policies: {diff.difference.text()} ({diff.difference.rests_on})")
     if diff.code_version.old != diff.code_version.new:
         lines.append(f"code: {diff.code_version.old} -> {diff.code_version.new}")
     lines += [f"library {change.key}: {change.text()}" for change in diff.libraries]

@@ -41,11 +41,15 @@ from recap_core.lineage.artifacts import (
 )
 from recap_core.lineage.keys import Inputs
 from recap_core.lineage.links import link_tree
+from recap_core.lineage.new_files import new_bytes
 from recap_core.lineage.store import Build, Built, Store
+from recap_core.reports.round_content import TaskChange
 from recap_core.stages import registry
 from recap_core.stages.annotate import annotate_episodes
 from recap_core.stages.copy_dataset import copy_dataset
+from recap_core.stages.judge import success_difference
 from recap_core.stages.label import label_dataset
+from recap_core.stages.report_numbers import ReportNumbers, write_numbers
 from recap_core.valuation.values import write_values
 from tests.generated_datasets import DATA_FILE, MACHINE, TASKS, Part, episodes_like, write_dataset
 
@@ -312,20 +316,31 @@ def made_evaluation(
     return made.store.produce(registry.EVALUATE, config, {"policy": policy}, name=name, build=build)
 
 
-def made_report(made: Project, name: str, k: int, **parts: Artifact | None) -> Report:
+def made_report(
+    made: Project, name: str, k: int, *, new: Sequence[Artifact], **parts: Artifact | None
+) -> Report:
+    """Of a round that made ``new``: real sizes, and flips as :func:`_flips_of` has them."""
+
     def build(area: Build) -> Built:
         page = f"<!doctype html><title>Round {k}</title><h1>Round {k} of {made.name}</h1>\n"
         (area.output / "index.html").write_text(page)
-        return Built({}, flips)
+        numbers = ReportNumbers(new_bytes=_new_bytes_of(made, new), label_flips=flips)
+        write_numbers(numbers, area.output)
+        return Built({}, metrics | {"new_bytes": float(numbers.total_bytes)})
 
-    labels, previous = parts["labels"], parts["previous"]
-    flips = {"label_flips": _flips_of(k)} if labels is not None and previous is not None else {}
+    is_compared = parts["labels"] is not None and parts["previous"] is not None
+    flips = tuple(_flips_of(k, task) for task in TASKS) if is_compared else ()
+    frames = sum(each.num_frames for each in flips)
+    metrics = (
+        {"label_flips": sum(each.gained + each.lost for each in flips) / frames} if flips else {}
+    )
     config = ReportConfig(title=f"Round {k}")
     return made.store.produce(registry.REPORT, config, parts, name=name, build=build)
 
 
-def made_decision(current: Evaluation, after: Evaluation) -> GateDecision:
-    """The new policy is promoted unless it is worse."""
+def made_decision(made: Project, current: Evaluation, after: Evaluation) -> GateDecision:
+    """The new policy is promoted unless it succeeds less often; the numbers are the gate's."""
+    found = success_difference(current, after, store=made.store)
     rates = [e.num_successes / e.num_episodes for e in (current, after)]
     verdict: Verdict = "promoted" if rates[1] >= rates[0] else "kept"
     said = "is not worse" if verdict == "promoted" else "is worse"
@@ -335,7 +350,7 @@ def made_decision(current: Evaluation, after: Evaluation) -> GateDecision:
         tasks=(
             TaskComparison(
                 task=TASKS[0], num_episodes=NUM_EVALUATED, current_rate=rates[0],
-                new_rate=rates[1], low=rates[1] - rates[0] - 0.1, high=rates[1] - rates[0] + 0.1,
+                new_rate=rates[1], low=found.low, high=found.high,
             ),
         ),
     )  # fmt: skip
@@ -357,9 +372,26 @@ def annotate(made: Project, recording: Recording) -> None:
     made.point("annotations", annotations)
 
 
-def _flips_of(k: int) -> float:
-    """Share of labels that changed in round ``k``: fewer and fewer, with ups and downs."""
-    return 0.02 + 0.2 * math.exp(-k / 10) + 0.01 * math.sin(2 * k)
+def _new_bytes_of(made: Project, new: Sequence[Artifact]) -> dict[str, int]:
+    manifests = {artifact.id: made.store.manifest(artifact) for artifact in new}
+    given = {p.id for manifest in manifests.values() for p in manifest.parents} - set(manifests)
+    known = manifests | {id_: made.store.manifest(made.store.get(id_)) for id_ in given}
+    found = {id_: new_bytes(made.store, manifest, known) for id_, manifest in manifests.items()}
+    return {id_: size for id_, size in found.items() if size is not None}
+
+
+def _flips_of(k: int, task: str) -> TaskChange:
+    """Labels of a task that changed in round ``k``: fewer and fewer, with ups and downs."""
+    is_rare = task != TASKS[0]
+    phase = 2.0 if is_rare else 0.0
+    share = (0.02 + 0.2 * math.exp(-k / 10) + 0.01 * math.sin(2 * k + phase)) * (1 + is_rare / 2)
+    num_frames = (100 if is_rare else 300) * k
+    changed = round(share * num_frames)
+    gained = changed * 3 // 5
+    return TaskChange(
+        task=task, num_frames=num_frames, gained=gained, lost=changed - gained, other=0,
+        before=0.4, after=0.4 + (2 * gained - changed) / num_frames,
+    )  # fmt: skip
 
 
 def rate_of(k: int) -> float:

@@ -111,9 +111,10 @@ def make_round(made: Project, k: int) -> Iteration:
     before = made_evaluation(made, start, "start", rate_of(0))
     current = before if collector == start else made_evaluation(made, collector, name, None)
     after = made_evaluation(made, policy, name, rate_of(k))
-    decision = made_decision(current, after)
-    report = made_report(made, name, k, before=before, after=after, policy=policy, dataset=data,
-                     value_model=value_model, values=labelled.get("values"),
+    decision = made_decision(made, current, after)
+    new = (*recordings, *rollouts, merged, value_model, *labelled.values(), policy, after)
+    report = made_report(made, name, k, new=new, before=before, after=after, policy=policy,
+                     dataset=data, value_model=value_model, values=labelled.get("values"),
                      labels=labelled.get("labels"),
                      previous=made.records[-1] if made.records else None)  # fmt: skip
     record = record_iteration(

@@ -58,14 +58,9 @@ def _tell_success(diff: LineageDiff, console: Console) -> None:
         name = f" {policy.label}" if policy else ""
         told = escape(evaluation.text()) if evaluation else "not evaluated"
         print_indented(console, f"  {which} policy{name}: {told}")
-    if diff.paired is not None:
-        paired = diff.paired
-        print_indented(
-            console,
-            f"  difference on the same seeds: {100 * paired.difference:+.1f} points "
-            + escape(f"[{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]")
-            + f": {paired.verdict}",
-        )
+    if diff.difference is not None:
+        found = diff.difference
+        print_indented(console, f"  difference: {escape(found.text())} ({found.rests_on})")
 
 
 def _tell_recordings(diff: LineageDiff, console: Console) -> None:

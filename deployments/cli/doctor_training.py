@@ -26,7 +26,7 @@ from deployments.cli.value_train import FileOption, ValueSizeOption, ValueStartO
 
 if TYPE_CHECKING:
     from recap_core.data.checks.finding import Finding
-    from recap_core.stages.check_training import Machine
+    from recap_core.stages.training_needs import Machine
 
 
 DevicesOption = Annotated[
@@ -84,7 +84,7 @@ def _machine(home: Path, devices: int | None, device_gb: float | None) -> "Machi
     import jax
 
     from recap_core.config.environment import weights_dir
-    from recap_core.stages.check_training import Machine
+    from recap_core.stages.training_needs import Machine
 
     device_bytes = None if device_gb is None else int(device_gb * 1e9)
     if device_bytes is None:

@@ -2,12 +2,54 @@
 
 from collections.abc import Sequence
 
+from pydantic import BaseModel, ConfigDict
+
 from recap_core.config.gate import GateConfig, TaskComparison
-from recap_core.evaluation.gate import Ruling, Samples, TaskSample, rate
+from recap_core.evaluation.gate import Outcome, Ruling, Samples, TaskSample, rate
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.evaluation.paired import PairCounts
 
 _MAX_TASKS_NAMED = 5
+
+
+class SuccessDifference(BaseModel):
+    """Success of two policies, new minus old, as the gate compares them; shares in [-1, 1]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    difference: float
+    low: float
+    high: float
+    outcome: Outcome
+    """Of the new policy: ``better`` or ``worse`` only where it is shown."""
+    rests_on: str
+    """``150 same seeds: 58 gained, 10 lost``."""
+
+    def text(self) -> str:
+        """``+32.0 points [+22.3, +41.3], better``."""
+        return (
+            f"{_signed(self.difference)} points [{_signed(self.low)}, {_signed(self.high)}], "
+            f"{self.outcome}"
+        )
+
+
+def success_difference_of(task: TaskSample) -> SuccessDifference:
+    """The numbers of a task, or of all, on which both policies were evaluated."""
+    assert task.interval is not None  # noqa: S101 - compared tasks only
+    assert task.outcome is not None  # noqa: S101 - likewise
+    if isinstance(task.sample, PairCounts):
+        counts = f"{task.sample.num_gained:.0f} gained, {task.sample.num_lost:.0f} lost"
+        rests_on = f"{len(task.new)} same seeds: {counts}"
+    else:
+        how = "weighted over tasks" if task.sample is None else "not the same seeds"
+        rests_on = f"{len(task.new)} and {len(task.current)} episodes, {how}"
+    return SuccessDifference(
+        difference=task.difference,
+        low=task.interval.low,
+        high=task.interval.high,
+        outcome=task.outcome,
+        rests_on=rests_on,
+    )
 
 
 def ruling_sentence(ruling: Ruling, samples: Samples, config: GateConfig) -> str:

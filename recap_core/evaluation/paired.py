@@ -5,11 +5,14 @@ say anything. Other seeds: two independent samples, which tell less.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from math import comb
+from statistics import NormalDist
+from typing import NamedTuple
 
 from recap_core.evaluation.statistics import Interval
 
 _CLOSE = 1e-10
+_PRECISION = 1e-12
 
 type Count = float | int
 """Of episodes; a whole number unless it is projected."""
@@ -69,20 +72,16 @@ def tails(sample: Sample) -> Tails:
     1/2. Other seeds, Fisher: given all successes, those of the new policy are hypergeometric.
     """
     if isinstance(sample, PairCounts):
-        from scipy.stats import binom
-
-        gained, different = sample.num_gained, sample.num_gained + sample.num_lost
-        worse = binom.cdf(gained, different, 0.5)
-        return Tails(float(worse), float(binom.sf(gained - 1, different, 0.5)))
-    from scipy.stats import hypergeom
-
-    among = (
-        sample.new_episodes + sample.current_episodes,
-        sample.new_successes + sample.current_successes,
-        sample.new_episodes,
-    )
-    worse = hypergeom.cdf(sample.new_successes, *among)
-    return Tails(float(worse), float(hypergeom.sf(sample.new_successes - 1, *among)))
+        found, different = int(sample.num_gained), int(sample.num_gained + sample.num_lost)
+        ways = [comb(different, k) for k in range(different + 1)]
+    else:
+        found, num_new = int(sample.new_successes), int(sample.new_episodes)
+        successes = found + int(sample.current_successes)
+        failures = num_new + int(sample.current_episodes) - successes
+        ways = [comb(successes, k) * comb(failures, num_new - k) for k in range(num_new + 1)]
+    # Whole numbers of any size: their ratio is exact to the last digit.
+    worse, better, total = sum(ways[: found + 1]), sum(ways[found:]), sum(ways)
+    return Tails(worse / total, better / total)
 
 
 def interval(sample: Sample, confidence: float) -> Interval:
@@ -108,20 +107,21 @@ def _paired_interval(counts: PairCounts, confidence: float) -> Interval:
     2n q^2 + ((2n - b + c) d - b - c) q - c d (1 - d) = 0. Unlike a bootstrap it has a width where
     no seed went differently: +- z^2 / (n + z^2).
     """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    z, estimate = float(norm.ppf((1 + confidence) / 2)), counts.difference
-
-    def beyond(difference: float, sign: int) -> float:
-        return sign * _tango_score(counts, difference) - z
+    z = _quantile(confidence)
 
     def root(end: float, sign: int) -> float:
         """Where the score is z, between the estimate and ``end``; ``end`` if it stays below."""
-        inside = end * (1 - _CLOSE)
-        if beyond(inside, sign) <= 0:
+        outside, inside = end * (1 - _CLOSE), counts.difference
+        if sign * _tango_score(counts, outside) <= z:
             return end
-        return cast("float", brentq(beyond, inside, estimate, args=(sign,)))
+        # The score falls as the difference grows.
+        while abs(outside - inside) > _PRECISION:
+            middle = (outside + inside) / 2
+            if sign * _tango_score(counts, middle) > z:
+                outside = middle
+            else:
+                inside = middle
+        return (outside + inside) / 2
 
     return Interval(root(-1.0, 1), root(1.0, -1))
 
@@ -146,16 +146,19 @@ def _unpaired_interval(rates: Rates, confidence: float) -> Interval:
 
         p1 - p2 - sqrt((p1 - l1)^2 + (u2 - p2)^2)   to   p1 - p2 + sqrt((u1 - p1)^2 + (p2 - l2)^2)
     """
-    from scipy.stats import norm
-
     new = rates.new_successes / rates.new_episodes
     current = rates.current_successes / rates.current_episodes
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = _quantile(confidence)
     of_new = _wilson(rates.new_successes, rates.new_episodes, z)
     of_current = _wilson(rates.current_successes, rates.current_episodes, z)
     below = ((new - of_new.low) ** 2 + (of_current.high - current) ** 2) ** 0.5
     above = ((of_new.high - new) ** 2 + (current - of_current.low) ** 2) ** 0.5
     return Interval(max(new - current - below, -1.0), min(new - current + above, 1.0))
+
+
+def _quantile(confidence: float) -> float:
+    """Of the normal distribution: a two-sided interval is so many standard deviations wide."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def _wilson(num_successes: Count, num_episodes: Count, z: float) -> Interval:

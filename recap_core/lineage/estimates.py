@@ -9,10 +9,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from recap_core.errors import ArtifactError
-from recap_core.lineage.files import walk
-from recap_core.lineage.layout import MANIFEST_FILE
 from recap_core.lineage.manifest import Manifest
+from recap_core.lineage.new_files import new_bytes
 from recap_core.lineage.store import Store
 
 _STEPS = ("train_policy", "train_value", "align_value")
@@ -108,23 +106,8 @@ class Estimator:
         return _Run(
             amount=_amount(manifest.stage, config, frames),
             seconds=took_s if manifest.host == self._host else None,
-            new_bytes=self._new_bytes(manifest),
+            new_bytes=new_bytes(self._store, manifest, self._ids),
         )
-
-    def _new_bytes(self, manifest: Manifest) -> int | None:
-        """Bytes of the files that it does not share with what it was made from."""
-        try:
-            files = walk(self._store.path(manifest.artifact())).files
-            theirs = {
-                file.stat.st_ino
-                for parent in manifest.parents
-                if parent.id in self._ids and any(f.stat.st_nlink > 1 for f in files)
-                for file in walk(self._store.path(self._ids[parent.id].artifact())).files
-            }
-        except (ArtifactError, OSError):
-            return None
-        own = [file for file in files if file.stat.st_ino not in theirs]
-        return sum(file.stat.st_size for file in own if file.relative != MANIFEST_FILE)
 
     def _num_frames(self, stage: str, amount: Number | None) -> Number | None:
         if stage not in _EPISODES:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from recap_core.reports import sheet_drawings
+from recap_core.reports.leaders import leaders
 from recap_core.reports.page import page_environment, render_page, write_text
 from recap_core.reports.sheet_content import ContactSheet
 from recap_core.reports.tracks import DRIVERS, OPERATOR
@@ -52,7 +53,7 @@ def _environment() -> Environment:
             "hover_data": sheet_drawings.hover_data,
             "joint_columns": sheet_drawings.joint_columns,
             "joints": sheet_drawings.joints,
-            "leaders": sheet_drawings.leaders,
+            "leaders": leaders,
             "length_histogram": sheet_drawings.length_histogram,
             "operator": OPERATOR,
         },

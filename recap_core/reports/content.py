@@ -95,7 +95,9 @@ class Comparison:
     outcome: Outcome
     """Decided by whoever computed the interval."""
     method: str = ""
-    """How the interval was made, such as ``paired bootstrap over 150 seeds``."""
+    """What it rests on, such as ``150 same seeds: 58 gained, 10 lost``."""
+    confidence: float = 0.95
+    """Of the interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +265,7 @@ class StageRow:
     frames: int | None = None
     note: str = ""
     new_bytes: int | None = None
-    """Bytes of files that no other artifact has; None: not looked at."""
+    """Bytes of files that nothing before it had; None: not looked at."""
 
     @property
     def frames_per_second(self) -> float | None:
@@ -330,7 +332,7 @@ class IterationReport:
     created: str = ""
     """Date and time in words; passed in so that equal data give equal bytes."""
     confidence: float = 0.95
-    """Of every interval in the report."""
+    """Of the intervals of success rates."""
     comparisons: tuple[Comparison, ...] = ()
     """The first one is the headline."""
     decision: DecisionPart | None = None

@@ -14,6 +14,7 @@ from recap_core.reports import (
     verdict,
 )
 from recap_core.reports.content import ROLE_WORDS, IterationReport
+from recap_core.reports.leaders import leaders
 from recap_core.reports.page import page_environment, render_page, write_text
 
 
@@ -57,12 +58,12 @@ def report_environment() -> Environment:
             "interval_plot": success.interval_plot,
             "is_logarithmic": training_curves.is_logarithmic,
             "lineage_figure": lineage_graph.lineage_figure,
+            "leaders": leaders,
             "loss_figure": training_curves.loss_figure,
             "rate_axis": success.rate_axis,
             "reliability_plot": calibration_plot.reliability_plot,
             "role_words": ROLE_WORDS,
             "success_bar": success.success_bar,
-            "thumbnail_leaders": value_curves.thumbnail_leaders,
             "unit_axis": success.unit_axis,
         },
     )

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Final
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
 from recap_core.reports.content import LineageEdge, LineageGraph, LineageNode
+from recap_core.reports.families import family_of
 from recap_core.reports.lineage_layout import (
     NODE_HEIGHT,
     NODE_WIDTH,
@@ -18,22 +18,6 @@ from recap_core.reports.svg import markup, node, number
 
 _MAX_NAME_CHARACTERS = 24
 _ARROW = 6.0
-_FAMILY: Final = {
-    "recording": "data",
-    "annotations": "data",
-    "dataset": "data",
-    "dataset_copy": "data",
-    "relabeled_dataset": "data",
-    "norm_stats": "data",
-    "value_checkpoint": "value",
-    "values": "value",
-    "labels": "value",
-    "policy_checkpoint": "policy",
-    "evaluation": "judgement",
-    "offline_check": "judgement",
-    "report": "judgement",
-    "iteration": "judgement",
-}
 
 
 def lineage_figure(graph: LineageGraph) -> Markup:
@@ -74,11 +58,6 @@ def short_id(artifact_id: str) -> str:
 def kind_text(kind: str) -> str:
     """``policy_checkpoint`` as ``policy checkpoint``."""
     return kind.replace("_", " ")
-
-
-def family_of(kind: str) -> str:
-    """CSS class of a kind of artifact."""
-    return _FAMILY.get(kind, "data")
 
 
 def shorten(name: str, most: int = _MAX_NAME_CHARACTERS) -> str:

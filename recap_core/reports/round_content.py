@@ -71,6 +71,11 @@ class TaskChange:
     """Share of positives among all frames."""
     after: float
 
+    @property
+    def flipped(self) -> float:
+        """Share of the frames whose label changed, in [0, 1]."""
+        return (self.gained + self.lost + self.other) / self.num_frames
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:

@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from recap_core.reports.lineage_graph import family_of, kind_text, short_id, shorten
+from recap_core.reports.families import family_of
+from recap_core.reports.lineage_graph import kind_text, short_id, shorten
 from recap_core.reports.site_content import RoundGraph, RoundNode
 from recap_core.reports.svg import Number, markup, node, number
 

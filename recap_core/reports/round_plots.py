@@ -1,4 +1,4 @@
-"""Rounds from left to right: success, labels, value metrics, time."""
+"""Rounds from left to right: success, labels, value metrics, time, disk."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,12 +8,21 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from markupsafe import Markup
 
-from recap_core.reports.numbers import compact, decimal, duration, percent, percent_range
+from recap_core.reports.families import FAMILIES
+from recap_core.reports.numbers import (
+    bytes_text,
+    compact,
+    decimal,
+    duration,
+    percent,
+    percent_range,
+)
 from recap_core.reports.round_content import VERDICT_WORDS
-from recap_core.reports.site_content import FAMILIES, Rate, RoundRow
+from recap_core.reports.site_content import Rate, RoundRow
 from recap_core.reports.svg import CURVE_WIDTH, Number, across, curve_box, drawing, node, ticks
 
 _AXIS = 24
+_STRIP = 24
 _MAX_LABELS = 13
 _MANY = 30
 """Above so many rounds marks are smaller and whiskers have no caps."""
@@ -120,8 +129,7 @@ def label_columns(rows: Sequence[RoundRow]) -> Markup:
 def flip_columns(rows: Sequence[RoundRow]) -> Markup:
     """Share of frames in two rounds whose label changed from one to the next."""
     if all(row.flipped is None for row in rows):
-        text = node("text", "not known", class_="tick", x="50%", y=70, text_anchor="middle")
-        return drawing(text, height=152, label="Labels that changed are not known", class_="plot")
+        return _not_known("Labels that changed")
     columns = [
         []
         if row.flipped is None
@@ -162,6 +170,65 @@ def time_columns(rows: Sequence[RoundRow]) -> Markup:
     _, high = _padded(0.0, longest / unit)
     marks = [(m * unit, f"{compact(m)} {name}") for m in ticks(0, high, about=4)]
     return _columns(rows, columns, high * unit, marks, label="Time over rounds", height=160)
+
+
+def disk_columns(rows: Sequence[RoundRow]) -> Markup:
+    """What every round added to the disk, by kind of work; empty where it is not known."""
+    if all(row.new_bytes is None for row in rows):
+        return _not_known("Bytes that rounds added")
+    columns = [
+        [
+            Part(
+                f"time {family}",
+                float(row.new_bytes_of(family)),
+                f"Round {row.round_index}, {words}: {bytes_text(row.new_bytes_of(family))} of "
+                f"{bytes_text(row.new_bytes or 0)}",
+            )
+            for family, words in FAMILIES.items()
+            if row.new_bytes_of(family)
+        ]
+        for row in rows
+    ]
+    _, high = _padded(0.0, float(max(row.new_bytes or 0 for row in rows)))
+    unit = 1000.0 ** max(0, math.floor(math.log10(high) / 3))
+    marks = [(m * unit, bytes_text(round(m * unit))) for m in ticks(0, high / unit, about=4)]
+    return _columns(rows, columns, high, marks, label="New bytes over rounds", height=160)
+
+
+def flip_strip(rows: Sequence[RoundRow], task: str, highest: float) -> Markup:
+    """Shares of a task's frames whose label changed: a cell per round, darker for more.
+
+    Args:
+        rows: The rounds.
+        task: Whose frames.
+        highest: Share that has the full colour.
+    """
+    cells = []
+    for i, row in enumerate(rows):
+        share = row.flipped_of(task)
+        if share is None:
+            continue
+        strength = 0.08 + 0.92 * share / highest if highest else 0.08
+        cells.append(
+            node(
+                "rect",
+                node("title", f"Round {row.round_index}, {task}: {percent(share)}"),
+                class_="bar flip",
+                fill_opacity=round(strength, 3),
+                x=across(i / len(rows)),
+                width=across(0.94 / len(rows)),
+                y=2,
+                height=_STRIP - 4,
+            )
+        )
+    label = f"Labels of {task} that changed, over {len(rows)} rounds"
+    return drawing(*cells, height=_STRIP, label=label, class_="plot")
+
+
+def round_axis(rows: Sequence[RoundRow]) -> Markup:
+    """Numbers of the rounds below rows of :func:`flip_strip`."""
+    names = _Frame(len(rows), 0, 0, 0.0, 1.0).names([row.round_index for row in rows])
+    return drawing(*names, height=_AXIS, label="", class_="plot")
 
 
 def sparkline(rates: Sequence[Rate | None]) -> Markup:
@@ -242,6 +309,11 @@ class _Frame:
             caps = node("path", d=f"M-4,{y1:.1f}h8M-4,{y2:.1f}h8")
             shapes.append(node("svg", caps, x=x, class_="mark"))
         return [node("g", *shapes, class_="whisker")]
+
+
+def _not_known(what: str) -> Markup:
+    text = node("text", "not known", class_="tick", x="50%", y=70, text_anchor="middle")
+    return drawing(text, height=152, label=f"{what} are not known", class_="plot")
 
 
 def _columns(  # noqa: PLR0913 - options are keyword-only

@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from recap_core.labels.adv_ind import NAMES, NEGATIVE, NONE, POSITIVE
 from recap_core.reports.numbers import compact, decimal
-from recap_core.reports.sheet_content import SheetEpisode
 from recap_core.reports.svg import (
     CURVE_WIDTH,
     Number,
@@ -28,7 +27,6 @@ from recap_core.reports.svg import (
 )
 from recap_core.reports.tracks import DRIVERS, OPERATOR, Ending, EpisodeTracks, Vector
 
-LEADER_HEIGHT = 14
 _DRIVER_TOP, _DRIVER_HEIGHT = 0, 9
 _LABEL_TOP, _LABEL_HEIGHT = 16, 22
 _VALUE_TOP, _VALUE_HEIGHT = 60, 74
@@ -45,23 +43,6 @@ _HISTOGRAM_HEIGHT = 84
 class _Line(NamedTuple):
     class_: str
     y: Float[np.ndarray, " t"]
-
-
-def leaders(episode: SheetEpisode) -> Markup:
-    """Lines from the pictures' equal slots down to their moments."""
-    num_slots = len(episode.shown_frames)
-    lines = [
-        node(
-            "line",
-            class_="leader",
-            x1=across((slot + 0.5) / num_slots),
-            x2=across((frame + 0.5) / episode.tracks.num_frames),
-            y1=0,
-            y2=LEADER_HEIGHT,
-        )
-        for slot, frame in enumerate(episode.shown_frames)
-    ]
-    return drawing(*lines, height=LEADER_HEIGHT, label="", class_="plot")
 
 
 def episode_drawing(tracks: EpisodeTracks) -> Markup:

@@ -2,22 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from recap_core.config.changes import SettingChange
 from recap_core.reports.content import Fact, LineageGraph, Note, SuccessBar
-from recap_core.reports.round_content import DecisionPart, Verdict
-
-type Family = Literal["recording", "data", "value", "policy", "judgement"]
-
-FAMILIES: dict[Family, str] = {
-    "recording": "recording",
-    "data": "data",
-    "value": "value model and labels",
-    "policy": "policy training",
-    "judgement": "evaluation and reports",
-}
-"""Kinds of work in the order of a round, with their names."""
+from recap_core.reports.families import Family
+from recap_core.reports.round_content import DecisionPart, TaskChange, Verdict
 
 
 @runtime_checkable
@@ -96,7 +86,8 @@ class StageCost:
     name: str
     seconds: float
     frames: int | None = None
-    size_bytes: int | None = None
+    new_bytes: int | None = None
+    """What its result added to the disk; None: not known."""
 
     @property
     def frames_per_second(self) -> float | None:
@@ -128,6 +119,8 @@ class RoundRow:
     labels: LabelCounts | None
     flipped: float | None
     """Share of the frames in both rounds whose label changed; None: not known."""
+    flips: tuple[TaskChange, ...]
+    """The same by task; empty: not known."""
     value: ValueNumbers | None
     costs: tuple[StageCost, ...]
     """Stages that ran for this round; what an earlier one made is not among them."""
@@ -144,6 +137,20 @@ class RoundRow:
     def seconds_of(self, family: Family) -> float:
         """Of the stages of one kind of work."""
         return sum((c.seconds for c in self.costs if c.family == family), start=0.0)
+
+    @property
+    def new_bytes(self) -> int | None:
+        """What the round added to the disk; None: not known."""
+        known = [cost.new_bytes for cost in self.costs if cost.new_bytes is not None]
+        return sum(known) if known else None
+
+    def new_bytes_of(self, family: Family) -> int:
+        """Of the results of one kind of work, as far as they are known."""
+        return sum(cost.new_bytes or 0 for cost in self.costs if cost.family == family)
+
+    def flipped_of(self, task: str) -> float | None:
+        """Share of a task's frames whose label changed; None: not known."""
+        return next((flips.flipped for flips in self.flips if flips.task == task), None)
 
 
 @dataclass(frozen=True, kw_only=True)

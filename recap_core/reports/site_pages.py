@@ -1,15 +1,16 @@
 """The pages over all rounds, each one HTML file without a script."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment
 
 from recap_core.reports import lineage_graph, round_lineage, round_plots, success
+from recap_core.reports.families import FAMILIES
 from recap_core.reports.page import page_environment, render_page
 from recap_core.reports.round_content import VERDICT_WORDS
 from recap_core.reports.site_content import (
-    FAMILIES,
     Addresses,
     ArtifactPage,
     HomePage,
@@ -84,18 +85,33 @@ def longest_seconds(row: RoundRow) -> float:
     return max((cost.seconds for cost in row.costs), default=0.0)
 
 
+def flip_tasks(rows: Sequence[RoundRow]) -> list[str]:
+    """Tasks with known flips, in the order of their first round."""
+    return list(dict.fromkeys(flips.task for row in rows for flips in row.flips))
+
+
+def highest_flip(rows: Sequence[RoundRow]) -> float:
+    """Largest share of a task's frames whose label changed in one round."""
+    return max((flips.flipped for row in rows for flips in row.flips), default=0.0)
+
+
 def _environment() -> Environment:
     return page_environment(
         filters={"kind_text": lineage_graph.kind_text, "short_id": lineage_graph.short_id},
         functions={
             "families": FAMILIES,
+            "disk_columns": round_plots.disk_columns,
             "flip_columns": round_plots.flip_columns,
+            "flip_strip": round_plots.flip_strip,
+            "flip_tasks": flip_tasks,
+            "highest_flip": highest_flip,
             "label_columns": round_plots.label_columns,
             "lane_top": round_lineage.lane_top,
             "lineage_figure": lineage_graph.lineage_figure,
             "longest_seconds": longest_seconds,
             "metric_plot": round_plots.metric_plot,
             "rate_axis": success.rate_axis,
+            "round_axis": round_plots.round_axis,
             "round_lineage": round_lineage.round_lineage,
             "sparkline": round_plots.sparkline,
             "success_bar": success.success_bar,

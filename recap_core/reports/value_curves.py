@@ -32,7 +32,6 @@ _ADVANTAGE_TOP, _ADVANTAGE_HEIGHT = 192, 64
 _STRIP_TOP, _STRIP_HEIGHT = 286, 28
 _AXIS_TOP = 320
 _HEIGHT = 338
-LEADER_HEIGHT = 20
 _MAX_HOVER_FRAMES = 400
 
 
@@ -49,23 +48,6 @@ def episode_figure(curve: ValueCurve) -> Markup:
         label=describe(curve),
         class_="plot episode-plot",
     )
-
-
-def thumbnail_leaders(curve: ValueCurve) -> Markup:
-    """Lines from the moments of the thumbnails to the equal slots they stand in below."""
-    num_slots = len(curve.thumbnails)
-    lines = [
-        node(
-            "line",
-            class_="leader",
-            x1=across((thumbnail.frame + 0.5) / curve.num_frames),
-            x2=across((slot + 0.5) / num_slots),
-            y1=0,
-            y2=LEADER_HEIGHT,
-        )
-        for slot, thumbnail in enumerate(curve.thumbnails)
-    ]
-    return drawing(*lines, height=LEADER_HEIGHT, label="", class_="plot")
 
 
 def describe(curve: ValueCurve) -> str:

@@ -11,9 +11,7 @@ from recap_core.reports.value_content import ValueReport
 def render_value_report(report: ValueReport) -> str:
     """The report as a self-contained page, under the same rules as an iteration's."""
     environment = report_environment()
-    environment.globals.update(
-        key_leaders=value_panels.key_leaders, value_figure=value_panels.value_figure
-    )
+    environment.globals.update(value_figure=value_panels.value_figure)
     return render_page(environment, "value_report.html", report=report, fps=report.fps)
 
 

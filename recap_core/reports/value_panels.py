@@ -27,7 +27,6 @@ from recap_core.reports.value_content import ValuePanel
 _TOP, _PLOT_HEIGHT = 14, 168
 _AXIS = _TOP + _PLOT_HEIGHT + 10
 _HEIGHT = _AXIS + 16
-LEADER_HEIGHT = 18
 _HEAT_COLOUR = (86, 150, 200)
 _MAX_HEAT_COLUMNS = 600
 _HEAT_BINS = 3
@@ -47,23 +46,6 @@ def value_figure(panel: ValuePanel) -> Markup:
         label=_describe(panel),
         class_="plot value-panel",
     )
-
-
-def key_leaders(panel: ValuePanel) -> Markup:
-    """Lines from the moments of the key frames to the slots that they stand in below."""
-    count = len(panel.key_frames)
-    lines = [
-        node(
-            "line",
-            class_="leader",
-            x1=across((key.frame + 0.5) / panel.num_frames),
-            x2=across((slot + 0.5) / count),
-            y1=0,
-            y2=LEADER_HEIGHT,
-        )
-        for slot, key in enumerate(panel.key_frames)
-    ]
-    return drawing(*lines, height=LEADER_HEIGHT, label="", class_="plot")
 
 
 def is_rising(values: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:

@@ -42,7 +42,7 @@ def headline(report: IterationReport) -> Headline | None:
 def _compared(report: IterationReport, comparison: Comparison) -> Headline:
     new, old = report.bar(comparison.candidate), report.bar(comparison.baseline)
     interval = (
-        f"{percent(report.confidence, 0)} interval of the difference: "
+        f"{percent(comparison.confidence, 0)} interval of the difference: "
         f"{points(comparison.low)} to {points(comparison.high)} points"
     )
     ending = {

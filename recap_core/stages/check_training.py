@@ -1,39 +1,30 @@
 """What would stop a training, or waste it, found before hours of accelerator time (DESIGN §7)."""
 
-import shutil
 from collections.abc import Generator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from recap_core.config.stages import TrainPolicyConfig
 from recap_core.config.training import TrainRuntime
-from recap_core.data.checks.finding import Finding, Place, Severity, from_error
+from recap_core.data.checks.finding import Finding, from_error
 from recap_core.data.columns import ADV_IND
 from recap_core.data.frames import FrameTable
 from recap_core.data.norm_stats import check_robot_dimensions
 from recap_core.errors import ConfigError, RecapError
 from recap_core.models.tokenizer import PromptTokenizer
+from recap_core.stages.training_needs import (
+    GB,
+    Machine,
+    check_memory,
+    disk_too_small,
+    errors_first,
+    finding,
+    train_state_bytes,
+)
 from recap_core.training.memory import MemoryEstimate, estimate_memory
 
-KEPT_TRAIN_STATES = 3
-"""Two that training keeps, and the one that is being written."""
-_GB = 1e9
 _MAX_MICRO_BATCHES = 64
-
-
-class Machine(NamedTuple):
-    """Where the training would run."""
-
-    num_devices: int
-    device_bytes: int | None
-    """Memory of one device; None if it is not known, as on a CPU."""
-    host_bytes: int
-    home: Path
-    """Store whose disk takes checkpoints and decoded images."""
-    weights_dir: Path | None
-    """Directory of published tokenizers."""
 
 
 def check_training(
@@ -64,50 +55,24 @@ def check_training(
         *_prompts(table, config, machine),
         *([] if start is None else _start(start, config)),
     ]
-    order = ("error", "warning", "note")
-    return sorted(findings, key=lambda finding: order.index(finding.severity))
-
-
-def _finding(  # noqa: PLR0913, PLR0917 - the fields of a finding
-    severity: Severity, check: str, where: str, value: str, rule: str, fix: str
-) -> Finding:
-    return Finding(
-        severity=severity, check=check, where=Place(feature=where), value=value, rule=rule, fix=fix
-    )
+    return errors_first(findings)
 
 
 def _memory(
     config: TrainPolicyConfig, runtime: TrainRuntime, machine: Machine
 ) -> Generator[Finding]:
     """Devices divide the batch, and what they and the host must hold fits."""
-    num_devices, size = machine.num_devices, config.train.batch_size
-    if num_devices % runtime.fsdp_devices or size % (num_devices * runtime.micro_batches):
-        yield _finding(
-            "error", "devices", "batches",
-            f"batch_size {size}, {num_devices} devices, {runtime.micro_batches} micro-batches, "
-            f"fsdp_devices {runtime.fsdp_devices}",
-            "fsdp_devices divides the devices; devices x micro_batches divide the batch",
-            "change one of them",
-        )  # fmt: skip
-        return
-    estimate = estimate_memory(config.policy, config.train, runtime, num_devices=num_devices)
-    limit = machine.device_bytes
-    if limit is not None and estimate.device > limit:
-        yield _finding(
-            "error", "memory", "each device", estimate.describe(), f"it has {limit / _GB:.1f} GB",
-            _what_fits(config, runtime, machine),
-        )  # fmt: skip
-    else:
-        known = "is not known; say --device-gb" if limit is None else f"is {limit / _GB:.1f} GB"
-        yield _finding(
-            "note", "memory", "each device", estimate.describe(), f"its memory {known}", ""
-        )
-    if estimate.host > machine.host_bytes:
-        yield _finding(
-            "error", "host memory", "the host", f"{estimate.host / _GB:.1f} GB of host memory",
-            f"this machine has {machine.host_bytes / _GB:.1f} GB",
-            "train LoRA adapters (--preset single_gpu), or on a machine with more memory",
-        )  # fmt: skip
+    yield from check_memory(
+        config.train.batch_size,
+        runtime,
+        machine,
+        estimate=lambda: estimate_memory(
+            config.policy, config.train, runtime, num_devices=machine.num_devices
+        ),
+        where="each device",
+        smaller=lambda: _what_fits(config, runtime, machine),
+        smaller_host="train LoRA adapters (--preset single_gpu), or on a machine with more memory",
+    )
 
 
 def _what_fits(config: TrainPolicyConfig, runtime: TrainRuntime, machine: Machine) -> str:
@@ -126,7 +91,7 @@ def _what_fits(config: TrainPolicyConfig, runtime: TrainRuntime, machine: Machin
             estimate = needs(runtime.model_copy(update=changes))
             if estimate.device <= (machine.device_bytes or 0):
                 options = " ".join(f"-r {name}={value}" for name, value in changes.items())
-                return f"use {options} ({estimate.device / _GB:.1f} GB)"
+                return f"use {options} ({estimate.device / GB:.1f} GB)"
             if micro_batches >= _MAX_MICRO_BATCHES:
                 break
             micro_batches *= 2
@@ -138,32 +103,27 @@ def _disk(
 ) -> Generator[Finding]:
     """Checkpoints, the published policy and decoded images have room."""
     whole = estimate_memory(config.policy, config.train, TrainRuntime(), num_devices=1)
-    state = whole.params + whole.frozen_params + whole.optimizer + whole.ema
-    wanted = KEPT_TRAIN_STATES * state + whole.params + whole.frozen_params
+    wanted = train_state_bytes(whole) + whole.params + whole.frozen_params
     model, views = config.policy.model, config.policy.embodiment.views
     num_cameras = sum(view in views for view in model.views)
     images = table.num_frames * num_cameras * 3 * model.image_px**2
     if runtime.images == "decode":
         images = 0
-    free = free_disk_bytes(machine.home)
+    free = machine.free_bytes
     value = (
-        f"{wanted / _GB:.1f} GB of checkpoints, {images / _GB:.1f} GB of decoded images; "
-        f"{free / _GB:.1f} GB are free"
+        f"{wanted / GB:.1f} GB of checkpoints, {images / GB:.1f} GB of decoded images; "
+        f"{free / GB:.1f} GB are free"
     )
     if wanted > free:
-        yield _finding(
-            "error", "disk", str(machine.home), value,
-            f"{machine.home} must hold the checkpoints of a training",
-            "free some disk space, or set RECAP_HOME to a larger disk",
-        )  # fmt: skip
+        yield disk_too_small(machine, value)
     elif images and wanted + images > 0.8 * free and config.train.sampling.order != "blocks":
-        yield _finding(
+        yield finding(
             "warning", "disk", str(machine.home), value,
             "images that are not kept are decoded again and again",
             "set train.sampling.order=blocks, or free some disk space",
         )  # fmt: skip
     else:
-        yield _finding("note", "disk", str(machine.home), value, "both fit", "")
+        yield finding("note", "disk", str(machine.home), value, "both fit", "")
 
 
 def _columns(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]:
@@ -177,7 +137,7 @@ def _columns(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]
     }
     missing = {name: setting for name, setting in wanted.items() if name not in features}
     if missing:
-        yield _finding(
+        yield finding(
             "error", "columns", ", ".join(missing), f"the dataset has {', '.join(features)}",
             f"{', '.join(missing.values())} name them",
             "correct the embodiment (recap configs robot), or convert the data again",
@@ -190,7 +150,7 @@ def _columns(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]
     for view, name in cameras.items():
         if name is None:
             is_base = view == "base_0_rgb"
-            yield _finding(
+            yield finding(
                 "error" if is_base else "note", "columns", view, "no camera",
                 "the model always sees this view" if is_base else "it is black and masked",
                 f"name a camera in embodiment.views.{view}" if is_base else "",
@@ -202,7 +162,7 @@ def _labels(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]:
     num_success = int(table.success.sum())
     if config.condition is None and num_success in (0, len(table.success)):
         outcome = "failed" if not num_success else "succeeded"
-        yield _finding(
+        yield finding(
             "warning", "outcomes", "episodes", f"all {len(table.success)} {outcome}",
             "a policy learns the difference between good and bad from both",
             "add rollouts of the missing kind, or check the operators' marks",
@@ -215,7 +175,7 @@ def _labels(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]:
     }
     shares = ", ".join(f"{n / len(column):.1%} {name}" for name, n in counts.items())
     if len(counts) == 1:
-        yield _finding(
+        yield finding(
             "error", "labels", ADV_IND, f"every frame is {next(iter(counts))!r}",
             "the prompt's advantage clause then tells the policy nothing",
             "relabel the dataset (stage 5), record corrections, or train as recap sft does, with "
@@ -223,7 +183,7 @@ def _labels(table: FrameTable, config: TrainPolicyConfig) -> Generator[Finding]:
         )  # fmt: skip
         return
     dropout = f"{config.policy.prompt.advantage_dropout:.0%} of the prompts are without it"
-    yield _finding("note", "labels", ADV_IND, shares, dropout, "")
+    yield finding("note", "labels", ADV_IND, shares, dropout, "")
 
 
 def _prompts(table: FrameTable, config: TrainPolicyConfig, machine: Machine) -> Generator[Finding]:
@@ -238,7 +198,7 @@ def _prompts(table: FrameTable, config: TrainPolicyConfig, machine: Machine) -> 
         )
     except RecapError as error:
         value, _, fix = str(error).partition(". ")
-        yield _finding(
+        yield finding(
             "error", "tokenizer", policy.prompt.tokenizer, value, "prompts become tokens", fix
         )
         return
@@ -270,7 +230,7 @@ def _start(start: Path, config: TrainPolicyConfig) -> Generator[Finding]:
         yield from_error(error, check="start")
         return
     if fresh:
-        yield _finding(
+        yield finding(
             "note",
             "start",
             str(start),
@@ -278,9 +238,3 @@ def _start(start: Path, config: TrainPolicyConfig) -> Generator[Finding]:
             "the start has none",
             "nothing",
         )
-
-
-def free_disk_bytes(path: Path) -> int:
-    """Free bytes on the disk that holds ``path`` or would."""
-    existing = next(p for p in (path, *path.parents) if p.exists())
-    return shutil.disk_usage(existing).free

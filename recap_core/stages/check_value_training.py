@@ -8,17 +8,23 @@ import numpy as np
 from recap_core.config.stages import TrainValueConfig
 from recap_core.config.training import TrainRuntime
 from recap_core.data.batches import split_episodes
-from recap_core.data.checks.finding import Finding, Place, Severity, from_error
+from recap_core.data.checks.finding import Finding, from_error
 from recap_core.data.frames import FrameTable
 from recap_core.errors import RecapError
 from recap_core.models.tokenizer import PromptTokenizer
-from recap_core.stages.check_training import KEPT_TRAIN_STATES, Machine, free_disk_bytes
+from recap_core.stages.training_needs import (
+    GB,
+    Machine,
+    check_memory,
+    disk_too_small,
+    errors_first,
+    finding,
+    train_state_bytes,
+)
 from recap_core.training.value_memory import estimate_value_memory
 
-_GB = 1e9
 _MIN_EPISODES_PER_OUTCOME = 2
 _LONG_PROMPT = 4096
-_SEVERITIES = ("error", "warning", "note")
 
 
 def check_value_training(  # noqa: PLR0913 - options are keyword-only
@@ -51,45 +57,22 @@ def check_value_training(  # noqa: PLR0913 - options are keyword-only
         *_prompts(table, config, machine),
         *_start(config, start, unfilled),
     ]
-    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
-
-
-def _finding(  # noqa: PLR0913, PLR0917 - the fields of a finding
-    severity: Severity, check: str, where: str, value: str, rule: str, fix: str
-) -> Finding:
-    return Finding(
-        severity=severity, check=check, where=Place(feature=where), value=value, rule=rule, fix=fix
-    )
+    return errors_first(findings)
 
 
 def _memory(
     config: TrainValueConfig, runtime: TrainRuntime, machine: Machine
 ) -> Generator[Finding]:
     """Devices divide the batch, and what they and the host must hold fits."""
-    num_devices, size = machine.num_devices, config.train.batch_size
-    if num_devices % runtime.fsdp_devices or size % (num_devices * runtime.micro_batches):
-        yield _finding(
-            "error", "devices", "batches",
-            f"batch_size {size}, {num_devices} devices, {runtime.micro_batches} micro-batches, "
-            f"fsdp_devices {runtime.fsdp_devices}",
-            "fsdp_devices divides the devices; devices x micro_batches divide the batch",
-            "change one of them",
-        )  # fmt: skip
-        return
-    found = estimate_value_memory(config, runtime, num_devices=num_devices)
-    limit = machine.device_bytes
-    known = "is not known; say --device-gb" if limit is None else f"is {limit / _GB:.1f} GB"
-    fits = limit is None or found.device <= limit
-    yield _finding(
-        "note" if fits else "error", "memory", f"each device, freeze={config.freeze}",
-        found.describe(), f"its memory {known}", "" if fits else _smaller(config),
-    )  # fmt: skip
-    if found.host > machine.host_bytes:
-        yield _finding(
-            "error", "host memory", "the host", f"{found.host / _GB:.1f} GB of host memory",
-            f"this machine has {machine.host_bytes / _GB:.1f} GB",
-            "train on a machine with more memory",
-        )  # fmt: skip
+    yield from check_memory(
+        config.train.batch_size,
+        runtime,
+        machine,
+        estimate=lambda: estimate_value_memory(config, runtime, num_devices=machine.num_devices),
+        where=f"each device, freeze={config.freeze}",
+        smaller=lambda: _smaller(config),
+        smaller_host="train on a machine with more memory",
+    )
 
 
 def _smaller(config: TrainValueConfig) -> str:
@@ -100,19 +83,14 @@ def _smaller(config: TrainValueConfig) -> str:
 def _disk(config: TrainValueConfig, machine: Machine) -> Generator[Finding]:
     """Checkpoints, the best parameters and the published model have room."""
     whole = estimate_value_memory(config, TrainRuntime(), num_devices=1)
-    state = whole.params + whole.frozen_params + whole.optimizer + whole.ema
     best = 0 if config.validation is None else 2 * (whole.params + whole.ema)
     published = 2 * (whole.params + whole.frozen_params)
-    wanted, free = KEPT_TRAIN_STATES * state + best + published, free_disk_bytes(machine.home)
-    value = f"{wanted / _GB:.1f} GB of checkpoints; {free / _GB:.1f} GB are free"
+    wanted, free = train_state_bytes(whole) + best + published, machine.free_bytes
+    value = f"{wanted / GB:.1f} GB of checkpoints; {free / GB:.1f} GB are free"
     if wanted > free:
-        yield _finding(
-            "error", "disk", str(machine.home), value,
-            f"{machine.home} must hold the checkpoints of a training",
-            "free some disk space, or set RECAP_HOME to a larger disk",
-        )  # fmt: skip
+        yield disk_too_small(machine, value)
     else:
-        yield _finding("note", "disk", str(machine.home), value, "they fit", "")
+        yield finding("note", "disk", str(machine.home), value, "they fit", "")
 
 
 def _columns(table: FrameTable, config: TrainValueConfig) -> Generator[Finding]:
@@ -126,7 +104,7 @@ def _columns(table: FrameTable, config: TrainValueConfig) -> Generator[Finding]:
     wanted |= dict.fromkeys(value.embodiment.state, "value.embodiment.state")
     missing = {name: setting for name, setting in wanted.items() if name not in features}
     if missing:
-        yield _finding(
+        yield finding(
             "error", "columns", ", ".join(missing), f"the dataset has {', '.join(features)}",
             f"{', '.join(missing.values())} name them",
             "correct the embodiment (recap configs robot), or convert the data again",
@@ -141,7 +119,7 @@ def _episodes(table: FrameTable, config: TrainValueConfig) -> Generator[Finding]
     )
     num_success = int(success.sum())
     if num_success in (0, len(success)):
-        yield _finding(
+        yield finding(
             "error", "outcomes", "episodes",
             f"all {len(success)} {'succeeded' if num_success else 'failed'}",
             "V is what tells successes from failures, and learns it from both",
@@ -156,19 +134,19 @@ def _episodes(table: FrameTable, config: TrainValueConfig) -> Generator[Finding]
         f"{name} {len(part)} ({int(success[part].sum())} successes)" for name, part in parts.items()
     )
     if config.validation is not None and not chooses:
-        yield _finding(
+        yield finding(
             "warning", "validation", "episodes", counts, "training cannot stop early",
             "record more episodes, raise health.held_out_share, or set validation=null",
         )  # fmt: skip
     num_failures = len(judges) - int(success[judges].sum())
     if min(int(success[judges].sum()), num_failures) < _MIN_EPISODES_PER_OUTCOME:
-        yield _finding(
+        yield finding(
             "warning", "health", "episodes", counts,
             f"the health gate needs {_MIN_EPISODES_PER_OUTCOME} of both outcomes to judge with",
             "record more episodes, or raise health.held_out_share",
         )  # fmt: skip
     else:
-        yield _finding("note", "split", "episodes", counts, "by episode, seed 42", "")
+        yield finding("note", "split", "episodes", counts, "by episode, seed 42", "")
 
 
 def _prompts(table: FrameTable, config: TrainValueConfig, machine: Machine) -> Generator[Finding]:
@@ -180,7 +158,7 @@ def _prompts(table: FrameTable, config: TrainValueConfig, machine: Machine) -> G
         )
     except RecapError as error:
         text, _, fix = str(error).partition(". ")
-        yield _finding(
+        yield finding(
             "error", "tokenizer", value.prompt.tokenizer, text, "prompts become tokens", fix
         )
         return
@@ -192,7 +170,7 @@ def _prompts(table: FrameTable, config: TrainValueConfig, machine: Machine) -> G
     for task in table.tasks if default is None else (default,):
         length = int(tokenizer.encode_value([task], state)[1].sum())
         if length > limit:
-            yield _finding(
+            yield finding(
                 "warning" if state is None else "error", "prompts", task,
                 f"{length} tokens", f"value.model.max_token_len is {limit}: the rest is cut",
                 "raise it, or shorten the task",
@@ -214,7 +192,7 @@ def _start(
     frozen = frozen_paths(trainable_value_leaves(config.value.model, shapes, config.freeze))
     random = [leaf for leaf in frozen if start is None or leaf in unfilled]
     if random:
-        yield _finding(
+        yield finding(
             "error", "start", f"freeze={config.freeze}",
             f"no weights to start from for {random[0]} and {len(random) - 1} more leaves",
             "frozen leaves would stay random",
@@ -229,4 +207,4 @@ def _start(
         yield from_error(error, check="start")
         return
     value = f"{len(fresh)} leaves start fresh" if fresh else "every leaf fits"
-    yield _finding("note", "start", str(start), value, "all others are the start's", "")
+    yield finding("note", "start", str(start), value, "all others are the start's", "")

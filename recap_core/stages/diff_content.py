@@ -3,6 +3,7 @@
 from typing import Any
 
 from recap_core.config.gate import GateDecision
+from recap_core.evaluation.gate_words import SuccessDifference
 from recap_core.lineage.changes import Change
 from recap_core.stages.trace_content import (
     Named,
@@ -62,16 +63,6 @@ class Flips(Traced):
     examples: tuple[FlipExample, ...]
 
 
-class PairedResult(Traced):
-    """Two policies on the same seeds: new minus old."""
-
-    difference: float
-    low: float
-    high: float
-    verdict: str
-    """``better``, ``worse`` or ``undecided``."""
-
-
 class LineageDiff(Traced):
     """Everything that is not the same about two rounds, policies, datasets or labels."""
 
@@ -88,7 +79,8 @@ class LineageDiff(Traced):
     policy: Pair[Named]
     evaluation: Pair[TracedEvaluation]
     """Of the new policies."""
-    paired: PairedResult | None
+    difference: SuccessDifference | None
+    """Of the new policies; 95 % interval."""
     settings: tuple[Change, ...]
     code_version: Pair[str]
     libraries: tuple[Change, ...]

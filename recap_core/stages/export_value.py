@@ -6,7 +6,7 @@ from typing import NamedTuple
 from recap_core.errors import ConfigError
 from recap_core.lineage.artifacts import ValueCheckpoint
 from recap_core.lineage.store import Store
-from recap_core.stages.infer_values import check_has_weights
+from recap_core.stages.value_loading import check_has_weights
 
 
 class ExportedValueModel(NamedTuple):

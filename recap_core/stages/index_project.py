@@ -7,7 +7,7 @@ from recap_core.config.stages import HealthConfig
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.manifest import Manifest
 from recap_core.reports.content import Fact, Note
-from recap_core.reports.numbers import count, duration, percent, percent_range, points
+from recap_core.reports.numbers import bytes_text, count, duration, percent, percent_range, points
 from recap_core.reports.site_content import (
     ArtifactRow,
     HomePage,
@@ -131,6 +131,11 @@ def _facts(
         Fact(label="episodes recorded", value=count(episodes), note="in all rounds"),
         Fact(label="computing", value=duration(sum(row.seconds for row in rows)), note="in all"),
     ]
+    sizes = [row.new_bytes for row in rows if row.new_bytes is not None]
+    if sizes:
+        all_of_them = len(sizes) == len(rows)
+        note = "in all rounds" if all_of_them else f"in {count(len(sizes))} of the rounds"
+        facts.append(Fact(label="added to the disk", value=bytes_text(sum(sizes)), note=note))
     return tuple(facts)
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from recap_core.config.changes import setting_changes
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.manifest import Manifest
+from recap_core.reports.families import family_of
 from recap_core.reports.site_content import (
-    Family,
     LabelCounts,
     Rate,
     RoundRow,
@@ -16,6 +16,7 @@ from recap_core.reports.site_content import (
     ValueNumbers,
 )
 from recap_core.stages.index_snapshot import Snapshot
+from recap_core.stages.report_numbers import ReportNumbers, read_numbers
 
 INPUT_ROLES = frozenset(
     {"start", "collector", "demonstrations", "norm_stats", "annotations", "earlier"}
@@ -24,19 +25,6 @@ INPUT_ROLES = frozenset(
 
 LABEL_FLIPS = "label_flips"
 """Metric of a report: share of the frames in two rounds whose label changed."""
-
-_FAMILIES: dict[str, Family] = {
-    "recording": "recording",
-    "annotations": "data",
-    "dataset": "data",
-    "dataset_copy": "data",
-    "relabeled_dataset": "data",
-    "norm_stats": "data",
-    "value_checkpoint": "value",
-    "values": "value",
-    "labels": "value",
-    "policy_checkpoint": "policy",
-}
 
 
 class Rounds:
@@ -104,17 +92,17 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M}"
 
 
-def stage_cost(manifest: Manifest, size_bytes: int | None = None) -> StageCost:
+def _cost(manifest: Manifest, new_bytes: int | None) -> StageCost:
     """What making an artifact took."""
     frames = manifest.details.get("num_frames")
     return StageCost(
         stage=manifest.stage,
-        family=_FAMILIES.get(manifest.kind, "judgement"),
+        family=family_of(manifest.kind),
         artifact_id=manifest.id,
         name=manifest.name,
         seconds=(manifest.finished_at - manifest.started_at).total_seconds(),
         frames=frames if isinstance(frames, int) else None,
-        size_bytes=size_bytes,
+        new_bytes=new_bytes,
     )
 
 
@@ -133,7 +121,7 @@ def _row(
         for name in ("current", "candidate")
     )
     changes = setting_changes(earlier.settings, settings.settings) if earlier and settings else ()
-    flipped = report.metrics.get(LABEL_FLIPS) if report else None
+    numbers = read_numbers(snapshot.store, report) if report else ReportNumbers()
     return RoundRow(
         id=artifact.id,
         round_index=artifact.round_index,
@@ -148,9 +136,10 @@ def _row(
         is_candidate=policy is not None and policy == candidate,
         num_new_episodes=sum(_episodes(new)),
         labels=_labels(part(snapshot, record, "labels")),
-        flipped=flipped,
+        flipped=report.metrics.get(LABEL_FLIPS) if report else None,
+        flips=numbers.label_flips,
         value=_value(part(snapshot, record, "value_model")),
-        costs=tuple(stage_cost(manifest) for manifest in new),
+        costs=tuple(_cost(made, numbers.new_bytes.get(made.id)) for made in new),
         changes=tuple(changes),
         has_settings=settings is not None,
     )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from recap_core.config.inference import InferRuntime
 from recap_core.config.stages import InferValuesConfig
-from recap_core.errors import CheckpointError, ConfigError, DataError
+from recap_core.errors import ConfigError, DataError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint, Values
 from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress
 from recap_core.stages.registry import INFER_VALUES
+from recap_core.stages.value_loading import check_has_weights, load_value_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,31 +172,20 @@ def _open_source(
     where: tuple[Store, InferRuntime],
 ) -> "Source":
     """The value model on ``devices``, looking at the dataset's videos."""
-    import jax
-
-    from recap_core.checkpoints.params import load_params
-    from recap_core.checkpoints.value_checkpoint import read_value_model
     from recap_core.features.observations import FrozenObservations
-    from recap_core.models.value_model import ValueModel
-    from recap_core.stages.train_value import value_transform
     from recap_core.stages.value_features import inference_features
-    from recap_core.training.compilation_cache import enable_compilation_cache
     from recap_core.valuation.inference import Source
     from recap_core.valuation.prediction import ValuePredictor
 
     store, runtime = where
-    enable_compilation_cache(store.home / "cache" / "xla")
-    files = read_value_model(store.path(value_model))
-    value = files.settings.config
-    like = jax.eval_shape(ValueModel(value.model).init, jax.random.key(0))
-    path = files.ema_params if config.use_ema and files.ema_params else files.params
-    params, transform = load_params(path, like), value_transform(value, files.settings.norm_stats)
+    loaded = load_value_model(store, value_model, use_ema=config.use_ema)
+    value, transform = loaded.config, loaded.transform
     tokens = None
     if runtime.features == "auto":
-        tokens = inference_features(table, value, params, store=store)
+        tokens = inference_features(table, value, loaded.params, store=store)
     predictor = ValuePredictor(
         value,
-        params,
+        loaded.params,
         transform,
         batch_size=runtime.batch_size,
         most=min(runtime.shard_frames, 512),
@@ -214,17 +204,4 @@ def _tell(metrics: dict[str, float]) -> None:
             metrics["frames_per_s"],
             100 * metrics["fetch_share"],
             100 * metrics["device_share"],
-        )
-
-
-def check_has_weights(value_model: ValueCheckpoint) -> None:
-    """Raise CheckpointError if a value model has leaves that were drawn and never trained."""
-    fresh = value_model.fresh_leaves
-    if fresh:
-        parts = sorted({leaf.partition("/")[0] for leaf in fresh})
-        raise CheckpointError(
-            f"the value model {value_model.name}-{value_model.id[:8]} was "
-            f"{'aligned' if value_model.source is None else 'imported'} and not trained: "
-            f"{len(fresh)} leaves ({', '.join(parts)}) are fresh, so its values mean "
-            "nothing. Start a training from it first."
         )

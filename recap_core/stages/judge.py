@@ -1,5 +1,8 @@
 """The gate: what becomes of a new policy, from evaluations and offline checks in the store.
 
+Reports and diffs take differences from here too (:func:`success_difference`), so that one
+comparison has one interval everywhere.
+
 No artifact: a decision costs milliseconds, and the round's record holds it.
 """
 
@@ -7,8 +10,15 @@ import json
 
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.gate import GateConfig, GateDecision, OfflineCheckName, Verdict
+from recap_core.errors import IncompatibleError
 from recap_core.evaluation.gate import Ruling, Samples, compare_on_tasks, rule_on
-from recap_core.evaluation.gate_words import numbers_sentences, ruling_sentence, task_comparison
+from recap_core.evaluation.gate_words import (
+    SuccessDifference,
+    numbers_sentences,
+    ruling_sentence,
+    success_difference_of,
+    task_comparison,
+)
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.lineage.artifacts import Evaluation, OfflineCheck
 from recap_core.lineage.store import Store
@@ -68,6 +78,30 @@ def judge(
     return _decision(verdict, reasons, samples, ruling)
 
 
+def success_difference(
+    current: Evaluation, new: Evaluation, *, store: Store, confidence: float = 0.95
+) -> SuccessDifference:
+    """Success of one policy against another's on all tasks together, new minus current.
+
+    Args:
+        current: Evaluation of one policy.
+        new: Of the other.
+        store: Where both are.
+        confidence: Of the interval and the test.
+
+    Raises:
+        IncompatibleError: If one evaluation is harder than the other, or they share no task.
+        ArtifactNotFoundError: If one is not in the store.
+    """
+    overall = _compared(current, new, store=store, confidence=confidence).overall
+    if overall is None:
+        raise IncompatibleError(
+            f"{current.name}-{current.id[:8]} and {new.name}-{new.id[:8]} have no task in common. "
+            "Evaluate both on the same tasks."
+        )
+    return success_difference_of(overall)
+
+
 def episodes_of(evaluation: Evaluation, store: Store) -> list[EpisodeOutcome]:
     """Its episodes, each with its task."""
     path = store.path(evaluation) / EPISODES_FILE
@@ -95,14 +129,22 @@ def _samples(
         return None, "The new policy was not evaluated; a person decides."
     if current is None:
         return None, "The current policy was not evaluated: there is nothing to compare with."
+    try:
+        samples = _compared(current, new, store=store, confidence=config.confidence)
+    except IncompatibleError as error:
+        return None, str(error)
+    return samples, ""
+
+
+def _compared(current: Evaluation, new: Evaluation, *, store: Store, confidence: float) -> Samples:
     differing = _differing(current, new, store)
     if differing:
-        return None, (
-            "The two evaluations cannot be compared, they differ in "
-            f"{_and(differing)}. Evaluate both with the same settings."
+        raise IncompatibleError(
+            f"The two evaluations cannot be compared, they differ in {_and(differing)}. "
+            "Evaluate both with the same settings."
         )
     outcomes = [episodes_of(each, store) for each in (current, new)]
-    return compare_on_tasks(outcomes[0], outcomes[1], confidence=config.confidence), ""
+    return compare_on_tasks(outcomes[0], outcomes[1], confidence=confidence)
 
 
 def _differing(current: Evaluation, new: Evaluation, store: Store) -> list[str]:

@@ -3,7 +3,6 @@
 Nothing is published, so this is no stage of its own.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,7 @@ import numpy as np
 
 from recap_core.config.gate import GateDecision
 from recap_core.errors import ArtifactError, IncompatibleError, RecapError
-from recap_core.evaluation.comparison import compare
-from recap_core.evaluation.outcome import EpisodeOutcome
+from recap_core.evaluation.gate_words import SuccessDifference
 from recap_core.lineage.artifacts import (
     Annotations,
     AnyDataset,
@@ -34,10 +32,9 @@ from recap_core.stages.diff_content import (
     Flips,
     LineageDiff,
     Pair,
-    PairedResult,
     TaskFlips,
 )
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.judge import success_difference
 from recap_core.stages.trace import (
     made_from,
     named,
@@ -124,7 +121,7 @@ def diff_lineage(
         evaluation=Pair[TracedEvaluation](
             **_pair(snapshot, evaluations, Evaluation, traced_evaluation)
         ),
-        paired=_paired(snapshot, sides, notes),
+        difference=_difference(snapshot, sides, notes),
         settings=changes(sides[0].settings, sides[1].settings),
         code_version=Pair[str](old=made[0].code_version, new=made[1].code_version),
         libraries=changes(made[0].libraries, made[1].libraries),
@@ -238,27 +235,17 @@ def _annotations(snapshot: Snapshot, sides: tuple[_Side, _Side]) -> Pair[TracedA
     return Pair[TracedAnnotations](old=found[0], new=found[1])
 
 
-def _paired(
+def _difference(
     snapshot: Snapshot, sides: tuple[_Side, _Side], notes: list[str]
-) -> PairedResult | None:
-    found = [snapshot.artifact(side.evaluation) for side in sides]
-    if not all(isinstance(evaluation, Evaluation) for evaluation in found):
+) -> SuccessDifference | None:
+    old, new = (snapshot.artifact(side.evaluation) for side in sides)
+    if not (isinstance(old, Evaluation) and isinstance(new, Evaluation)):
         return None
     try:
-        old, new = (_outcomes(snapshot, evaluation) for evaluation in found if evaluation)
-        result = compare(new, old)
+        return success_difference(old, new, store=snapshot.store)
     except (RecapError, OSError, ValueError) as error:
         notes.append(f"evaluations not compared: {error}")
         return None
-    return PairedResult(
-        difference=result.difference, low=result.low, high=result.high, verdict=result.verdict
-    )
-
-
-def _outcomes(snapshot: Snapshot, evaluation: Artifact) -> list[EpisodeOutcome]:
-    path = snapshot.store.path(evaluation) / EPISODES_FILE
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return [EpisodeOutcome.model_validate(row) for row in rows]
 
 
 def _flips(snapshot: Snapshot, sides: tuple[_Side, _Side], notes: list[str]) -> Flips | None:

@@ -20,6 +20,7 @@ from recap_core.stages.registry import REPORT
 
 if TYPE_CHECKING:
     from recap_core.reports.content import IterationReport
+    from recap_core.stages.report_numbers import ReportNumbers
 
 PAGE = "index.html"
 
@@ -81,9 +82,11 @@ def write_report(  # noqa: PLR0913 - everything that a report shows, by name
 
     def build(area: Build) -> Built:
         from recap_core.reports.iteration import write_html
+        from recap_core.stages.report_numbers import write_numbers
 
-        page, metrics = _page(store, parts, config)
+        page, metrics, numbers = _page(store, parts, config)
         write_html(page, area.output / PAGE)
+        write_numbers(numbers, area.output)
         return Built({}, metrics)
 
     parts = _Parts(
@@ -95,11 +98,17 @@ def write_report(  # noqa: PLR0913 - everything that a report shows, by name
 
 def _page(
     store: Store, parts: _Parts, config: ReportConfig
-) -> "tuple[IterationReport, dict[str, float]]":
+) -> "tuple[IterationReport, dict[str, float], ReportNumbers]":
     from recap_core.reports.content import IterationReport
     from recap_core.stages import report_parts as made
-    from recap_core.stages.report_change import change_part, decision_part, offline_part
+    from recap_core.stages.report_change import (
+        change_part,
+        decision_part,
+        gate_confidence,
+        offline_part,
+    )
     from recap_core.stages.report_episodes import label_parts
+    from recap_core.stages.report_numbers import ReportNumbers
     from recap_core.stages.report_value import value_parts
 
     dataset, policy, value_model = parts.dataset, parts.policy, parts.value_model
@@ -110,11 +119,16 @@ def _page(
     health = made.health_summary(store, value_model)
     trust = value_parts(store, dataset, value_model, parts.values)
     episodes = label_parts(store, dataset, parts.values, parts.labels, config, also=trust.shown)
-    comparisons, other_seeds = made.comparisons(store, evaluations)
+    comparisons, not_compared = made.comparisons(
+        store, evaluations, confidence=gate_confidence(config.settings)
+    )
     change = change_part(
         store, parts.previous, dataset=dataset, labels=parts.labels, value_model=value_model,
         after=parts.after, new=work.new, config=config,
     )  # fmt: skip
+    numbers = ReportNumbers(
+        new_bytes=made.sizes(store, work), label_flips=change.change.labels if change.change else ()
+    )
     lineage = made.lineage_graph_of(work, highlight=policy)
     last = max(store.manifest(artifact).finished_at for artifact in shown)
     page = IterationReport(
@@ -126,8 +140,8 @@ def _page(
         decision=decision_part(config.decision),
         offline=offline_part(store, parts.offline),
         change=change.change,
-        costs=made.costs(store, work, dataset),
-        notes=(*episodes.notes, *made.health_notes(health), *other_seeds, *change.notes),
+        costs=made.costs(work, dataset, num_bytes=numbers.total_bytes),
+        notes=(*episodes.notes, *made.health_notes(health), *not_compared, *change.notes),
         value_curves=episodes.curves,
         label_rule=episodes.rule,
         label_shares=episodes.shares,
@@ -138,10 +152,10 @@ def _page(
         num_audited=trust.num_audited,
         fps=dataset.fps,
         training_curves=made.training_curves(store, policy, value_model),
-        stages=made.stage_rows(store, work),
+        stages=made.stage_rows(work, numbers.new_bytes),
         num_earlier_stages=len(work.earlier),
         lineage=lineage.graph,
         num_left_out=lineage.num_left_out,
         reproduction=made.reproduction(store, policy),
     )
-    return page, change.metrics
+    return page, {**change.metrics, "new_bytes": float(numbers.total_bytes)}, numbers

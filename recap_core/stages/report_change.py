@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from recap_core.config.changes import setting_changes
-from recap_core.config.gate import GateDecision
+from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.config.stages import ReportConfig
 from recap_core.errors import ArtifactError, RecapError
 from recap_core.lineage.artifacts import (
@@ -67,6 +67,12 @@ def decision_part(decision: GateDecision | None) -> DecisionPart | None:
             for task in decision.tasks
         ),
     )
+
+
+def gate_confidence(settings: Mapping[str, Any]) -> float:
+    """Confidence of the gate's intervals under a project's settings; its default without any."""
+    gate = settings.get("iteration", {}).get("gate", {})
+    return float(gate.get("confidence", GateConfig().confidence))
 
 
 def offline_part(store: Store, check: Artifact | None) -> OfflinePart | None:

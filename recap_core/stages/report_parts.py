@@ -2,15 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from recap_core.config.stages import TrainValueConfig
-from recap_core.errors import ArtifactError, DataError
-from recap_core.evaluation.comparison import NUM_RESAMPLES, compare
-from recap_core.evaluation.outcome import EpisodeOutcome
+from recap_core.errors import IncompatibleError
 from recap_core.lineage.ancestry import ancestors
 from recap_core.lineage.artifacts import (
     AnyDataset,
@@ -20,8 +18,8 @@ from recap_core.lineage.artifacts import (
     PolicyCheckpoint,
     ValueCheckpoint,
 )
-from recap_core.lineage.files import walk
 from recap_core.lineage.manifest import Manifest
+from recap_core.lineage.new_files import new_bytes
 from recap_core.lineage.store import Store
 from recap_core.progress import read_metrics
 from recap_core.reports.content import (
@@ -36,7 +34,7 @@ from recap_core.reports.content import (
     TrainingCurve,
 )
 from recap_core.reports.numbers import bytes_text, duration
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.judge import success_difference
 from recap_core.stages.report_lineage import SmallGraph, round_graph
 from recap_core.stages.train_policy import METRICS_FILE
 from recap_core.stages.train_value import HEALTH_FILE
@@ -91,21 +89,23 @@ def _bar(name: str, evaluation: Evaluation, role: str, note: str) -> SuccessBar:
 
 
 def comparisons(
-    store: Store, evaluations: Evaluations
+    store: Store, evaluations: Evaluations, *, confidence: float
 ) -> tuple[tuple[Comparison, ...], tuple[Note, ...]]:
-    """The new policy against the one in use, the starting one and the control, and remarks."""
+    """The new policy against the one in use, the starting one and the control, and remarks.
+
+    Differences and intervals are the gate's.
+    """
     after = evaluations.after
     if after is None:
         return (), ()
-    new, found, notes = read_outcomes(store, after), [], []
+    found, notes = [], []
     others = [row for row in evaluations.named() if row[1] != after]
     # The policy in use first: the decision is about it.
     for name, evaluation, *_ in sorted(others, key=lambda row: row[0] != CURRENT):
         try:
-            result = compare(new, read_outcomes(store, evaluation))
-        except DataError:
-            text = f"The {name} was evaluated on other seeds; no difference to it is computed."
-            notes.append(Note(text=text))
+            result = success_difference(evaluation, after, store=store, confidence=confidence)
+        except IncompatibleError as error:
+            notes.append(Note(text=f"No difference to the {name} is computed. {error}"))
             continue
         found.append(
             Comparison(
@@ -114,17 +114,12 @@ def comparisons(
                 difference=result.difference,
                 low=result.low,
                 high=result.high,
-                outcome=result.verdict,
-                method=f"paired bootstrap over {len(new)} seeds, {NUM_RESAMPLES:,} resamples",
+                confidence=confidence,
+                outcome=result.outcome,
+                method=result.rests_on,
             )
         )
     return tuple(found), tuple(notes)
-
-
-def read_outcomes(store: Store, evaluation: Evaluation) -> list[EpisodeOutcome]:
-    """Per-episode outcomes of an evaluation, in order of their seeds."""
-    rows = json.loads((store.path(evaluation) / EPISODES_FILE).read_text())
-    return [EpisodeOutcome.model_validate(row) for row in rows]
 
 
 def history(store: Store, artifacts: Sequence[Artifact]) -> list[Manifest]:
@@ -157,13 +152,19 @@ def made_since(store: Store, shown: Sequence[Artifact], previous: Iteration | No
     )
 
 
-def costs(store: Store, made: Made, dataset: AnyDataset) -> tuple[Fact, ...]:
-    """What the policy cost: time, robot frames, operator frames, disk."""
+def sizes(store: Store, made: Made) -> dict[str, int]:
+    """Bytes that everything this round made added to the disk, by id; unreadable ones left out."""
+    known = {manifest.id: manifest for manifest in (*made.earlier, *made.new)}
+    found = {manifest.id: new_bytes(store, manifest, known) for manifest in made.new}
+    return {id_: size for id_, size in found.items() if size is not None}
+
+
+def costs(made: Made, dataset: AnyDataset, *, num_bytes: int) -> tuple[Fact, ...]:
+    """What the policy cost: time, robot frames, operator frames, ``num_bytes`` of disk."""
     recordings = [m.details for m in made.new if m.kind == "recording"]
     frames = sum(details["num_frames"] for details in recordings)
     by_hand = sum(details["num_intervention_frames"] for details in recordings)
     seconds = sum(_seconds(manifest) for manifest in made.new)
-    size = sum(new_bytes(store, manifest) or 0 for manifest in made.new)
     return (
         Fact(
             label="computing",
@@ -180,17 +181,8 @@ def costs(store: Store, made: Made, dataset: AnyDataset) -> tuple[Fact, ...]:
             value=f"{by_hand / max(frames, 1):.0%}",
             note=f"{by_hand:,} frames of demonstrations and corrections",
         ),
-        Fact(label="new on disk", value=bytes_text(size), note="beside what is shared"),
+        Fact(label="new on disk", value=bytes_text(num_bytes), note="beside what is shared"),
     )
-
-
-def new_bytes(store: Store, manifest: Manifest) -> int | None:
-    """Bytes of an artifact's files that no other one has; None if they cannot be listed."""
-    try:
-        files = walk(store.path(manifest.artifact())).files
-    except (ArtifactError, OSError):
-        return None
-    return sum(file.stat.st_size for file in files if file.stat.st_nlink == 1)
 
 
 def health_summary(store: Store, value_model: ValueCheckpoint) -> HealthSummary | None:
@@ -269,7 +261,7 @@ def _training_curve(
     )
 
 
-def stage_rows(store: Store, made: Made) -> tuple[StageRow, ...]:
+def stage_rows(made: Made, sizes_by_id: Mapping[str, int]) -> tuple[StageRow, ...]:
     """Every stage of the round, in the order in which they ran."""
     return tuple(
         StageRow(
@@ -278,7 +270,7 @@ def stage_rows(store: Store, made: Made) -> tuple[StageRow, ...]:
             artifact_id=manifest.id,
             seconds=_seconds(manifest),
             frames=manifest.details.get("num_frames"),
-            new_bytes=new_bytes(store, manifest),
+            new_bytes=sizes_by_id.get(manifest.id),
         )
         for manifest in made.new
     )

@@ -14,7 +14,6 @@ from recap_core.errors import DataError
 from recap_core.lineage.artifacts import AnyDataset, ValueCheckpoint
 from recap_core.lineage.store import Store
 from recap_core.progress import Progress
-from recap_core.stages.infer_values import check_has_weights
 from recap_core.stages.value_audit import audit_table
 from recap_core.stages.value_roles import (
     episode_roles,
@@ -153,23 +152,11 @@ def open_predictor(
     Raises:
         CheckpointError: If it is an import with leaves that have yet to be trained.
     """
-    import jax
-
-    from recap_core.checkpoints.params import load_params
-    from recap_core.checkpoints.value_checkpoint import read_value_model
-    from recap_core.models.value_model import ValueModel
-    from recap_core.stages.train_value import value_transform
-    from recap_core.training.compilation_cache import enable_compilation_cache
+    from recap_core.stages.value_loading import load_value_model
     from recap_core.valuation.prediction import ValuePredictor
 
-    check_has_weights(value_model)
-    enable_compilation_cache(store.home / "cache" / "xla")
-    files = read_value_model(store.path(value_model))
-    value = files.settings.config
-    like = jax.eval_shape(ValueModel(value.model).init, jax.random.key(0))
-    transform = value_transform(value, files.settings.norm_stats)
-    params = load_params(files.ema_params or files.params, like)
-    return ValuePredictor(value, params, transform), files.settings.targets
+    loaded = load_value_model(store, value_model)
+    return ValuePredictor(loaded.config, loaded.params, loaded.transform), loaded.targets
 
 
 def _trained(subject: Subject, count: int) -> list[int]:

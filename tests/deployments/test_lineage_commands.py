@@ -118,7 +118,8 @@ def test_diff_tells_what_changed(recap: Recap) -> None:
     text = recap("lineage", "diff", "round-3", "round-4").out
 
     assert "iteration.label.positive_share: 0.4 -> 0.38" in text
-    assert "difference on the same seeds:" in text
+    assert "difference: 0.0 points [-8.8, +8.8], undecided" in text
+    assert "(40 same seeds: 0 gained, 0 lost)" in text
     assert "added: 8 episodes" in text
     found = json.loads(recap("lineage", "diff", "round-3", "round-4", "--json").out)
     assert found["flips"]["num_changed_episodes"] > 0

@@ -187,19 +187,23 @@ def ended(
     return decision
 
 
-def test_a_repeated_bootstrap_leaves_the_current_policy_alone(
-    store: Store, refs: ProjectRefs
+def test_another_bootstrap_replaces_only_a_starting_policy(
+    store: Store, refs: ProjectRefs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only another starting policy replaces it."""
+    """What a round has promoted stays in use: nobody has compared it with the new start."""
     bootstrapped(store, refs)
-    better = publish(store, PolicyCheckpoint, "better")
-    ended(store, refs, 1, better, PROMOTED)
-
-    bootstrapped(store, refs)
-    assert refs.get("current", PolicyCheckpoint) == better
-
     other = bootstrapped(store, refs, "other-sft")
     assert refs.get("current", PolicyCheckpoint) == other.policy
+
+    better = publish(store, PolicyCheckpoint, "better")
+    ended(store, refs, 1, better, PROMOTED)
+    bootstrapped(store, refs, "other-sft")
+    assert not caplog.messages
+    third = bootstrapped(store, refs, "third-sft")
+
+    assert refs.get("current", PolicyCheckpoint) == better
+    assert refs.policy("start") == third.policy
+    assert "recap promote start --project demo/sim-aloha" in caplog.text
 
 
 def test_a_finished_round_that_runs_again_moves_nothing(store: Store, refs: ProjectRefs) -> None:

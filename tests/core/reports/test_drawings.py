@@ -16,10 +16,11 @@ from recap_core.reports.content import (
     ValueCurve,
 )
 from recap_core.reports.label_shares import share_bar
+from recap_core.reports.leaders import leaders
 from recap_core.reports.success import difference_bar, difference_reach, success_bar
 from recap_core.reports.svg import line_path, runs, ticks
 from recap_core.reports.training_curves import is_logarithmic, loss_figure
-from recap_core.reports.value_curves import describe, episode_figure, thumbnail_leaders
+from recap_core.reports.value_curves import describe, episode_figure
 
 
 def find(svg: str, class_: str) -> list[ET.Element]:
@@ -127,9 +128,10 @@ def test_every_frame_tells_its_numbers() -> None:
 
 def test_leaders_run_from_the_moment_to_the_slot() -> None:
     """Frames 0 and 3 of four (12.5 and 87.5 %) lead to the middles of two slots."""
-    leaders = find(thumbnail_leaders(four_frames()), "leader")
+    below, above = (find(leaders([0, 3], 4, up=up), "leader") for up in (False, True))
 
-    assert [(e.get("x1"), e.get("x2")) for e in leaders] == [("12.5%", "25%"), ("87.5%", "75%")]
+    assert [(e.get("x1"), e.get("x2")) for e in below] == [("12.5%", "25%"), ("87.5%", "75%")]
+    assert [(e.get("x2"), e.get("x1")) for e in above] == [("12.5%", "25%"), ("87.5%", "75%")]
 
 
 def test_a_figure_is_described_in_words() -> None:

@@ -6,9 +6,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from recap_core.reports.round_content import TaskChange
 from recap_core.reports.round_lineage import COLUMN, Round, round_lineage
 from recap_core.reports.round_plots import (
+    disk_columns,
     flip_columns,
+    flip_strip,
     label_columns,
     metric_plot,
     sparkline,
@@ -45,6 +48,11 @@ def row(k: int, **changes: object) -> RoundRow:
         num_new_episodes=8,
         labels=LabelCounts(positive=20, negative=70, none=10),
         flipped=0.125,
+        flips=(
+            TaskChange(
+                task="cube", num_frames=200, gained=20, lost=5, other=0, before=0.3, after=0.375
+            ),
+        ),
         value=ValueNumbers(
             healthy=True,
             imported=False,
@@ -54,9 +62,21 @@ def row(k: int, **changes: object) -> RoundRow:
         ),
         costs=(
             StageCost(
-                stage="train_policy", family="policy", artifact_id="a", name="p", seconds=90.0
+                stage="train_policy",
+                family="policy",
+                artifact_id="a",
+                name="p",
+                seconds=90.0,
+                new_bytes=3_000_000,
             ),
-            StageCost(stage="collect", family="recording", artifact_id="b", name="r", seconds=30.0),
+            StageCost(
+                stage="collect",
+                family="recording",
+                artifact_id="b",
+                name="r",
+                seconds=30.0,
+                new_bytes=1_000_000,
+            ),
         ),
         changes=(),
     )
@@ -164,6 +184,31 @@ def test_time_is_divided_by_kind_of_work() -> None:
         "Round 1, recording: 30 s of 2 min 00 s",
         "Round 1, policy training: 1 min 30 s of 2 min 00 s",
     ]
+
+
+def test_disk_is_divided_by_kind_of_work() -> None:
+    """So is what a round added to the disk; of an older report nothing is known."""
+    old = row(1, costs=tuple(replace(cost, new_bytes=None) for cost in row(1).costs))
+
+    picture = disk_columns([old, row(2)])
+
+    titles = [e.findtext("title") for e in drawn(picture, "time")]
+    assert titles == [
+        "Round 2, recording: 1.0 MB of 4.0 MB",
+        "Round 2, policy training: 3.0 MB of 4.0 MB",
+    ]
+    assert [e.text for e in drawn(picture, "tick")][:3] == ["0 B", "2.0 MB", "4.0 MB"]
+    assert "not known" in disk_columns([old])
+
+
+def test_a_task_that_flipped_more_is_darker() -> None:
+    """25 of 200 frames are half of the largest share; rounds without the task have no cell."""
+    picture = flip_strip([row(1, flips=()), row(2)], "cube", 0.25)
+
+    [cell] = drawn(picture, "flip")
+    assert float(str(cell.get("fill-opacity"))) == pytest.approx(0.08 + 0.92 / 2)
+    assert cell.get("x") == "50%"
+    assert str(cell.findtext("title")).startswith("Round 2, cube: 12.5")
 
 
 def test_a_sparkline_skips_what_was_not_evaluated() -> None:

@@ -18,7 +18,8 @@ from recap_core.lineage.artifacts import Dataset, ValueCheckpoint
 from recap_core.lineage.store import Store
 from recap_core.models.tokenizer import tokenizer_digest, tokenizer_path
 from recap_core.stages.import_value import describe_value, import_value, read_match
-from recap_core.stages.infer_values import check_has_weights, infer_values
+from recap_core.stages.infer_values import infer_values
+from recap_core.stages.value_loading import check_has_weights
 from tasks.summaries import headline
 from tests.core.checkpoints import value_layouts as layouts
 from tests.core.checkpoints.value_layouts import VALUE

@@ -31,9 +31,10 @@ def test_two_rounds_side_by_side(snapshot: Snapshot, eight_rounds: GeneratedStor
     assert diff.decision.new.verdict == records[3].verdict
     assert diff.evaluation.old is not None
     assert diff.evaluation.new is not None
-    assert diff.paired is not None
+    assert diff.difference is not None
     rates = diff.evaluation.new.success_rate - diff.evaluation.old.success_rate
-    assert diff.paired.difference == pytest.approx(rates)
+    assert diff.difference.difference == pytest.approx(rates)
+    assert diff.difference.rests_on.startswith("40 same seeds: ")
     assert diff.value_model.new is not None
     assert diff.value_model.new.metrics["spearman"] is not None
     assert diff.notes == ()
@@ -108,8 +109,9 @@ def test_labels_evaluations_and_value_models(
     after = snapshot.artifact(record.id("after"))
     assert after is not None
     same = diff_lineage(snapshot, after, after)
-    assert same.paired is not None
-    assert (same.paired.difference, same.paired.verdict) == (0, "undecided")
+    assert same.difference is not None
+    # Tango, no seed went differently: z^2 / (n + z^2) of 40 seeds.
+    assert same.difference.text() == "0.0 points [-8.8, +8.8], undecided"
 
 
 def test_only_equals_are_compared(snapshot: Snapshot, eight_rounds: GeneratedStore) -> None:

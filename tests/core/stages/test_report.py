@@ -1,22 +1,27 @@
 """The report of a round against the one before, from artifacts."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recap_core.config.changes import SettingChange, setting_changes
-from recap_core.config.gate import GateDecision
+from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.config.stages import ReportConfig
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.lineage.artifacts import Artifact, Evaluation, Report
 from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.store import Store
 from recap_core.stages.evaluate import EPISODES_FILE
-from recap_core.stages.index_rounds import LABEL_FLIPS
+from recap_core.stages.index_pages import Site
+from recap_core.stages.index_rounds import LABEL_FLIPS, Rounds
+from recap_core.stages.index_snapshot import read_snapshot
+from recap_core.stages.judge import judge
 from recap_core.stages.label_diff import diff_labels
 from recap_core.stages.label_references import Labelled
 from recap_core.stages.report import PAGE, write_report
+from recap_core.stages.report_numbers import NUMBERS_FILE, read_numbers
 from recap_core.stages.report_parts import NEW, START, Evaluations, comparisons
 from tests.generated_store import PROJECT, ROBOT, GeneratedStore
 
@@ -94,6 +99,51 @@ def test_flips_are_those_of_the_label_diff(
     assert metrics["label_frames_compared"] == len(diff.frames_before)
 
 
+def test_numbers_for_other_pages_lie_beside_the_report(
+    store: Store, rounds: list[IterationRecord], report: Report
+) -> None:
+    """Flips by task add up; sizes are those of what this round made, and of nothing else."""
+    numbers = read_numbers(store, store.manifest(report))
+    metrics = store.manifest(report).metrics
+
+    assert len(numbers.label_flips) == 2
+    assert sum(task.gained for task in numbers.label_flips) == metrics["label_gained"]
+    assert set(numbers.new_bytes) > {part(store, rounds[1], role).id for role in ("labels", "copy")}
+    assert part(store, rounds[0], "policy").id not in numbers.new_bytes
+    assert numbers.total_bytes == metrics["new_bytes"]
+
+
+def test_an_older_report_has_no_numbers(
+    store: Store, rounds: list[IterationRecord], tmp_path: Path
+) -> None:
+    """Version 3 wrote the page alone: nothing is known of disk and tasks, and pages go on."""
+    home = tmp_path / "home"
+    shutil.copytree(store.home, home)
+    old = Store(home)
+    record = rounds[1]
+    file = old.path(part(old, record, "report")) / NUMBERS_FILE
+    file.parent.chmod(0o755)
+    file.unlink()
+
+    row = Rounds(read_snapshot(old)).of(PROJECT, ROBOT)[1]
+
+    assert (row.new_bytes, row.flips) == (None, ())
+    assert row.flipped is not None
+    assert f"round {row.round_index}" in Site(old).project(PROJECT, ROBOT)
+
+
+def test_an_interval_is_the_gates(store: Store, rounds: list[IterationRecord]) -> None:
+    """Page, diff and decision say the same of the same two evaluations."""
+    record = rounds[2]
+    current, after = part(store, record, "current"), part(store, record, "after")
+    decision = judge(current, after, GateConfig(), offline=None, store=store)
+
+    [found], _ = comparisons(store, Evaluations(None, current, None, after), confidence=0.95)
+
+    assert decision.overall is not None
+    assert (found.low, found.high) == (decision.overall.low, decision.overall.high)
+
+
 def test_a_round_without_evaluation_has_a_report(store: Store, report: Report) -> None:
     """Decision, reasons and what changed stand there; a headline does not."""
     page = page_of(store, report)
@@ -119,8 +169,8 @@ def test_stages_are_those_of_the_round(
     assert f'id="artifact-{part(store, second, "start").id}"' in page
 
 
-def test_other_seeds_are_not_compared(store: Store, rounds: list[IterationRecord]) -> None:
-    """A robot's evaluation has scenes of its own: it is shown, and a note says why no more."""
+def test_other_seeds_are_two_samples(store: Store, rounds: list[IterationRecord]) -> None:
+    """A robot's evaluation has scenes of its own: they tell less, and the page says so."""
     after, before = (part(store, rounds[1], role) for role in ("after", "before"))
     path = store.path(before) / EPISODES_FILE
     rows = path.read_text()
@@ -128,12 +178,14 @@ def test_other_seeds_are_not_compared(store: Store, rounds: list[IterationRecord
     other = EpisodeOutcome(seed=7, success=True, num_frames=3, best_stage=4)
     path.write_text(f"[{other.model_dump_json()}]")
     try:
-        found, notes = comparisons(store, Evaluations(before, None, None, after))
+        [found], notes = comparisons(store, Evaluations(before, None, None, after), confidence=0.95)
     finally:
         path.write_text(rows)
 
-    assert not found
-    assert "other seeds" in notes[0].text
+    assert found.method == "40 and 1 episodes, not the same seeds"
+    assert found.outcome == "undecided"
+    assert found.high - found.low > 0.5
+    assert not notes
 
 
 def test_the_policy_in_use_is_compared_first(store: Store, rounds: list[IterationRecord]) -> None:
@@ -146,7 +198,7 @@ def test_the_policy_in_use_is_compared_first(store: Store, rounds: list[Iteratio
     assert isinstance(before, Evaluation)
     evaluations = Evaluations(before, current, None, after)
 
-    found, _ = comparisons(store, evaluations)
+    found, _ = comparisons(store, evaluations, confidence=0.95)
 
     assert {comparison.candidate for comparison in found} == {NEW}
     assert found[-1].baseline == START
