@@ -153,7 +153,7 @@ class ProjectRefs:
         current = self.find("current", PolicyCheckpoint)
         self.set("demonstrations", result.demonstrations)
         self.set("norm-stats", result.norm_stats)
-        if current in {None, start}:
+        if current is None or current == start:
             self.set("current", policy)
         elif start != policy:
             _log.warning(
@@ -161,7 +161,7 @@ class ProjectRefs:
                 "recap promote start --project %s",
                 policy.name,
                 policy.id[:8],
-                f"{current.name}-{current.id[:8]}" if current else "nothing",
+                f"{current.name}-{current.id[:8]}",
                 self._prefix,
             )
         self.set("start", policy)

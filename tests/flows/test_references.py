@@ -288,7 +288,7 @@ def test_a_round_out_of_turn_is_warned_of(store: Store, refs: ProjectRefs) -> No
     """Not the next one, nor one that is only looked up again."""
     bootstrapped(store, refs)
     for k in (1, 2, 9):
-        refs.keep_round(k, publish(store, PolicyCheckpoint, f"policy-{k}"), "promoted")
+        ended(store, refs, k, publish(store, PolicyCheckpoint, f"policy-{k}"), PROMOTED)
 
     assert [refs.out_of_turn(k) for k in (1, 2, 3, 9)] == [None] * 4
     assert "round 3 has not finished" in (refs.out_of_turn(4) or "")
