@@ -196,7 +196,7 @@ def disk_columns(rows: Sequence[RoundRow]) -> Markup:
 
 
 def flip_strip(rows: Sequence[RoundRow], task: str, highest: float) -> Markup:
-    """Shares of a task's frames whose label changed: a cell per round, darker for more.
+    """Shares of a task's frames whose label changed: a cell per round, more colour for more.
 
     Args:
         rows: The rounds.

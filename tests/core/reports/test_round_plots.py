@@ -201,7 +201,7 @@ def test_disk_is_divided_by_kind_of_work() -> None:
     assert "not known" in disk_columns([old])
 
 
-def test_a_task_that_flipped_more_is_darker() -> None:
+def test_a_task_that_flipped_more_has_more_colour() -> None:
     """25 of 200 frames are half of the largest share; rounds without the task have no cell."""
     picture = flip_strip([row(1, flips=()), row(2)], "cube", 0.25)
 
