@@ -22,9 +22,7 @@ def gc(  # noqa: PLR0913 - one parameter per option
     ] = None,
     project: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Project, or project/robot, whose older rounds may lose parts; default: all."
-        ),
+        typer.Option(help="A project, or project/robot, that may lose parts; default: all."),
     ] = None,
     config: Annotated[
         Path | None,
@@ -53,11 +51,8 @@ def gc(  # noqa: PLR0913 - one parameter per option
     home = recap_home()
     if not home.is_dir():
         raise ArtifactNotFoundError(f"there is no store at {home}; set RECAP_HOME")
-    collector = GarbageCollector(
-        home,
-        retention_policy(config, keep_rounds, settings or []),
-        projects=_projects(home, project) if project else None,
-    )
+    policy = retention_policy(config, keep_rounds, settings or [])
+    collector = GarbageCollector(home, policy, projects=_projects(home, project))
     plan = collector.plan()
     _warn_of_locks(home)
     output = Output(json=json, verbose=verbose)
@@ -77,8 +72,8 @@ def gc(  # noqa: PLR0913 - one parameter per option
         print_done(done, output.console)
 
 
-def _projects(home: Path, names: list[str]) -> list[str]:
-    """``project/robot`` of every name.
+def _projects(home: Path, names: list[str] | None) -> list[str] | None:
+    """``project/robot`` of every name; None without any.
 
     Raises:
         ConfigError: If there is no such project: nothing of it could ever go.
@@ -86,6 +81,8 @@ def _projects(home: Path, names: list[str]) -> list[str]:
     from recap_core.lineage.references import projects_named
     from recap_core.lineage.store import Store
 
+    if not names:
+        return None
     store = Store(home)
     return [found for name in names for found in projects_named(store, name)]
 

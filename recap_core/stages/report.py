@@ -100,13 +100,8 @@ def _page(
     store: Store, parts: _Parts, config: ReportConfig
 ) -> "tuple[IterationReport, dict[str, float], ReportNumbers]":
     from recap_core.reports.content import IterationReport
+    from recap_core.stages import report_change as changed
     from recap_core.stages import report_parts as made
-    from recap_core.stages.report_change import (
-        change_part,
-        decision_part,
-        gate_confidence,
-        offline_part,
-    )
     from recap_core.stages.report_episodes import label_parts
     from recap_core.stages.report_numbers import ReportNumbers
     from recap_core.stages.report_value import value_parts
@@ -119,10 +114,9 @@ def _page(
     health = made.health_summary(store, value_model)
     trust = value_parts(store, dataset, value_model, parts.values)
     episodes = label_parts(store, dataset, parts.values, parts.labels, config, also=trust.shown)
-    comparisons, not_compared = made.comparisons(
-        store, evaluations, confidence=gate_confidence(config.settings)
-    )
-    change = change_part(
+    confidence = changed.gate_confidence(config.settings)
+    comparisons, not_compared = made.comparisons(store, evaluations, confidence=confidence)
+    change = changed.change_part(
         store, parts.previous, dataset=dataset, labels=parts.labels, value_model=value_model,
         after=parts.after, new=work.new, config=config,
     )  # fmt: skip
@@ -137,8 +131,8 @@ def _page(
         created=f"{last:%Y-%m-%d %H:%M} UTC",
         success_bars=made.success_bars(evaluations),
         comparisons=comparisons,
-        decision=decision_part(config.decision),
-        offline=offline_part(store, parts.offline),
+        decision=changed.decision_part(config.decision),
+        offline=changed.offline_part(store, parts.offline),
         change=change.change,
         costs=made.costs(work, dataset, num_bytes=numbers.total_bytes),
         notes=(*episodes.notes, *made.health_notes(health), *not_compared, *change.notes),

@@ -115,7 +115,7 @@ RECORDED: dict[str, Recorded] = {
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
     "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
-    "report": Recorded(4, "0f1853052235fd48", PAGES),
+    "report": Recorded(4, "5043629b17c2696c", PAGES),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "7a1b75003fb56b59", FIRST),
     "score_recording": Recorded(1, "02f68bd5bfe80b41", FIRST),
