@@ -82,6 +82,8 @@ def test_every_command_has_an_example(command: str, tmp_path: Path) -> None:
         ("loop", "-s", "iteration.label.positive_share=2"),
         ("iterate", "-s", "iteration.value.value.model.views=[base_0_rgb]"),
         ("up", "--config", "/nowhere/recap.yaml"),
+        ("up", "--nightly", "0 2 * * *", "--no-nightly"),
+        ("up", "--timezone", "Europe/Berlin"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_code_2(
