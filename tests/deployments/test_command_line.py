@@ -104,7 +104,7 @@ def test_a_stage_that_is_none_is_refused_before_anything_starts(
     command: str, tmp_path: Path
 ) -> None:
     """With the name that may have been meant."""
-    done = recap(*command.split(), "--refresh", "train_polcy", home=tmp_path / "home")
+    done = recap(*command.split(), "--refresh", "trainpolicy", home=tmp_path / "home")
 
     assert done.returncode == 2
     assert "did you mean train-policy?" in done.stderr
