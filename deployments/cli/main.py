@@ -207,6 +207,7 @@ def up(  # noqa: PLR0913 - one parameter per option
 
     output = Output(json=json, verbose=verbose)
     nights = up_command.Nights(nightly, timezone, are_over=no_nightly)
+    nights.check()
     set_up = projects.SetUp(preset, seed, cameras=not no_cameras, file=config)
     served = up_command.served_projects(set_up, saved or (), settings or (), output)
     up_command.serve_projects(

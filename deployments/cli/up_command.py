@@ -35,6 +35,22 @@ class Nights(NamedTuple):
     are_over: bool = False
     """Remove the schedule."""
 
+    def check(self) -> None:
+        """Nothing, if the options fit together.
+
+        Raises:
+            ConfigError: If one says the opposite of another, or nothing without another.
+        """
+        if self.cron is not None and self.are_over:
+            raise ConfigError(
+                "--nightly begins nights and --no-nightly ends them; give one of them"
+            )
+        if self.timezone is not None and self.cron is None:
+            raise ConfigError(
+                f"--timezone {self.timezone} is whose clock --nightly goes by; give both, such as "
+                "--nightly '0 2 * * *'"
+            )
+
 
 def served_projects(
     set_up: SetUp, names: Sequence[str], overrides: Sequence[str], output: Output
@@ -119,8 +135,8 @@ def serve_projects(
     with only_up(home), _pages(home, pages_port) as pages, session as ready:
         import deployments.up as serving  # takes seconds, in which the server starts
 
-        ready()
         schedule = serving.night_schedule(nights.cron, nights.timezone or machine_timezone())
+        ready()
         if nights.are_over:
             serving.forget_nights(projects)
         deployed = [project_name(config) for config in projects]

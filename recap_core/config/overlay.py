@@ -124,6 +124,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         text = f"unknown setting {key!r}{_suggestion(first, model)}"
+    elif first["type"] == "model_type" and key:
+        below = ", ".join(_fields(model, first["loc"]))
+        text = f"{key} is {_short(first['input'])}: it has settings of its own, {below}"
     else:
         rule = first["msg"].removeprefix("Value error, ")
         text = f"{key} is {_short(first['input'])}: {rule}" if key else rule

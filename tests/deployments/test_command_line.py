@@ -82,6 +82,8 @@ def test_every_command_has_an_example(command: str, tmp_path: Path) -> None:
         ("loop", "-s", "iteration.label.positive_share=2"),
         ("iterate", "-s", "iteration.value.value.model.views=[base_0_rgb]"),
         ("up", "--config", "/nowhere/recap.yaml"),
+        ("up", "--nightly", "0 2 * * *", "--no-nightly"),
+        ("up", "--timezone", "Europe/Berlin"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_code_2(
@@ -102,7 +104,7 @@ def test_a_stage_that_is_none_is_refused_before_anything_starts(
     command: str, tmp_path: Path
 ) -> None:
     """With the name that may have been meant."""
-    done = recap(*command.split(), "--refresh", "train_polcy", home=tmp_path / "home")
+    done = recap(*command.split(), "--refresh", "trainpolicy", home=tmp_path / "home")
 
     assert done.returncode == 2
     assert "did you mean train-policy?" in done.stderr

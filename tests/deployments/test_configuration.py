@@ -36,6 +36,10 @@ def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path
     ("override", "message"),
     [
         ("iteration.labell.lookahead=3", r"unknown setting 'iteration\.labell'.*'label'\?"),
+        (
+            "iteration.label=3",
+            r"iteration\.label is 3: it has settings of its own, .*positive_share",
+        ),
         ("iteration.label.lookahed=3", r"'iteration\.label\.lookahed'; did you mean 'lookahead'\?"),
         ("iteration.label.zzz=3", r"'iteration\.label\.zzz'; there are lookahead, positive_share"),
         ("iteration.label.positive_share=2", r"positive_share is 2: .*less than or equal to 1"),

@@ -118,7 +118,7 @@ def test_only_equals_are_compared(snapshot: Snapshot, eight_rounds: GeneratedSto
     """A policy and a dataset, or two reports, are not."""
     main = eight_rounds.main
     with pytest.raises(
-        IncompatibleError, match=r"policy_checkpoint and .* is dataset: compare two"
+        IncompatibleError, match=r"policy checkpoint and .* of kind dataset: compare two"
     ):
         diff_lineage(snapshot, main.policies[0], main.rollouts[0])
     report = next(m.artifact() for m in snapshot.manifests.values() if m.kind == "report")
