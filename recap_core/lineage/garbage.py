@@ -173,9 +173,8 @@ class GarbageCollector:
                 continue  # removed since it was listed
             except ArtifactError as error:
                 raise ArtifactError(
-                    f"what {directory} needs is not known, so nothing can be removed: {error}. "
-                    "Update recap if a newer one wrote it; else move that directory out of the "
-                    "store."
+                    f"what {directory} needs is not known, so nothing can be removed: "
+                    f"{str(error).removesuffix('.')}. Or move that directory out of the store."
                 ) from error
 
     def _facts(self, manifests: dict[str, Manifest]) -> Facts:
