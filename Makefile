@@ -46,7 +46,7 @@ lint: $(READY) ## style, types, import contracts, spelling, lock file
 
 # Whatever talks to servers waits a lot: three at a time keep two cores busy.
 check: lint test-core ## everything CI runs
-	$(PYTEST) -n 3 --dist loadfile tests/flows tests/e2e tests/tasks tests/deployments
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/flows tests/tasks tests/deployments
 
 bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
