@@ -1,10 +1,11 @@
 """The Prefect server as a process of its own: ``python -P server_process.py HOME PORT``.
 
-It does what ``prefect server start`` does in the foreground, and three things more: it binds its
-port before Prefect loads (so its address is known at once, and the port cannot be taken by somebody
-else), it locks ``server.lock`` and its own record, ``server.json``, for its whole life (one server
-per home, and no record outlives it unnoticed), and it ends when nobody locks ``server-users.lock``
-any more, even if its users were killed with ``kill -9``.
+It does what ``prefect server start`` does in the foreground, and four things more: it tries again
+by itself where SQLite is busy (:mod:`deployments.busy_database`), it binds its port before Prefect
+loads (so its address is known at once, and the port cannot be taken by somebody else), it locks
+``server.lock`` and its own record, ``server.json``, for its whole life (one server per home, and no
+record outlives it unnoticed), and it ends when nobody locks ``server-users.lock`` any more, even if
+its users were killed with ``kill -9``.
 """
 
 import fcntl
@@ -18,6 +19,8 @@ import threading
 import time
 from pathlib import Path
 from typing import IO
+
+from deployments.busy_database import PatientDatabase
 
 ALREADY_RUNNING = 75
 """Exit status when another server of the same home is alive."""
@@ -86,7 +89,7 @@ def main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(final=True)
+    app = PatientDatabase(create_app(final=True))
     gc.enable()
     gc.freeze()
     config = uvicorn.Config(

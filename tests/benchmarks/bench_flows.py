@@ -7,13 +7,15 @@ only looked up again, with no stage executed.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from deployments.server import prefect_server
 from flows.forms import RoundChoice
 from flows.iteration import recap_iteration
 from recap_core.config.flows import ProjectConfig
@@ -89,16 +91,31 @@ def _call_stages(config: ProjectConfig, home: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[None]:
+    """The server that a store has."""
+    home = tmp_path / "server"
+    home.mkdir()
+    with prefect_server(home) as local:
+        assert local is not None, "unset PREFECT_API_URL"
+        updates: dict[Any, Any] = {
+            PREFECT_API_URL: local.wait().api_url,
+            PREFECT_LOGGING_LEVEL: "WARNING",
+        }
+        with temporary_settings(updates):
+            yield
+
+
 @pytest.mark.benchmark(group="flows")
 @pytest.mark.timeout(1200)
 def bench_round(
     benchmark: BenchmarkFixture,
-    prefect_api: None,
+    server: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Flow beside direct calls; then the same round again, everything cached."""
-    del prefect_api
+    del server
     config = plumbing_project(cameras=False)
     home = tmp_path / "flow"
     monkeypatch.setenv("RECAP_HOME", str(home))
