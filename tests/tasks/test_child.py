@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ LOG = logging.getLogger("tests.child")
 PARENT = """
 import logging, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from recap_core.config.collection import CollectConfig, CollectRuntime
 from recap_core.lineage.store import Store
 from recap_core.progress import Silent
@@ -180,17 +182,22 @@ def test_its_time_out_ends_a_child(recap_home: Path) -> None:
 def test_waiting_for_a_device_takes_none_of_its_time(
     recap_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait is seen here; cancelling it ends the child."""
+    """The wait is seen here, hours of it; cancelling it ends the child."""
     monkeypatch.setenv("RECAP_DEVICES", "left")
     monkeypatch.setenv("RECAP_DEVICE_LOCKS", str(tmp_path / "locks"))
+    waited_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + waited_s)
+    monkeypatch.setattr("tasks.child.time", clock)
     policy = published_policy(Store(recap_home))
     config = EvaluationConfig(num_episodes=1, robot=SimRobotConfig(cameras=()))
 
     class Patient(Seen):
         def update(self, done: int, note: str = "") -> None:
+            nonlocal waited_s
             assert f"pid {os.getpid()}" in note
             super().update(done)
-            if len(self.bars) > 6:  # three seconds
+            waited_s += 3600
+            if len(self.bars) > 3:
                 raise KeyboardInterrupt
 
     seen = Patient()
@@ -198,7 +205,7 @@ def test_waiting_for_a_device_takes_none_of_its_time(
         run_in_child(
             "evaluate",
             {"policy": policy, "config": config, "name": "never"},
-            CollectRuntime(timeout_s=1.9, cancel_grace_s=5),
+            CollectRuntime(timeout_s=600, cancel_grace_s=5),
             store=Store(recap_home),
             progress=seen,
             log=LOG,
