@@ -34,6 +34,7 @@ from recap_core.rollout.safety import ActionGuard, ResumeRamp
 
 STATE = "observation.state"
 STATUS_HZ = 5
+HALF_A_MS = 0.0005
 NOTHING = PolicyAnswer(None)
 
 type OnStatus = Callable[[LiveStatus], None]
@@ -121,9 +122,8 @@ class LiveLoop:
             self._pause(f"the control loop stood still for {interval_s:.1f} s")
         now_s = self._now()
         self._obey_stop()
-        self._obey_episodes(now_s)
-        if self._lifecycle.state is EpisodeState.OVER:
-            return
+        if self._obey_episodes(now_s):
+            return  # it took its time: the next tick begins at once
         transition = None if self.desk.is_stopped else self._machine.consume()
         if transition is not None:
             self._enter(transition)
@@ -164,10 +164,11 @@ class LiveLoop:
             self._machine.reset(Phase.PAUSED)  # a wish from before the stop is no wish any more
         self._was_stopped = is_stopped
 
-    def _obey_episodes(self, now_s: float) -> None:
+    def _obey_episodes(self, now_s: float) -> bool:
+        """Begin or end an episode; whether there was anything to do."""
         step = self._lifecycle.consume()
         if step is None and self._lifecycle.state is EpisodeState.RECORDING:
-            is_over = now_s - self._began_s >= self._rules.episode_limit_s
+            is_over = now_s - self._began_s > self._rules.episode_limit_s - HALF_A_MS
             if is_over and self._machine.phase is not Phase.CORRECTING:
                 self.desk.say("warning", "the episode's time is over: saved as a failure")
                 step = self._lifecycle.expire()
@@ -175,7 +176,7 @@ class LiveLoop:
                 self.desk.say("error", f"recording cannot go on: {problem}")
                 step = self._lifecycle.expire()
         if step is None:
-            return
+            return False
         with self._watchdog.held():
             if step.kind == "start":
                 self._start_episode()
@@ -183,6 +184,7 @@ class LiveLoop:
                 self._end_episode(step)
         self._pace.skip()
         self._publish()
+        return True
 
     def _recording_problem(self) -> str | None:
         if self._num_ticks % self._ticks_per_status:

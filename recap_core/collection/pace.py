@@ -37,7 +37,7 @@ class Pace:
 
     def __init__(
         self,
-        hz: float,
+        hz: float | int,
         *,
         now: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,

@@ -14,7 +14,7 @@ class Watchdog:
         barked: Called in that thread, once per standstill, with how long it has lasted, s.
     """
 
-    def __init__(self, limit_s: float, barked: Callable[[float], None]) -> None:
+    def __init__(self, limit_s: float | int, barked: Callable[[float], None]) -> None:
         self._limit_s = limit_s
         self._barked = barked
         self._last_s = time.monotonic()

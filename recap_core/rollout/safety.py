@@ -13,6 +13,10 @@ from jaxtyping import Float
 from recap_core.errors import ConfigError
 
 
+type Limits = Sequence[float | int] | np.ndarray | float | int
+"""One number per dim, or one for all."""
+
+
 class Guarded(NamedTuple):
     """An action that may be sent, or why none may."""
 
@@ -37,31 +41,32 @@ class ActionGuard:
 
     def __init__(
         self,
-        low: Sequence[float] | np.ndarray | None = None,
-        high: Sequence[float] | np.ndarray | None = None,
-        max_step: Sequence[float] | float | None = None,
+        low: Limits | None = None,
+        high: Limits | None = None,
+        max_step: Limits | None = None,
     ) -> None:
         self._low = None if low is None else np.asarray(low, np.float32)
         self._high = None if high is None else np.asarray(high, np.float32)
         self._max_step = None if max_step is None else np.asarray(max_step, np.float32)
         if self._low is not None and self._high is not None and (self._low > self._high).any():
-            dim = int(np.argmax(self._low > self._high))
+            low, high = np.broadcast_arrays(self._low, self._high)
+            dim = int(np.argmax(low > high))
             raise ConfigError(
-                f"action limits of dim {dim} are {self._low[dim]:g} to {self._high[dim]:g}; the "
+                f"action limits of dim {dim} are {low.flat[dim]:g} to {high.flat[dim]:g}; the "
                 "lower one must not be above the upper one"
             )
 
     def check(
         self,
-        target: Float[np.ndarray, " a"],
-        last: Float[np.ndarray, " a"] | None,
+        target: np.ndarray,
+        last: np.ndarray | None,
         *,
         may_be_far: bool,
     ) -> Guarded:
         """The action to send in place of ``target``.
 
         Args:
-            target: What the policy or the operator wants.
+            target: What the policy or the operator wants, (a,); anything else is refused.
             last: The action sent last, or the pose where none was; None: not known.
             may_be_far: True: a jump is cut to the largest step (a leader arm); False: it stops the
                 robot (a policy).
