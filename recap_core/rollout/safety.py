@@ -12,7 +12,6 @@ from jaxtyping import Float
 
 from recap_core.errors import ConfigError
 
-
 type Limits = Sequence[float | int] | np.ndarray | float | int
 """One number per dim, or one for all."""
 

@@ -277,11 +277,10 @@ def test_the_robot_is_paused_between_episodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "num_episodes"), [({"num_episodes": 2}, 2), ({"num_corrections": 1}, 1)]
+    ("cell", "num_episodes"), [(Cell(num_episodes=2), 2), (Cell(num_corrections=1), 1)]
 )
-def test_a_goal_ends_the_session(rules: dict[str, int], num_episodes: int) -> None:
+def test_a_goal_ends_the_session(cell: Cell, num_episodes: int) -> None:
     """After the episode that reaches it."""
-    cell = Cell(**rules)
     play(cell, {0: START, 2: CORRECT, 5: SUCCESS, 8: START, 10: SUCCESS})
 
     end = cell.end  # type: ignore[attr-defined]
