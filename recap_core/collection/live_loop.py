@@ -34,6 +34,8 @@ from recap_core.rollout.safety import ActionGuard, ResumeRamp
 
 STATE = "observation.state"
 STATUS_HZ = 5
+RECENT_S = 3
+"""What the screen calls the present rate."""
 HALF_A_MS = 0.0005
 NOTHING = PolicyAnswer(None)
 
@@ -106,7 +108,7 @@ class LiveLoop:
             self._close()
         reason = "error" if self._error else "goal" if self._tally.is_reached else "quit"
         return SessionEnd(
-            getattr(self._parts.recorder, "directory", None),
+            self._parts.recorder.directory,
             tuple(self._tally.episodes),
             self._tally.num_discarded,
             self._tally.num_disqualified,
@@ -221,9 +223,9 @@ class LiveLoop:
             self.desk.say("info", "discarded")
             return
         if self._tally.is_disqualified:
-            note = getattr(recorder, "note", None)
-            if note is not None:
-                note({"disqualified": "a correction was asked for"})
+            recorder.describe_episode(disqualified="a correction was asked for")
+        timing = self._pace.stats(num_last=self._tally.num_episode_frames)
+        recorder.describe_episode(loop=timing._asdict())
         try:
             summary = recorder.finish(outcome)
         except EpisodeError as error:
@@ -402,7 +404,11 @@ class LiveLoop:
         """Tell who watches."""
         if self._on_status is None:
             return
-        recent, tally, rules = self._pace.stats(recent=True), self._tally, self._rules
+        recent, tally, rules = (
+            self._pace.stats(num_last=round(RECENT_S * self._parts.robot.description.fps)),
+            self._tally,
+            self._rules,
+        )
         is_recording = self._lifecycle.state is EpisodeState.RECORDING
         self._on_status(
             LiveStatus(

@@ -56,7 +56,7 @@ class SessionRules(NamedTuple):
 class SessionEnd(NamedTuple):
     """What became of a session."""
 
-    directory: Path | None
+    directory: Path
     episodes: tuple[EpisodeSummary, ...]
     num_discarded: int
     num_disqualified: int

@@ -1,5 +1,6 @@
 """The beat of a control loop, and how well it is kept."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -7,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-RECENT_S = 3.0
-"""What the screen calls now."""
 KEPT_TICKS = 200_000
 """Of the session's statistics: nearly two hours at 30 Hz."""
 
@@ -48,7 +47,6 @@ class Pace:
         self._next_s: float | None = None
         self._last_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=KEPT_TICKS)
-        self._recent: deque[float] = deque(maxlen=max(round(RECENT_S * hz), 2))
         self._num_late = 0
 
     def wait(self) -> float:
@@ -69,7 +67,6 @@ class Pace:
         interval = 0.0 if self._last_s is None else now - self._last_s
         if self._last_s is not None:
             self._intervals.append(interval)
-            self._recent.append(interval)
         self._last_s = now
         return interval
 
@@ -82,12 +79,13 @@ class Pace:
         """Ticks that came a whole period late."""
         return self._num_late
 
-    def stats(self, *, recent: bool = False) -> TimingStats:
-        """Of the whole session, or of the last seconds."""
-        kept = self._recent if recent else self._intervals
+    def stats(self, *, num_last: int | None = None) -> TimingStats:
+        """Of the last so many ticks, or of the whole session."""
+        newest = itertools.islice(reversed(self._intervals), num_last)
+        kept = tuple(newest)
         if not kept:
             return TimingStats(0, 0.0, 0.0, 0.0, self._num_late)
-        intervals = np.array(tuple(kept))
+        intervals = np.array(kept)
         deviation_ms = np.abs(intervals - self._period_s) * 1000
         return TimingStats(
             num_ticks=len(kept),

@@ -24,11 +24,14 @@ class SessionTally:
         """Corrections of the open episode."""
         self.is_disqualified = False
         """Whether the open episode does not count."""
+        self.num_episode_frames = 0
+        """Of the open episode."""
         self._num_correcting = self._num_frames = 0
 
     def begin(self, *, is_correcting: bool) -> None:
         """An episode begins, perhaps in the middle of a correction."""
         self.correction_index, self.is_disqualified = int(is_correcting), False
+        self.num_episode_frames = 0
 
     def corrected(self) -> None:
         """A correction begins."""
@@ -37,6 +40,7 @@ class SessionTally:
     def frame(self, *, is_correcting: bool) -> None:
         """One more frame was recorded."""
         self._num_frames += 1
+        self.num_episode_frames += 1
         self._num_correcting += is_correcting
 
     def disqualify(self) -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - the protocols say what their methods do
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -136,6 +137,7 @@ class MemoryRecorder:
     """Keeps episodes."""
 
     def __init__(self) -> None:
+        self.directory = Path("memory")
         self.open: list[LiveFrame] | None = None
         self.episodes: list[tuple[Outcome, list[LiveFrame]]] = []
         self.notes: list[dict[str, object]] = []
@@ -152,7 +154,7 @@ class MemoryRecorder:
         assert self.open is not None
         self.open.append(frame)
 
-    def note(self, facts: dict[str, object]) -> None:
+    def describe_episode(self, **facts: object) -> None:
         self.notes.append(facts)
 
     def finish(self, outcome: Literal[Outcome.SUCCESS, Outcome.FAILURE]) -> EpisodeSummary:

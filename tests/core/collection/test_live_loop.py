@@ -309,7 +309,9 @@ def test_nobody_corrects_in_an_evaluation() -> None:
     end = cell.end  # type: ignore[attr-defined]
     assert end.num_disqualified == 1
     assert len(end.episodes) == 3
-    assert cell.recorder.notes == [{"disqualified": "a correction was asked for"}]
+    assert [note for note in cell.recorder.notes if "loop" not in note] == [
+        {"disqualified": "a correction was asked for"}
+    ]
     assert all("correcting" not in phases for phases in cell.phases)
     assert "this episode does not count" in cell.said
 

@@ -48,7 +48,7 @@ def test_a_pause_between_episodes_is_no_delay() -> None:
 
     assert pace.wait() == 0
     assert pace.wait() == pytest.approx(0.1)
-    assert pace.stats(recent=True).num_late == 0
+    assert pace.stats(num_last=5).num_late == 0
 
 
 def test_no_tick_no_rate() -> None:
