@@ -6,6 +6,8 @@ touches robot, leader, policy and recorder; whoever wants something asks through
 something is wrong the robot is PAUSED: nothing is sent, and it holds what it was sent last.
 """
 
+import gc
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -36,6 +38,8 @@ STATE = "observation.state"
 STATUS_HZ = 5
 RECENT_S = 3
 """What the screen calls the present rate."""
+SWITCH_S = 0.0005
+"""Longest time that an encoder's thread keeps the interpreter while a tick is due."""
 HALF_A_MS = 0.0005
 NOTHING = PolicyAnswer(None)
 
@@ -97,6 +101,10 @@ class LiveLoop:
             on_status: Told some times a second, from this thread; it must be quick.
         """
         self._on_status = on_status
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection during a tick looks at it
+        switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         try:
             for source in self._parts.inputs:
                 source.start(self.desk.request)
@@ -105,6 +113,8 @@ class LiveLoop:
                 while self._lifecycle.state is not EpisodeState.OVER:
                     self._tick()
         finally:
+            sys.setswitchinterval(switch_s)
+            gc.unfreeze()
             self._close()
         reason = "error" if self._error else "goal" if self._tally.is_reached else "quit"
         return SessionEnd(

@@ -83,11 +83,11 @@ class CellConfig(Config):
 
     @model_validator(mode="after")
     def _somebody_drives(self) -> "CellConfig":
-        if self.session.mode == "evaluation" and self.policy is None:
-            if self.robot.kind not in {"sim", "synthetic"}:
-                raise ValueError(
-                    "session.mode is evaluation, but there is no policy to evaluate; set policy.host"
-                )
+        has_scripted_policy = self.robot.kind in {"sim", "synthetic"}
+        if self.session.mode == "evaluation" and not (self.policy or has_scripted_policy):
+            raise ValueError(
+                "session.mode is evaluation, but there is no policy to evaluate; set policy.host"
+            )
         return self
 
 
