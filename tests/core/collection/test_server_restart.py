@@ -1,4 +1,4 @@
-"""A policy server that is killed in the middle of an episode: the robot waits, the session goes on."""
+"""A policy server that is killed in mid-episode: the robot waits, and the session goes on."""
 
 import json
 import signal
