@@ -1,10 +1,12 @@
 """The video of one camera of one episode."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
+import numpy as np
+from jaxtyping import UInt8
 
-from recap_core.arrays import Image
 from recap_core.errors import EpisodeError
 
 ENCODER_OPTIONS = {
@@ -27,19 +29,40 @@ class CameraVideo:
     Args:
         path: The ``.mp4`` to write.
         fps: Frames per second.
-        image_px: Height and width; even, as yuv420p halves them.
+        height_px: Height of the images; even, as yuv420p halves it.
+        width_px: Their width; even, too.
+        options: Of the encoder.
     """
 
-    def __init__(self, path: Path, *, fps: int, image_px: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: int,
+        height_px: int,
+        width_px: int,
+        options: Mapping[str, str] = ENCODER_OPTIONS,
+    ) -> None:
         self._path = path
         self._container = av.open(str(path), "w")
-        self._stream = self._container.add_stream("libx264", rate=fps, options=ENCODER_OPTIONS)
-        self._stream.width = self._stream.height = image_px
+        self._stream = self._container.add_stream("libx264", rate=fps, options=dict(options))
+        self._stream.height, self._stream.width = height_px, width_px
         self._stream.pix_fmt = "yuv420p"
         self._num_frames = 0
         self._num_packets = 0
+        self._num_bytes = 0
 
-    def write(self, image: Image) -> None:
+    @property
+    def num_frames(self) -> int:
+        """Frames so far."""
+        return self._num_frames
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the packets so far."""
+        return self._num_bytes
+
+    def write(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
         """Append one image."""
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts = self._num_frames
@@ -66,4 +89,5 @@ class CameraVideo:
 
     def _mux(self, packets: list[av.Packet]) -> None:
         self._num_packets += len(packets)
+        self._num_bytes += sum(packet.size for packet in packets)
         self._container.mux(packets)

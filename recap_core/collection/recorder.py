@@ -52,7 +52,10 @@ class EpisodeRecorder:
         (directory / IN_PROGRESS).write_text(f"{os.getpid()} {process_start_time(os.getpid())}\n")
         self._videos = {
             camera: CameraVideo(
-                directory / f"{camera}.mp4", fps=settings.fps, image_px=settings.image_px
+                directory / f"{camera}.mp4",
+                fps=settings.fps,
+                height_px=settings.image_px,
+                width_px=settings.image_px,
             )
             for camera in settings.cameras
         }

@@ -23,12 +23,12 @@ def episode_state(episode: Path) -> EpisodeState:
 
     A marker whose owner is gone does not matter once the metadata is there.
     """
-    if (episode / IN_PROGRESS).exists() and _may_be_alive(episode / IN_PROGRESS):
+    if (episode / IN_PROGRESS).exists() and owner_may_be_alive(episode / IN_PROGRESS):
         return "recording"
     return "finished" if (episode / METADATA).exists() else "interrupted"
 
 
-def _may_be_alive(marker: Path) -> bool:
+def owner_may_be_alive(marker: Path) -> bool:
     """False only if the process that a marker names is certainly gone from this host."""
     try:
         owner = marker.read_text(errors="replace")

@@ -9,7 +9,7 @@ from recap_core.rollout.frame import Outcome
 from recap_core.rollout.live import EpisodeSignal, Request, SafetySignal
 from recap_core.rollout.phase import Phase, PhaseEvent
 from recap_core.rollout.safety import ActionGuard
-from tests.core.collection.live_cell import Cell
+from tests.core.collection.memory_cell import Cell
 
 START, SUCCESS, DISCARD, QUIT = EpisodeSignal
 PAUSE, CORRECT = PhaseEvent

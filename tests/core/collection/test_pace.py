@@ -3,7 +3,7 @@
 import pytest
 
 from recap_core.collection.pace import Pace
-from tests.core.collection.live_cell import HandClock
+from tests.core.collection.memory_cell import HandClock
 
 
 def test_delays_do_not_add_up() -> None:
