@@ -2,7 +2,6 @@
 
 import json as json_format
 import logging
-import os
 import signal
 import socket
 import sys
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from recap_core.serving.following import RefFollower
     from recap_core.serving.host import PolicyHost, ServedPolicy
     from recap_core.serving.statistics import ServingStatistics
-
-API_KEY_VARIABLE = "RECAP_API_KEY"
 
 
 class AdvInd(StrEnum):
@@ -73,7 +70,7 @@ AdvIndOption = Annotated[
 ]
 KeyFileOption = Annotated[
     Path | None,
-    typer.Option(help=f"File with the key that clients must send; or set {API_KEY_VARIABLE}."),
+    typer.Option(help="File with the key that clients must send; or set RECAP_API_KEY."),
 ]
 MetadataOption = Annotated[
     Path | None,
@@ -120,6 +117,7 @@ def serve(  # noqa: PLR0913 - one parameter per option
     json: JsonOption = False,
 ) -> None:
     """Serve a policy to robots, until Ctrl-C or SIGTERM."""
+    from recap_core.config.environment import api_key
     from recap_core.config.serving import ServeSettings
     from recap_core.serving.server import bind
 
@@ -129,11 +127,11 @@ def serve(  # noqa: PLR0913 - one parameter per option
     options = LoadOptions(config, asset_id, default_prompt, adv_ind, guidance, num_steps)
     _log_to_stderr()
     source = find_policy(policy, options)
-    api_key, extra = _api_key(api_key_file), handshake_metadata(options.config, metadata)
+    key, extra = api_key(api_key_file), handshake_metadata(options.config, metadata)
     listener = bind(host, port)  # before minutes of loading, so that a port in use is known now
     with listener, _service(source) as keep:
         recording = None if record is None else (record, record_limit)
-        extras = _Extras(api_key, extra, recording, json, keep)
+        extras = _Extras(key, extra, recording, json, keep)
         _serve(source, options, settings, listener, extras)
 
 
@@ -358,20 +356,6 @@ def _config(options: LoadOptions) -> "PolicyConfig | None":
     from recap_core.config.registry import policy_setup
 
     return policy_setup(options.config, asset_id=options.asset_id).train.policy
-
-
-def _api_key(file: Path | None) -> str | None:
-    from recap_core.errors import ConfigError
-
-    if file is None:
-        return os.environ.get(API_KEY_VARIABLE) or None
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the API key cannot be read from {file}: {error}") from error
-    if not key or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{file} must hold one line of printable ASCII: the API key.")
-    return key
 
 
 def handshake_metadata(config: str | None, file: Path | None) -> dict[str, Any]:

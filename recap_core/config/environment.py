@@ -6,6 +6,9 @@ from pathlib import Path
 
 from recap_core.errors import ConfigError
 
+API_KEY_VARIABLE = "RECAP_API_KEY"
+"""Holds the key of a policy server."""
+
 
 def recap_home() -> Path:
     """Absolute directory of the store: ``RECAP_HOME``, else ``./recap-home``.
@@ -35,6 +38,25 @@ def accelerator_deployment() -> str | None:
     ``<flow>/<deployment>`` of an orchestrator; None: they run where the flow runs.
     """
     return os.environ.get("RECAP_GPU_DEPLOYMENT") or None
+
+
+def api_key(file: Path | None, variable: str = API_KEY_VARIABLE) -> str | None:
+    """Key of a policy server: of ``file``, else of the environment variable; None: there is none.
+
+    Raises:
+        ConfigError: If it cannot be read, or is not one line of printable ASCII.
+    """
+    where = str(file or variable)
+    try:
+        key = file.read_text(encoding="utf-8") if file else os.environ.get(variable, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the API key cannot be read from {where}: {error}") from error
+    key = key.strip()
+    if file is None and not key:
+        return None
+    if not key or not key.isascii() or not key.isprintable():
+        raise ConfigError(f"{where} must hold one line of printable ASCII: the API key.")
+    return key
 
 
 def weights_dir() -> Path | None:

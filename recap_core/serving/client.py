@@ -14,18 +14,16 @@ from urllib.parse import urlsplit
 import numpy as np
 from jaxtyping import Float
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
-from recap_core.errors import DataError, ServerError
-from recap_core.serving.protocol import (
-    API_KEY_HEADER,
-    API_KEY_SCHEME,
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    HEALTH_PATH,
-    pack,
-    unpack,
+from recap_core.errors import ServerError
+from recap_core.serving.policy_connection import (
+    PolicyConnection,
+    checked_answer,
+    refusal,
+    server_url,
+    too_big,
 )
+from recap_core.serving.protocol import DEFAULT_HOST, HEALTH_PATH, pack
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +32,6 @@ _PROBE_TIMEOUT_S = 2.0
 _HANDSHAKE_TIMEOUT_S = 10.0
 _MAX_SENDS = 4
 """Attempts at one request."""
-_TOO_BIG = 1009
-_FINAL_STATUSES = (401, 403, 404)
-"""Answers to a handshake that waiting will not change."""
 
 
 class WebsocketPolicy:
@@ -65,11 +60,11 @@ class WebsocketPolicy:
         connect_timeout_s: float | int = 300.0,
         request_timeout_s: float | int = 60.0,
     ) -> None:
-        self._url = _url(host, port)
-        self._headers = {API_KEY_HEADER: f"{API_KEY_SCHEME} {api_key}"} if api_key else {}
+        self._url = server_url(host, port)
+        self._api_key = api_key
         self._connect_timeout_s = connect_timeout_s
         self._request_timeout_s = request_timeout_s
-        self._connection: ClientConnection | None = None
+        self._connection: PolicyConnection | None = None
         self._metadata: dict[str, Any] = {}
         self._connect(time.monotonic() + connect_timeout_s)
 
@@ -100,7 +95,7 @@ class WebsocketPolicy:
         if isinstance(answer, str):
             self.close()  # the server does so, too
             raise ServerError(f"{self._url} refused the request: {answer}")
-        return _answer(answer)
+        return checked_answer(answer)
 
     def reset(self) -> None:
         """Nothing: a server remembers nothing of a client."""
@@ -109,7 +104,6 @@ class WebsocketPolicy:
         """Disconnect; the next request connects again."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close_timeout = 1
             connection.close()
 
     def _exchange(self, request: bytes) -> bytes | str:
@@ -120,8 +114,7 @@ class WebsocketPolicy:
             if connection is None:
                 connection = self._connect(time.monotonic() + self._connect_timeout_s)
             try:
-                connection.send(request)
-                return connection.recv(timeout=self._request_timeout_s)
+                return connection.exchange(request, self._request_timeout_s)
             except TimeoutError as error:
                 self.close()  # a late answer must not be taken for the next one's
                 raise ServerError(
@@ -130,11 +123,8 @@ class WebsocketPolicy:
                 ) from error
             except (ConnectionClosed, OSError) as error:
                 self.close()
-                if isinstance(error, ConnectionClosed) and _close_code(error) == _TOO_BIG:
-                    raise ServerError(
-                        f"{self._url} does not accept a message of {len(request) / 2**20:.1f} MiB. "
-                        "Send smaller images, or serve with a larger --max-message-mb."
-                    ) from error
+                if (advice := too_big(self._url, error, len(request))) is not None:
+                    raise ServerError(advice) from error
                 logger.warning("lost %s (%s); connecting again", self._url, error)
                 reason = error
         raise ServerError(
@@ -142,7 +132,7 @@ class WebsocketPolicy:
             f"({reason}). Look at its log."
         ) from reason
 
-    def _connect(self, deadline: float) -> ClientConnection:
+    def _connect(self, deadline: float) -> PolicyConnection:
         """A connection whose metadata has been read."""
         pause_s, reason = _FIRST_PAUSE_S, "no answer"
         while True:
@@ -150,14 +140,9 @@ class WebsocketPolicy:
                 probe(self._url)
                 return self._open()
             except InvalidStatus as error:
-                status = error.response.status_code
-                reason = f"HTTP {status}"
-                if status in _FINAL_STATUSES:
-                    raise ServerError(
-                        f"{self._url} refuses this client with HTTP {status}: "
-                        f"{error.response.body.decode(errors='replace').strip()[:200]}. "
-                        "Check the API key and the address."
-                    ) from error
+                if (advice := refusal(self._url, error)) is not None:
+                    raise ServerError(advice) from error
+                reason = f"HTTP {error.response.status_code}"
             except (
                 OSError,
                 ConnectionClosed,
@@ -173,22 +158,9 @@ class WebsocketPolicy:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _open(self) -> ClientConnection:
-        connection = connect(
-            self._url,
-            additional_headers=self._headers,
-            compression=None,
-            max_size=None,
-            proxy=None,  # robots and their policies share a network
-            open_timeout=_HANDSHAKE_TIMEOUT_S,
-            ping_timeout=None,  # infer() has a timeout of its own
-        )
-        try:
-            first = connection.recv(timeout=_HANDSHAKE_TIMEOUT_S)
-            self._metadata = _metadata(first, self._url)
-        except BaseException:
-            connection.close()
-            raise
+    def _open(self) -> PolicyConnection:
+        connection = PolicyConnection(self._url, self._api_key)
+        self._metadata = connection.open(_HANDSHAKE_TIMEOUT_S)
         self._connection = connection
         return connection
 
@@ -240,37 +212,8 @@ def probe(url: str) -> None:
         raise ConnectionError(f"{HEALTH_PATH} answers {status}")
 
 
-def _close_code(error: ConnectionClosed) -> int | None:
-    return error.rcvd.code if error.rcvd is not None else None
-
-
-def _metadata(first: bytes | str, url: str) -> dict[str, Any]:
-    metadata = unpack(first) if isinstance(first, bytes) else None
-    if not isinstance(metadata, dict):
-        raise ServerError(
-            f"{url} is no policy server: its first message is no map. Check the address."
-        )
-    return metadata
-
-
 def _sent(observation: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
     always = ("prompt", "adv_ind", "episode_seed", "frame_index")
     # Images may be rendered when they are first read, so what is not wanted is not looked at.
     names = [name for name in observation if not wanted or name in wanted or name in always]
     return {name: observation[name] for name in names}
-
-
-def _answer(data: bytes) -> dict[str, Any]:
-    answer = unpack(data)
-    actions = answer.get("actions") if isinstance(answer, dict) else None
-    if not isinstance(actions, np.ndarray) or actions.ndim != 2:
-        raise DataError("the server's answer has no 'actions' of shape (h, a).")
-    return answer
-
-
-def _url(host: str, port: int | None) -> str:
-    """As openpi's client, takes a URL in place of a host, too."""
-    if host.startswith(("ws://", "wss://")):
-        return host if port is None else f"{host}:{port}"
-    name = f"[{host}]" if ":" in host else host
-    return f"ws://{name}:{DEFAULT_PORT if port is None else port}"

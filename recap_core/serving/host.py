@@ -58,6 +58,7 @@ class ServedPolicy:
             "state_dim": self.policy.state_dim,
             "state": list(config.embodiment.state),
             "cameras": {view: camera for view, camera in cameras.items() if camera is not None},
+            "image_px": config.model.image_px,
             "default_prompt": defaults.prompt or config.embodiment.default_prompt,
             "default_adv_ind": defaults.adv_ind if config.prompt.advantage else None,
             "guidance": self.policy.guidance,

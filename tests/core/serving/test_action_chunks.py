@@ -1,15 +1,10 @@
 """Action chunks in the order in which a robot plays them; every number worked out on paper."""
 
-from collections.abc import Mapping
-from threading import Event
-from typing import Any
-
 import numpy as np
 import pytest
 
-from recap_core.errors import RobotError, ServerError
+from recap_core.errors import RobotError
 from recap_core.serving.action_chunks import ActionChunks, clip_grippers, split_arms
-from recap_core.serving.chunked_policy import ChunkedPolicy
 
 
 def column(*values: float) -> np.ndarray:
@@ -127,107 +122,3 @@ def test_arms_and_grippers() -> None:
     assert action[13] == 9.0
     with pytest.raises(RobotError, match="cannot be split"):
         split_arms(action, (7, 6))
-
-
-class Counting:
-    """A policy that answers the n-th request with 100 n + 0, 1, 2, 3."""
-
-    def __init__(self) -> None:
-        self.ticks: list[int] = []
-        self.may_answer = Event()
-        self.may_answer.set()
-        self.answered = Event()
-
-    def infer(self, observation: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Remember at which tick it was asked."""
-        assert self.may_answer.wait(10)
-        self.ticks.append(int(observation["tick"]))
-        start = 100 * len(self.ticks)
-        self.answered.set()
-        return {"actions": np.arange(start, start + 4)[:, None]}
-
-
-def test_a_robot_that_waits_asks_when_nothing_is_left() -> None:
-    """Every fourth tick, about that tick; nothing overlaps, so nothing is blended."""
-    policy = Counting()
-    player = ChunkedPolicy(policy.infer, ActionChunks())
-
-    actions = [float(player.action({"tick": t})[0]) for t in range(9)]
-    player.close()
-
-    assert actions == [100, 101, 102, 103, 200, 201, 202, 203, 300]
-    assert policy.ticks == [0, 4, 8]
-
-
-def test_a_robot_that_goes_on_gets_its_chunk_in_time() -> None:
-    """Asked at tick 2 (two left), answered before tick 3: its first action is past.
-
-    Tick 3 has one old action left, 103: n = 1 takes the new chunk's second action as it is.
-    """
-    policy = Counting()
-    player = ChunkedPolicy(policy.infer, ActionChunks(), mode="async", prefetch_at=2)
-    actions = [float(player.action({"tick": t})[0]) for t in range(2)]
-    policy.may_answer.clear()
-    policy.answered.clear()
-    actions.append(float(player.action({"tick": 2})[0]))
-    policy.may_answer.set()
-    assert policy.answered.wait(10)
-    _settle(player)
-    policy.may_answer.clear()
-    actions += [float(player.action({"tick": t})[0]) for t in range(3, 5)]
-    policy.may_answer.set()
-    player.close()
-
-    assert actions == [100, 101, 102, 201, 202]
-
-
-def test_a_late_chunk_is_bridged_by_the_last_action() -> None:
-    """The answer to tick 2 comes after tick 5: 103 is repeated, then its fifth action is past."""
-    policy = Counting()
-    player = ChunkedPolicy(policy.infer, ActionChunks(), mode="async", prefetch_at=2)
-    player.action({"tick": 0})
-    player.action({"tick": 1})
-    policy.may_answer.clear()
-    late = [float(player.action({"tick": t})[0]) for t in range(2, 5)]
-    policy.answered.clear()
-    policy.may_answer.set()
-    assert policy.answered.wait(10)
-    _settle(player)
-
-    assert late == [102, 103, 103]
-    assert float(player.action({"tick": 5})[0]) == 203
-    player.close()
-
-
-def test_an_answer_to_the_last_episode_is_not_played() -> None:
-    """After ``reset`` the first action comes from a new request."""
-    policy = Counting()
-    player = ChunkedPolicy(policy.infer, ActionChunks(), mode="async", prefetch_at=3)
-    player.action({"tick": 0})
-    player.action({"tick": 1})
-    player.reset()
-
-    action = float(player.action({"tick": 9})[0])
-    player.close()
-
-    assert policy.ticks[-1] == 9
-    assert action == 100 * len(policy.ticks)
-
-
-def test_a_failed_request_is_raised_where_the_action_is_wanted() -> None:
-    """In the robot's loop, not in a thread that nobody watches."""
-
-    def fail(observation: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise ServerError(f"gone at {observation['tick']}")
-
-    player = ChunkedPolicy(fail, ActionChunks(), mode="async")
-    with pytest.raises(ServerError, match="gone at 0"):
-        player.action({"tick": 0})
-    player.close()
-
-
-def _settle(player: ChunkedPolicy) -> None:
-    """Wait until the request's answer is there."""
-    request = player._request
-    assert request is not None
-    request.answer.result(timeout=10)
