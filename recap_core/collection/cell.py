@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from recap_core.collection.inputs import open_inputs
+from recap_core.collection.inputs.opening import open_inputs
 from recap_core.collection.live_loop import LiveLoop, OnStatus
 from recap_core.collection.live_parts import CellParts, SessionEnd, SessionRules
 from recap_core.collection.live_recorder import SessionRecorder
 from recap_core.collection.live_session import SessionSettings
-from recap_core.collection.robots import open_robot
-from recap_core.collection.robots.scripted_policy import ClumsyExpert, WavePolicy
-from recap_core.collection.robots.sim import SimLiveRobot
-from recap_core.config.cell import CellConfig, SafetyConfig
+from recap_core.collection.robots.opening import open_robot, scripted_policy
+from recap_core.config.cell import SCRIPTED_KINDS, CellConfig, SafetyConfig
 from recap_core.errors import ConfigError
 from recap_core.rollout.live import LivePolicy, LiveRobot, Request, RobotDescription
 from recap_core.rollout.phase import Phase
@@ -77,9 +75,9 @@ def _policy(config: CellConfig, robot: LiveRobot) -> LivePolicy | None:
             api_key=config.policy.read_api_key(),
             action_dim=_num_dims(robot.description),
         )
-    if isinstance(robot, SimLiveRobot):
-        return ClumsyExpert(robot, config.scripted_policy)
-    return WavePolicy() if config.robot.kind == "synthetic" else None
+    if config.robot.kind in SCRIPTED_KINDS:
+        return scripted_policy(robot, config.scripted_policy)
+    return None
 
 
 def _num_dims(robot: RobotDescription) -> int:

@@ -23,6 +23,10 @@ from recap_core.config.policy_link import PolicyLinkConfig
 from recap_core.config.recording import RecordingConfig
 
 
+SCRIPTED_KINDS = frozenset({"sim", "synthetic"})
+"""Robots that need no policy server to be tried out."""
+
+
 class SafetyConfig(RuntimeConfig):
     """When the robot is paused, and what is never sent to it."""
 
@@ -83,8 +87,8 @@ class CellConfig(Config):
 
     @model_validator(mode="after")
     def _somebody_drives(self) -> "CellConfig":
-        has_scripted_policy = self.robot.kind in {"sim", "synthetic"}
-        if self.session.mode == "evaluation" and not (self.policy or has_scripted_policy):
+        has_policy = self.policy is not None or self.robot.kind in SCRIPTED_KINDS
+        if self.session.mode == "evaluation" and not has_policy:
             raise ValueError(
                 "session.mode is evaluation, but there is no policy to evaluate; set policy.host"
             )
@@ -108,6 +112,6 @@ def load_cell(
     settings: dict[str, Any] = {} if file is None else read_settings(file)
     if robot is not None:
         kind = {"kind": robot}
-        settings["robot"] = kind if robot in {"sim", "synthetic"} else read_settings(Path(robot))
+        settings["robot"] = kind if robot in SCRIPTED_KINDS else read_settings(Path(robot))
     lay_over(settings, overrides or {})
     return validated(CellConfig, settings, of="" if file is None else str(file))

@@ -250,9 +250,7 @@ def test_an_image_that_is_seen_again_is_not_encoded_again(opened: Open) -> None:
 
 def test_an_image_is_never_later_than_the_tick_that_saw_it(opened: Open) -> None:
     """Joints are read 5 ms after the tick's time; its image still belongs to this tick."""
-    frames = [
-        frame_of(n, observation={OBSERVED_AT: START_S + n / FPS + 0.005}) for n in range(3)
-    ]
+    frames = [frame_of(n, observation={OBSERVED_AT: START_S + n / FPS + 0.005}) for n in range(3)]
     episode = recorded(opened(), frames)
     np.testing.assert_array_equal(
         np.load(episode / "head_camera_timestamps.npy"), np.load(episode / "timestamps.npy")
