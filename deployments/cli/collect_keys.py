@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deployments.cli.collect_facts import Facts
+from recap_core.rollout.episode_lifecycle import EpisodeState, step_of
 from recap_core.rollout.live import EpisodeSignal, LiveStatus, Request, SafetySignal
 from recap_core.rollout.phase import Phase, PhaseEvent, next_phase
 
@@ -24,14 +26,14 @@ class KeyMeaning(NamedTuple):
 
 
 def key_meanings(
-    keys: Mapping[str, Request], status: LiveStatus, *, is_evaluation: bool = False
+    keys: Mapping[str, Request], status: LiveStatus, facts: Facts
 ) -> list[KeyMeaning]:
     """The keys of one input source, those of one request together.
 
     Args:
         keys: Key to request, as an input source tells it.
         status: What is going on; decides what a key means and whether it is obeyed.
-        is_evaluation: Corrections are refused.
+        facts: Whether anybody may correct.
     """
     by_request: dict[Request, list[str]] = {}
     for key, request in keys.items():
@@ -40,8 +42,8 @@ def key_meanings(
     return [
         KeyMeaning(
             " / ".join(by_request[request]),
-            _meaning(request, status, is_evaluation=is_evaluation),
-            is_legal(request, status, is_evaluation=is_evaluation),
+            _meaning(request, status, facts),
+            is_legal(request, status, facts),
         )
         for request in known
     ]
@@ -64,25 +66,33 @@ def keys_of(request: Request, status: LiveStatus) -> str:
     return " or ".join(found)
 
 
-def is_legal(request: Request, status: LiveStatus, *, is_evaluation: bool = False) -> bool:
+def is_legal(request: Request, status: LiveStatus, facts: Facts) -> bool:
     """Whether a request would be obeyed in this state (SPEC §2.1, §2.3)."""
     if isinstance(request, SafetySignal):
         return status.is_stopped is (request is SafetySignal.RESET)
-    if isinstance(request, PhaseEvent):
-        is_refused = is_evaluation and request is PhaseEvent.CORRECTION
-        has_edge = next_phase(status.phase, request) is not None
-        return has_edge and not status.is_stopped and not is_refused
-    if request is EpisodeSignal.START_STOP:
-        return status.is_recording or not status.is_stopped
-    return request is EpisodeSignal.QUIT or status.is_recording
+    if isinstance(request, EpisodeSignal):
+        state = EpisodeState.RECORDING if status.is_recording else EpisodeState.IDLE
+        return step_of(state, request) is not None
+    match next_phase(status.phase, request):
+        case None:
+            return False
+        case Phase.CORRECTING if facts.is_evaluation or not facts.has_leader:
+            return False
+        case Phase.AUTONOMOUS if status.policy is None or status.policy.problem is not None:
+            return False
+    return not status.is_stopped
 
 
-def _meaning(request: Request, status: LiveStatus, *, is_evaluation: bool) -> str:
+def _meaning(request: Request, status: LiveStatus, facts: Facts) -> str:
     """A few words: what would happen."""
     correction = "end correction" if status.phase is Phase.CORRECTING else "take over"
+    if facts.is_evaluation:
+        correction = "disqualifies"
+    elif not facts.has_leader:
+        correction = "no leader arm"
     words: dict[Request, str] = {
         PhaseEvent.PAUSE_RESUME: "policy drives" if status.phase is Phase.PAUSED else "pause",
-        PhaseEvent.CORRECTION: "disqualifies" if is_evaluation else correction,
+        PhaseEvent.CORRECTION: correction,
         EpisodeSignal.START_STOP: "end: FAILURE" if status.is_recording else "start episode",
         EpisodeSignal.SUCCESS: "end: SUCCESS",
         EpisodeSignal.DISCARD: "discard",

@@ -1,15 +1,15 @@
 """A session as lines of text, one per event: for logs, pipes and terminals that cannot draw."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from deployments.cli.collect_alarms import alarms
-from deployments.cli.collect_panels import Facts, success_text
+from deployments.cli.collect_facts import Facts
+from deployments.cli.collect_panels import success_text
 from recap_core.rollout.live import LiveStatus, Message
-
-_LOOK_S = 0.2
 
 
 class SessionLines:
@@ -44,6 +44,10 @@ class SessionLines:
             self._say(f"{self._facts.robot} is ready, {status.phase.value}; goal: {status.goal}")
         else:
             self._changes(last, status)
+            self._tell_alarms(last)
+
+    def _tell_alarms(self, status: LiveStatus) -> None:
+        """What has come and gone since; told a status late, since the last one is of a closed cell."""
         found = {alarm.text for alarm in alarms(status, rate_hz=self._facts.rate_hz)}
         # numbers change all the time; a line is for what has come or gone
         names = {text.partition(":")[0]: text for text in found}
@@ -85,24 +89,21 @@ def _new_messages(last: LiveStatus | None, status: LiveStatus) -> list[Message]:
 
 
 @contextmanager
-def told(lines: SessionLines, newest: Callable[[], LiveStatus | None]) -> Generator[None]:
-    """Look at the newest status some times a second, in a thread, until the block ends."""
-    is_over = threading.Event()
+def told(lines: SessionLines) -> Generator[Callable[[LiveStatus], None]]:
+    """A thread that looks at every status; yields what takes one, at once.
 
-    def look() -> None:
-        status = newest()
-        if status is not None:
-            lines.look(status)
+    When the block ends, all that was taken has been looked at.
+    """
+    taken: queue.SimpleQueue[LiveStatus | None] = queue.SimpleQueue()
 
     def watch() -> None:
-        while not is_over.wait(_LOOK_S):
-            look()
+        while (status := taken.get()) is not None:
+            lines.look(status)
 
     thread = threading.Thread(target=watch, name="collect-lines", daemon=True)
     thread.start()
     try:
-        yield
+        yield taken.put
     finally:
-        is_over.set()
+        taken.put(None)
         thread.join()
-        look()

@@ -1,7 +1,5 @@
 """How a session goes, and how robot, policy and recorder do: rows of the screen."""
 
-from typing import NamedTuple
-
 from rich.text import Text
 
 from deployments.cli.collect_alarms import MUCH_JITTER_MS, is_slow
@@ -11,16 +9,6 @@ from recap_core.rollout.live import LiveStatus
 
 _LABEL_COLUMNS = 10
 _BAD = "bold red"
-
-
-class Facts(NamedTuple):
-    """What stays the same all session."""
-
-    robot: str
-    rate_hz: float | None
-    """Nominal rate of the control loop; None: not known."""
-    is_evaluation: bool = False
-    """Corrections are refused."""
 
 
 def session_rows(

@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.text import Text
 
 from deployments.cli.collect_alarms import Alarm, alarms
+from deployments.cli.collect_facts import Facts
 from deployments.cli.collect_keys import KeyMeaning, key_meanings, keys_of
 from deployments.cli.collect_letters import big_word
-from deployments.cli.collect_panels import Facts, bar, clock_text, health_rows, session_rows
-from recap_core.rollout.live import InputStatus, LiveStatus, Message, SafetySignal
+from deployments.cli.collect_panels import bar, clock_text, health_rows, session_rows
+from recap_core.rollout.live import LiveStatus, Message, SafetySignal
 from recap_core.rollout.phase import Phase
 
 REFRESH_HZ = 8.0
@@ -27,14 +28,14 @@ _MAX_ROWS = 2
 _MIN_TWO_COLUMNS = 64
 _SOURCE_COLUMNS = 10
 
-_STOPPED = ("STOPPED", "bold white on red", "nothing is sent to the robot")
+_STOPPED = ("STOPPED", "bold #ffffff on #d70000", "nothing is sent to the robot")
 _BANDS = {
-    Phase.AUTONOMOUS: ("AUTONOMOUS", "bold black on green", "the policy drives"),
-    Phase.PAUSED: ("PAUSED", "bold black on yellow", "the robot holds, nobody drives"),
-    Phase.CORRECTING: ("CORRECTING", "bold white on magenta", "you drive"),
+    Phase.AUTONOMOUS: ("AUTONOMOUS", "bold #000000 on #00d75f", "the policy drives"),
+    Phase.PAUSED: ("PAUSED", "bold #000000 on #ffd700", "the robot holds, nobody drives"),
+    Phase.CORRECTING: ("CORRECTING", "bold #ffffff on #d7005f", "you drive"),
 }
-"""Word, style and meaning of every phase, in colours that every terminal has."""
-_CHIPS = {"error": "bold white on red", "warning": "black on yellow", "info": ""}
+"""Word, style and meaning of every phase; terminals of 16 colours have four different ones, too."""
+_CHIPS = {"error": "bold #ffffff on #d70000", "warning": "#000000 on #ffd700", "info": ""}
 
 
 class CollectScreen:
@@ -104,7 +105,7 @@ def draw(  # noqa: PLR0913 - a frame and what is on it
         *_alarm_lines(alarms(status, rate_hz=facts.rate_hz), width),
     ]
     panels = _panels(status, facts, width, is_ascii=is_ascii)
-    keys = _keys(status.inputs, status, width, is_evaluation=facts.is_evaluation)
+    keys = _keys(status, facts, width)
     num_left = height - len(top) - len(panels) - len(keys)
     is_roomy = num_left >= 6
     gap = [Text("")] if is_roomy else []
@@ -199,19 +200,21 @@ def _padded(text: Text, width: int) -> Text:
     return text
 
 
-def _keys(
-    inputs: Sequence[InputStatus], status: LiveStatus, width: int, *, is_evaluation: bool
-) -> list[Text]:
+def _keys(status: LiveStatus, facts: Facts, width: int) -> list[Text]:
     """Every source with its keys; what would be refused now is dim."""
-    lines = [Text(" KEYS", style="bold underline")] if inputs else []
-    for source in inputs:
+    lines = [_heading("KEYS")] if status.inputs else []
+    for source in status.inputs:
         name = f" {source.name}".ljust(_SOURCE_COLUMNS)
         if source.problem is not None:
             lines.append(Text.assemble((name, "bold"), (" NOT WORKING ", _CHIPS["error"])))
             continue
-        meanings = key_meanings(source.keys, status, is_evaluation=is_evaluation)
+        meanings = key_meanings(source.keys, status, facts)
         lines += _flowing(Text(name, style="bold"), [_key(one) for one in meanings], width)
     return lines
+
+
+def _heading(text: str) -> Text:
+    return Text(" ").append(text, style="bold underline")
 
 
 def _key(meaning: KeyMeaning) -> Text:
@@ -238,7 +241,7 @@ def _messages(messages: Sequence[Message], num_rows: int, width: int) -> list[Te
     lines = [line for message in messages for line in _message(message, width)]
     if not lines or not num:
         return []
-    return [Text(" MESSAGES", style="bold underline"), *lines[-num:]]
+    return [_heading("MESSAGES"), *lines[-num:]]
 
 
 def _message(message: Message, width: int) -> list[Text]:

@@ -1,5 +1,7 @@
 """One session with a person before it: the loop here, the screen in a thread of its own."""
 
+import logging
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -7,38 +9,33 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 
 from deployments.cli.collect_lines import SessionLines, told
-from deployments.cli.collect_panels import Facts
+from deployments.cli.collect_facts import Facts
 from deployments.cli.collect_screen import CollectScreen, shown
 from deployments.cli.collect_stop import ended_by_signals, terminal_restored
 from recap_core.rollout.live import EpisodeSignal, LiveStatus, Request
 
 if TYPE_CHECKING:
-    from recap_core.collection.live_loop import SessionEnd
+    from recap_core.collection.live_parts import SessionEnd
+
+
+KEPT_WARNINGS = 50
+OPERATOR_MESSAGES = "recap_core.collection.operator_desk"
+"""Logger of what a status carries as messages anyway."""
+
+
+type OnStatus = Callable[[LiveStatus], None]
 
 
 class Runnable(Protocol):
     """A session that can be run once."""
 
-    def run(self, on_status: Callable[[LiveStatus], None]) -> "SessionEnd":
+    def run(self, on_status: OnStatus) -> "SessionEnd":
         """Tick until it is over."""
         ...
 
     def request(self, request: Request, source: str) -> bool:
         """Ask for something; any thread may."""
         ...
-
-
-class _Newest:
-    """Holds the newest status; storing it is all that the loop does for a screen."""
-
-    def __init__(self) -> None:
-        self._status: LiveStatus | None = None
-
-    def set(self, status: LiveStatus) -> None:
-        self._status = status
-
-    def get(self) -> LiveStatus | None:
-        return self._status
 
 
 def run_session(session: Runnable, facts: Facts, console: Console, *, draws: bool) -> "SessionEnd":
@@ -53,24 +50,58 @@ def run_session(session: Runnable, facts: Facts, console: Console, *, draws: boo
         console: Where it is shown.
         draws: Draw a screen; else one line per event.
     """
-    newest = _Newest()
     with (
         terminal_restored(),
         ended_by_signals(lambda name: session.request(EpisodeSignal.QUIT, name)),
-        _watched(newest, facts, console, draws=draws),
+        (_drawn if draws else _told)(facts, console) as on_status,
     ):
-        return session.run(newest.set)
+        return session.run(on_status)
 
 
 @contextmanager
-def _watched(newest: _Newest, facts: Facts, console: Console, *, draws: bool) -> Generator[None]:
-    if draws:
-        with shown(CollectScreen(newest.get, facts), console):
-            yield
-        return
+def _drawn(facts: Facts, console: Console) -> Generator[OnStatus]:
+    newest: deque[LiveStatus] = deque(maxlen=1)  # storing it is all that the loop does for a screen
+    screen = CollectScreen(lambda: newest[-1] if newest else None, facts)
+    warnings: deque[str] = deque(maxlen=KEPT_WARNINGS)
+    try:
+        with _warnings_go_to(warnings.append), shown(screen, console):
+            yield newest.append
+    finally:
+        for text in dict.fromkeys(warnings):
+            _write(console, f"warning: {text}")
 
-    def write(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    with told(SessionLines(facts, write), newest.get):
+@contextmanager
+def _told(facts: Facts, console: Console) -> Generator[OnStatus]:
+    with (
+        _warnings_go_to(lambda text: _write(console, f"warning: {text}")),
+        told(SessionLines(facts, lambda line: _write(console, line))) as on_status,
+    ):
+        yield on_status
+
+
+@contextmanager
+def _warnings_go_to(take: Callable[[str], object]) -> Generator[None]:
+    """What drivers and encoders log inside the block does not run across the screen."""
+    root, handler = logging.getLogger(), _Warnings(take)
+    before, root.handlers[:] = list(root.handlers), [handler]
+    try:
         yield
+    finally:
+        root.handlers[:] = before
+
+
+class _Warnings(logging.Handler):
+    """Passes warnings on, except those that the operator is shown as messages."""
+
+    def __init__(self, take: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != OPERATOR_MESSAGES:
+            self._take(record.getMessage())
+
+
+def _write(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

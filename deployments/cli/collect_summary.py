@@ -13,7 +13,7 @@ from deployments.cli.quantities import bytes_text
 from recap_core.rollout.frame import Outcome
 
 if TYPE_CHECKING:
-    from recap_core.collection.live_loop import SessionEnd
+    from recap_core.collection.live_parts import SessionEnd
 
 _REASONS = {"goal": "the goal is reached", "quit": "the operator quit"}
 

@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from deployments.cli.collect_alarms import alarms
+from deployments.cli.collect_facts import Facts
 from deployments.cli.collect_keys import is_legal, key_meanings
 from deployments.cli.collect_letters import big_word
 from deployments.cli.collect_lines import SessionLines
-from deployments.cli.collect_panels import Facts, bar, clock_text, success_text
+from deployments.cli.collect_panels import bar, clock_text, success_text
 from deployments.cli.collect_screen import CollectScreen, draw, shown
 from recap_core.rollout.live import (
     EpisodeSignal,
@@ -172,22 +173,34 @@ def test_problems_are_loud_and_say_what_to_do() -> None:
     ],
 )
 def test_only_keys_that_would_be_obeyed_are_bright(changes: dict[str, object], legal: str) -> None:
-    """By the rules of phases and episodes; in an evaluation nobody corrects."""
+    """By the rules of phases and episodes."""
     status = STATUS._replace(**changes)
     requests = [*PhaseEvent, *EpisodeSignal, *SafetySignal]
 
-    found = {request.value for request in requests if is_legal(request, status)}
+    found = {request.value for request in requests if is_legal(request, status, FACTS)}
 
     assert found == set(legal.split())
-    assert not is_legal(PhaseEvent.CORRECTION, status._replace(policy=None), is_evaluation=True)
+
+
+def test_nobody_drives_without_what_it_takes() -> None:
+    """No policy, no leader arm, an evaluation: each takes one key away."""
+    paused = STATUS._replace(phase=Phase.PAUSED)
+    pause, correct = PhaseEvent
+
+    assert is_legal(pause, paused, FACTS)
+    assert is_legal(correct, paused, FACTS)
+    assert not is_legal(pause, paused._replace(policy=None), FACTS)
+    assert not is_legal(pause, TROUBLE._replace(phase=Phase.PAUSED), FACTS)
+    assert not is_legal(correct, paused, FACTS._replace(has_leader=False))
+    assert not is_legal(correct, paused, FACTS._replace(is_evaluation=True))
 
 
 def test_keys_of_one_request_stand_together() -> None:
     """With what they would do now."""
     idle = STATUS._replace(is_recording=False, phase=Phase.PAUSED)
 
-    keyboard = {one.meaning: one.keys for one in key_meanings(KEYBOARD, idle)}
-    pedal = {one.meaning: one.keys for one in key_meanings(PEDAL, idle)}
+    keyboard = {one.meaning: one.keys for one in key_meanings(KEYBOARD, idle, FACTS)}
+    pedal = {one.meaning: one.keys for one in key_meanings(PEDAL, idle, FACTS)}
 
     assert keyboard["start episode"] == "SPACE / ENTER"
     assert pedal == {"policy drives": "A", "take over": "B"}
@@ -227,7 +240,7 @@ def test_drawing_uses_the_second_page_and_gives_the_first_one_back() -> None:
 
 
 def test_lines_tell_what_has_changed_and_nothing_twice() -> None:
-    """One line per event, in order, with its time."""
+    """One line per event, in order, with its time; the last status is that of a closed cell."""
     lines: list[str] = []
     told = SessionLines(FACTS, lines.append, now=lambda: 1.79e9)
     begin = STATUS._replace(
@@ -242,6 +255,8 @@ def test_lines_tell_what_has_changed_and_nothing_twice() -> None:
         TROUBLE._replace(messages=(said,), num_successes=1, num_failures=0, phase=Phase.PAUSED,
                          is_recording=False, episode=10),
         begin._replace(messages=(said,), num_successes=1, episode=10, is_stopped=True),
+        TROUBLE._replace(messages=(said,), num_successes=1, num_failures=0, phase=Phase.PAUSED,
+                         is_recording=False, is_stopped=True, episode=10),
     ):  # fmt: skip
         told.look(status)
 
