@@ -25,9 +25,7 @@ class KeyMeaning(NamedTuple):
     """Whether it would be obeyed now."""
 
 
-def key_meanings(
-    keys: Mapping[str, Request], status: LiveStatus, facts: Facts
-) -> list[KeyMeaning]:
+def key_meanings(keys: Mapping[str, Request], status: LiveStatus, facts: Facts) -> list[KeyMeaning]:
     """The keys of one input source, those of one request together.
 
     Args:
@@ -50,8 +48,8 @@ def key_meanings(
 
 
 def key_label(key: str) -> str:
-    """``KEY_A`` and ``space`` as they are printed on a key."""
-    return key.removeprefix("KEY_").upper() if len(key) > 1 else key
+    """``KEY_A``, ``BTN_START`` and ``space`` as they are printed on a key."""
+    return key.removeprefix("KEY_").removeprefix("BTN_").upper() if len(key) > 1 else key
 
 
 def keys_of(request: Request, status: LiveStatus) -> str:

@@ -47,7 +47,7 @@ class SessionLines:
             self._tell_alarms(last)
 
     def _tell_alarms(self, status: LiveStatus) -> None:
-        """What has come and gone since; told a status late, since the last one is of a closed cell."""
+        """What has come and gone; told one status late, since the last one is of a closed cell."""
         found = {alarm.text for alarm in alarms(status, rate_hz=self._facts.rate_hz)}
         # numbers change all the time; a line is for what has come or gone
         names = {text.partition(":")[0]: text for text in found}

@@ -58,17 +58,21 @@ def look_around(home: Path) -> Place:
 
 
 def next_steps(
-    directory: Path, episodes: Sequence[EpisodeSummary], place: Place, *, is_evaluation: bool
+    directory: Path | None,
+    episodes: Sequence[EpisodeSummary],
+    place: Place,
+    *,
+    is_evaluation: bool,
 ) -> list[Step]:
     """What to do with a session's episodes, the first thing first.
 
     Args:
-        directory: The session's.
+        directory: The session's; None: it was not recorded.
         episodes: Those that were saved.
         place: Where it ended.
         is_evaluation: Nobody corrected: the episodes judge a policy.
     """
-    if not episodes:
+    if not episodes or directory is None:
         return [Step("Nothing was saved, so there is nothing to take in.")]
     steps = _evaluation(directory) if is_evaluation else [_more_or_train(episodes)]
     return [*steps, *_take_in(directory, place)]

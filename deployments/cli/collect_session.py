@@ -1,6 +1,5 @@
 """One session with a person before it: the loop here, the screen in a thread of its own."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from deployments.cli.collect_lines import SessionLines, told
 from deployments.cli.collect_facts import Facts
+from deployments.cli.collect_log import warnings_go_to
 from deployments.cli.collect_screen import CollectScreen, shown
 from deployments.cli.collect_stop import ended_by_signals, terminal_restored
 from recap_core.rollout.live import EpisodeSignal, LiveStatus, Request
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 KEPT_WARNINGS = 50
-OPERATOR_MESSAGES = "recap_core.collection.operator_desk"
-"""Logger of what a status carries as messages anyway."""
 
 
 type OnStatus = Callable[[LiveStatus], None]
@@ -64,7 +62,7 @@ def _drawn(facts: Facts, console: Console) -> Generator[OnStatus]:
     screen = CollectScreen(lambda: newest[-1] if newest else None, facts)
     warnings: deque[str] = deque(maxlen=KEPT_WARNINGS)
     try:
-        with _warnings_go_to(warnings.append), shown(screen, console):
+        with warnings_go_to(warnings.append), shown(screen, console):
             yield newest.append
     finally:
         for text in dict.fromkeys(warnings):
@@ -74,33 +72,10 @@ def _drawn(facts: Facts, console: Console) -> Generator[OnStatus]:
 @contextmanager
 def _told(facts: Facts, console: Console) -> Generator[OnStatus]:
     with (
-        _warnings_go_to(lambda text: _write(console, f"warning: {text}")),
+        warnings_go_to(lambda text: _write(console, f"warning: {text}")),
         told(SessionLines(facts, lambda line: _write(console, line))) as on_status,
     ):
         yield on_status
-
-
-@contextmanager
-def _warnings_go_to(take: Callable[[str], object]) -> Generator[None]:
-    """What drivers and encoders log inside the block does not run across the screen."""
-    root, handler = logging.getLogger(), _Warnings(take)
-    before, root.handlers[:] = list(root.handlers), [handler]
-    try:
-        yield
-    finally:
-        root.handlers[:] = before
-
-
-class _Warnings(logging.Handler):
-    """Passes warnings on, except those that the operator is shown as messages."""
-
-    def __init__(self, take: Callable[[str], object]) -> None:
-        super().__init__(logging.WARNING)
-        self._take = take
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.name != OPERATOR_MESSAGES:
-            self._take(record.getMessage())
 
 
 def _write(console: Console, line: str) -> None:

@@ -56,8 +56,23 @@ STATUS = LiveStatus(
     loop_hz=29.98,
     jitter_p99_ms=2.1,
     num_late_ticks=0,
-    recorder=RecorderStatus(True, 702, 0.03, 0, 412_000_000_000, 183_600.0),
-    policy=PolicyStatus("ws://gpu:8000", "round-2-policy-1a2b3c4d", True, 43.2, 60.1, 0, 0),
+    recorder=RecorderStatus(
+        is_recording=True,
+        num_frames=702,
+        queue_share=0.03,
+        num_dropped=0,
+        free_bytes=412_000_000_000,
+        seconds_left=183_600.0,
+    ),
+    policy=PolicyStatus(
+        where="ws://gpu:8000",
+        policy_id="round-2-policy-1a2b3c4d",
+        is_connected=True,
+        latency_ms=43.2,
+        latency_p95_ms=60.1,
+        num_reconnects=0,
+        num_late=0,
+    ),
     inputs=(InputStatus("keyboard", None, KEYBOARD), InputStatus("pedal", None, PEDAL)),
     messages=(
         Message(1_790_000_000.0, "info", "saved episode_8: success"),
@@ -66,8 +81,19 @@ STATUS = LiveStatus(
 )
 TROUBLE = STATUS._replace(
     loop_hz=24.0,
-    recorder=RecorderStatus(True, 702, 0.8, 31, 2_000_000_000, 60.0, "the disk is full"),
-    policy=PolicyStatus("ws://gpu:8000", "", False, None, None, 2, 40, "no answer for 2.1 s"),
+    recorder=STATUS.recorder._replace(
+        queue_share=0.8, num_dropped=31, seconds_left=60.0, problem="the disk is full"
+    ),
+    policy=PolicyStatus(
+        where="ws://gpu:8000",
+        policy_id="",
+        is_connected=False,
+        latency_ms=None,
+        latency_p95_ms=None,
+        num_reconnects=2,
+        num_late=40,
+        problem="no answer for 2.1 s",
+    ),
     inputs=(STATUS.inputs[0], InputStatus("pedal", "not found: plug it in " * 12, {})),
     messages=tuple(Message(1.79e9, "error", f"trouble {i} " * 30) for i in range(50)),
 )
