@@ -25,6 +25,18 @@ def load_settings[C: Config](preset: C, *, file: Path | None, overrides: Sequenc
     return validated(type(preset), settings)
 
 
+def nested(overrides: Sequence[str]) -> dict[str, Any]:
+    """``a.b=1`` and the like as one nested map; later ones win.
+
+    Raises:
+        ConfigError: If one is no ``KEY=VALUE``, or its value is not YAML.
+    """
+    settings: dict[str, Any] = {}
+    for override in overrides:
+        lay_over(settings, _parse(override))
+    return settings
+
+
 def _parse(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     names = key.strip().split(".")

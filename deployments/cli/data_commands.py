@@ -5,7 +5,8 @@ from collections.abc import Callable
 import typer
 
 from deployments.cli import dataset_commands, recording_commands
-from deployments.cli.doctor_machine import doctor
+from deployments.cli.collect_command import EXAMPLES, collect
+from deployments.cli.doctor_robot import doctor
 from deployments.cli.export_command import export
 from deployments.cli.import_command import import_dataset
 from deployments.cli.view_command import view
@@ -22,6 +23,7 @@ def add_data_commands(app: typer.Typer) -> None:
             function
         )
 
+    app.command("collect", rich_help_panel=PANEL, epilog=EXAMPLES)(collect)
     add("ingest", recording_commands.ingest, "recordings/fold_20260101_120000 --round 1")
     add("convert", recording_commands.convert, "recordings/fold_20260101_120000 --target-fps 10")
     add("import", import_dataset, "./my_rollouts --outcomes marks.csv")

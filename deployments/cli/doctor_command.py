@@ -1,28 +1,19 @@
 """``recap doctor``: what can go wrong, found before it costs hours of training."""
 
-import json as json_format
-import sys
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from deployments.cli.options import JsonOption, Output
+from deployments.cli.doctor_answer import Examined, answer
+from deployments.cli.options import JsonOption
 from deployments.cli.recording_commands import RobotMapOption, read_robot_map
-
-if TYPE_CHECKING:
-    from recap_core.data.checks.finding import Finding
 
 doctor = typer.Typer(
     help="Checks that find what would go wrong later.", no_args_is_help=True, add_completion=False
 )
 
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _LOOKED_AT = "files, metadata, columns, sums, motion, episodes, outcomes, labels, prompts, videos"
 
 
@@ -63,7 +54,6 @@ def data(
     from recap_core.data.validate import validate
     from recap_core.progress import Terminal
 
-    output = Output(json=json, verbose=False)
     root = _directory(path_or_artifact)
     findings = validate(
         root,
@@ -71,19 +61,13 @@ def data(
         robot=None if robot is None else read_robot_map(robot),
         progress=Terminal(),
     )
-    counts = Counter(finding.severity for finding in findings)
-    if json:
-        answer = {
-            "path": str(root),
-            "is_valid": not counts["error"],
-            **{f"num_{name}s": counts[name] for name in _STYLES},
-            "findings": [finding.model_dump(mode="json") for finding in findings],
-        }
-        sys.stdout.write(json_format.dumps(answer, indent=2) + "\n")
-    else:
-        _print(root, findings, decode, output.console)
-    if counts["error"]:
-        raise typer.Exit(1)
+    examined = Examined(
+        str(root),
+        {"path": str(root)},
+        "is_valid",
+        lines=(_facts(root), f"Looked at {_LOOKED_AT}; {_PICTURES[decode]}."),
+    )
+    answer(findings, examined, json=json)
 
 
 def _directory(reference: str) -> Path:
@@ -110,16 +94,6 @@ def _directory(reference: str) -> Path:
     return store.path(artifact)
 
 
-def _print(root: Path, findings: "list[Finding]", decode: Decode, console: Console) -> None:
-    console.print(Text(str(root), style="bold"), soft_wrap=True)
-    console.print(Text(_facts(root), style="dim"))
-    console.print(Text(f"Looked at {_LOOKED_AT}; {_PICTURES[decode]}.", style="dim"))
-    console.print()
-    if findings:
-        console.print(findings_table(findings))
-    console.print(verdict(Counter(finding.severity for finding in findings)))
-
-
 def _facts(root: Path) -> str:
     """What is in the directory, as far as its metadata can be read."""
     from recap_core.data.layout import read_meta
@@ -137,36 +111,6 @@ def _facts(root: Path) -> str:
         _count(len(meta.tasks), "task"),
     ]
     return f"LeRobot dataset of {', '.join(parts)}"
-
-
-def findings_table(findings: "list[Finding]") -> Table:
-    """What was found, what should be, and what to do."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0))
-    table.add_column("", no_wrap=True)
-    table.add_column("where and what", ratio=1, overflow="fold")
-    table.add_column("what should be, and what to do", ratio=1, overflow="fold")
-    for finding in findings:
-        label = Text(finding.severity, style=_STYLES[finding.severity])
-        label.append(f"\n{finding.check}", style="dim")
-        found = Text(str(finding.where), style="bold")
-        if finding.num_places > 1:
-            found.append(f" and {finding.num_places - 1:,} more", style="dim")
-        found.append(f"\n{finding.value}", style="not bold")
-        rule = Text(finding.rule)
-        if finding.fix:
-            rule.append(f"\n→ {finding.fix}", style="cyan")
-        table.add_row(label, found, rule)
-    return table
-
-
-def verdict(counts: Counter[str], *, of: str = "Do not train on this") -> Text:
-    """One line on what the findings come to; ``of``: what errors mean."""
-    parts = [_count(counts[name], name) for name in _STYLES if counts[name]]
-    if counts["error"]:
-        return Text(f"{of}: {', '.join(parts)}.", style=_STYLES["error"])
-    if parts:
-        return Text(f"Nothing is broken; {' and '.join(parts)} to look at.", style="yellow")
-    return Text("All is well: nothing to report.", style="green")
 
 
 def _count(number: int, name: str) -> str:

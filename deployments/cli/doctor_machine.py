@@ -1,31 +1,27 @@
 """``recap doctor machine``: whether the nights of this machine's projects can run."""
 
-import json as json_format
 import os
 import shutil
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
-from deployments.cli.doctor_command import findings_table, verdict
+from deployments.cli.doctor_answer import Examined, answer, finding
 from deployments.cli.doctor_training import doctor
-from deployments.cli.options import JsonOption, Output
+from deployments.cli.options import JsonOption
 from recap_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from deployments.server import PrefectServer
     from recap_core.config.flows import ProjectConfig
-    from recap_core.data.checks.finding import Finding, Severity
+    from recap_core.data.checks.finding import Finding
 
 QUIET_S = 60.0
 """Seconds, as flows have it: a session that changed since is still being copied."""
@@ -44,9 +40,8 @@ def machine(
 ) -> None:
     """Check what flows need: store, saved projects, inboxes, ports, server, deployments."""
     from recap_core.config.environment import recap_home
-    from recap_core.data.checks.finding import SEVERITIES
 
-    home, output = recap_home(), Output(json=json, verbose=False)
+    home = recap_home()
     projects, damaged = _projects(home)
     findings = [
         *damaged,
@@ -54,31 +49,10 @@ def machine(
         *_inboxes(projects, home),
         *_server(projects, home, port, pages_port),
     ]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    counts = Counter(finding.severity for finding in findings)
-    if json:
-        answer = {
-            "home": str(home),
-            "can_run": not counts["error"],
-            "findings": [finding.model_dump(mode="json") for finding in findings],
-        }
-        sys.stdout.write(json_format.dumps(answer, indent=2) + "\n")
-    else:
-        output.console.print(Text(f"Flows with {home}", style="bold"), soft_wrap=True)
-        output.console.print(findings_table(findings))
-        output.console.print(verdict(counts, of="A night would fail on this"))
-    if counts["error"]:
-        raise typer.Exit(1)
-
-
-def _finding(  # noqa: PLR0913, PLR0917 - the fields of a finding
-    severity: "Severity", check: str, where: str, value: str, rule: str, fix: str
-) -> "Finding":
-    from recap_core.data.checks.finding import Finding, Place
-
-    return Finding(
-        severity=severity, check=check, where=Place(file=where), value=value, rule=rule, fix=fix
+    examined = Examined(
+        f"Flows with {home}", {"home": str(home)}, "can_run", "A night would fail on this"
     )
+    answer(findings, examined, json=json)
 
 
 def _projects(home: Path) -> "tuple[list[ProjectConfig], list[Finding]]":
@@ -95,7 +69,7 @@ def _projects(home: Path) -> "tuple[list[ProjectConfig], list[Finding]]":
             damaged.append(from_error(error, check="project", where=Place(file=name)))
     if not projects and not damaged:
         damaged.append(
-            _finding(
+            finding(
                 "warning", "project", str(home), "no project has settings here",
                 "flows are told a project's name and read its settings",
                 "is RECAP_HOME right? Else: recap up --config recap.yaml",
@@ -107,20 +81,20 @@ def _projects(home: Path) -> "tuple[list[ProjectConfig], list[Finding]]":
 def _store(home: Path) -> "Generator[Finding]":
     there = next(path for path in (home, *home.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
-        yield _finding(
+        yield finding(
             "error", "store", str(there), "it may not be written", "every stage publishes there",
             "run flows as its owner, or set RECAP_HOME",
         )  # fmt: skip
     free = shutil.disk_usage(there).free / 1e9
     if free < _LITTLE_GB:
-        yield _finding(
+        yield finding(
             "warning", "disk", str(there), f"{free:.1f} GB are free",
             f"less than {_LITTLE_GB:g} GB; recap doctor train says what a training takes",
             "free space; recap gc says what may go",
         )  # fmt: skip
     else:
         rule = "recap doctor train says what a training takes"
-        yield _finding("note", "disk", str(there), f"{free:.1f} GB are free", rule, "")
+        yield finding("note", "disk", str(there), f"{free:.1f} GB are free", rule, "")
 
 
 def _inboxes(projects: "Sequence[ProjectConfig]", home: Path) -> "Generator[Finding]":
@@ -142,14 +116,14 @@ def _server(
     url = named.removesuffix("/").removesuffix("/api") if named else own
     yield from _ports({port: "the Prefect UI", pages_port: "the pages"}, own)
     if url is None:
-        yield _finding(
+        yield finding(
             "note", "server", str(home), "no Prefect server runs for this store",
             "recap up starts one; deployments are looked at while it runs", "",
         )  # fmt: skip
         return
     server = PrefectServer(url, is_shared=True)
     if not server.is_healthy():
-        yield _finding(
+        yield finding(
             "error", "server", url, "no Prefect server answers there",
             f"{'PREFECT_API_URL' if named else 'server.json'} names it",
             "start it; or unset PREFECT_API_URL, so that recap starts one",
@@ -167,9 +141,9 @@ def _ports(wanted: dict[int, str], own: str | None) -> "Generator[Finding]":
         is_ours = own is not None and own.endswith(f":{port}")
         if is_ours or (own is not None and _serves_pages(port)):
             whose = "this store" if is_ours else "a recap up"
-            yield _finding("note", "ports", where, f"{use} of {whose}", "recap up runs", "")
+            yield finding("note", "ports", where, f"{use} of {whose}", "recap up runs", "")
         else:
-            yield _finding(
+            yield finding(
                 "warning", "ports", where, "another program has it",
                 f"{use} would get another port, which recap up prints",
                 "end that program, or give recap up --port and --pages-port",
@@ -210,14 +184,14 @@ def _deployments(
     try:
         state = server_state([project_name(one) for one in projects])
     except httpx.HTTPError as error:
-        yield _finding(
+        yield finding(
             "error", "server", server.url, f"it refuses to answer ({str(error).splitlines()[0]})",
             "flows ask it all the time", "does it want PREFECT_API_AUTH_STRING?",
         )  # fmt: skip
         return
     installed = version("prefect")
     differs = state.version != installed
-    yield _finding(
+    yield finding(
         "warning" if differs else "note", "server", server.url, f"Prefect {state.version}",
         f"this machine has Prefect {installed}",
         "install one version everywhere" if differs else "",
@@ -231,5 +205,5 @@ def _deployments(
          "start recap up, or a worker: prefect worker start --pool cpu"),
     ):  # fmt: skip
         if names:
-            finding = _finding("warning", "deployments", names[0], value, rule, fix)
-            yield finding.model_copy(update={"num_places": len(names)})
+            found = finding("warning", "deployments", names[0], value, rule, fix)
+            yield found.model_copy(update={"num_places": len(names)})

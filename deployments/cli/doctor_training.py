@@ -1,19 +1,15 @@
 """``recap doctor train``: whether a training can run, before it takes hours of an accelerator."""
 
-import json as json_format
 import os
-import sys
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from deployments.cli.doctor_command import doctor, findings_table, verdict
-from deployments.cli.options import JsonOption, Output
+from deployments.cli.doctor_answer import Examined, answer
+from deployments.cli.doctor_command import doctor
+from deployments.cli.options import JsonOption
 from deployments.cli.training_commands import (
     ConfigOption,
     DatasetArgument,
@@ -25,7 +21,6 @@ from deployments.cli.training_commands import (
 from deployments.cli.value_train import FileOption, ValueSizeOption, ValueStartOption
 
 if TYPE_CHECKING:
-    from recap_core.data.checks.finding import Finding
     from recap_core.stages.training_needs import Machine
 
 
@@ -74,7 +69,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         _machine(store.home, devices, device_gb),
         start=None if policy is None else store.path(policy),
     )
-    _tell(found, f"{data.name}-{data.id[:8]}", json=json)
+    answer(found, _examined(f"{data.name}-{data.id[:8]}"), json=json)
 
 
 def _machine(home: Path, devices: int | None, device_gb: float | None) -> "Machine":
@@ -98,22 +93,8 @@ def _machine(home: Path, devices: int | None, device_gb: float | None) -> "Machi
     )
 
 
-def _tell(findings: "list[Finding]", subject: str, *, json: bool) -> None:
-    counts = Counter(finding.severity for finding in findings)
-    if json:
-        answer = {
-            "dataset": subject,
-            "can_train": not counts["error"],
-            "findings": [finding.model_dump(mode="json") for finding in findings],
-        }
-        sys.stdout.write(json_format.dumps(answer, indent=2) + "\n")
-    else:
-        console: Console = Output(json=json, verbose=False).console
-        console.print(Text(f"Training on {subject}", style="bold"))
-        console.print(findings_table(findings))
-        console.print(verdict(counts))
-    if counts["error"]:
-        raise typer.Exit(1)
+def _examined(dataset: str) -> Examined:
+    return Examined(f"Training on {dataset}", {"dataset": dataset}, "can_train")
 
 
 @doctor.command(
@@ -161,4 +142,4 @@ def value(  # noqa: PLR0913 - one parameter per option
         start=None if begin is None else store.path(begin),
         unfilled=() if begin is None else begin.fresh_leaves,
     )
-    _tell(found, f"{data.name}-{data.id[:8]}", json=json)
+    answer(found, _examined(f"{data.name}-{data.id[:8]}"), json=json)

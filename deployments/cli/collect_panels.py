@@ -1,0 +1,106 @@
+"""How a session goes, and how robot, policy and recorder do: rows of the screen."""
+
+from rich.text import Text
+
+from deployments.cli.collect_alarms import MUCH_JITTER_MS, is_slow
+from deployments.cli.quantities import bytes_text, seconds_text
+from recap_core.evaluation.statistics import wilson_interval
+from recap_core.rollout.live import LiveStatus
+
+_LABEL_COLUMNS = 10
+_BAD = "bold red"
+
+
+def session_rows(
+    status: LiveStatus, *, width: int, is_evaluation: bool, is_ascii: bool
+) -> list[Text]:
+    """Outcomes, corrections and the goal."""
+    num_episodes = status.num_successes + status.num_failures
+    corrections = f"{status.num_corrections:,}, {status.correcting_share:.0%} of the frames"
+    goal = bar(status.goal_share, width - _LABEL_COLUMNS - 6, is_ascii=is_ascii)
+    return [
+        Text("TRIALS" if is_evaluation else "SESSION", style="bold underline"),
+        _row("success", success_text(status.num_successes, num_episodes)),
+        _row("discarded", f"{status.num_discarded:,}"),
+        _row("corrected", "never: evaluation" if is_evaluation else corrections),
+        _row("goal", status.goal or "none"),
+        _row("", f"{goal} {min(status.goal_share, 1):4.0%}"),
+    ]
+
+
+def health_rows(status: LiveStatus, *, rate_hz: float | None) -> list[Text]:
+    """Loop, policy, recorder and disk."""
+    recorder = status.recorder
+    left = "" if recorder.seconds_left is None else f", {seconds_text(recorder.seconds_left)} left"
+    dropped = f"{recorder.num_dropped:,} dropped"
+    return [
+        Text("HEALTH", style="bold underline"),
+        _loop(status, rate_hz),
+        *_policy(status),
+        _row(
+            "recorder",
+            f"queue {recorder.queue_share:.0%}, {dropped}",
+            style=_BAD if recorder.num_dropped else "",
+        ),
+        _row("disk", f"{bytes_text(recorder.free_bytes)} free{left}"),
+    ]
+
+
+def success_text(num_successes: int, num_episodes: int) -> str:
+    """``5 of 8, 62 % [31, 86]``: Wilson's 95 % interval in percent."""
+    if not num_episodes:
+        return "no episode yet"
+    low, high = wilson_interval(num_successes, num_episodes)
+    rate = num_successes / num_episodes
+    return (
+        f"{num_successes} of {num_episodes}, {100 * rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    )
+
+
+def bar(share: float, width: int, *, is_ascii: bool = False) -> str:
+    """A bar that is ``share`` full, at least one column wide."""
+    width = max(width, 1)
+    num_full = round(min(max(share, 0), 1) * width)
+    full, rest = ("#", ".") if is_ascii else ("█", "░")
+    return full * num_full + rest * (width - num_full)
+
+
+def clock_text(seconds: float) -> str:
+    """``3:05``, or ``1:02:03``."""
+    minutes, seconds_left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{minutes}:{seconds_left:02d}"
+    return f"{hours}:{minutes:02d}:{seconds_left:02d}" if hours else text
+
+
+def _loop(status: LiveStatus, rate_hz: float | None) -> Text:
+    if status.loop_hz <= 0:
+        return _row("loop", "not measured yet")
+    of = "" if rate_hz is None else f" of {rate_hz:g}"
+    is_bad = status.jitter_p99_ms > MUCH_JITTER_MS or (
+        rate_hz is not None and is_slow(status, rate_hz)
+    )
+    late = f", {status.num_late_ticks:,} late" if status.num_late_ticks else ""
+    text = f"{status.loop_hz:.1f}{of} Hz, jitter {status.jitter_p99_ms:.1f} ms{late}"
+    return _row("loop", text, style=_BAD if is_bad else "")
+
+
+def _policy(status: LiveStatus) -> list[Text]:
+    policy = status.policy
+    if policy is None:
+        return [_row("policy", "none: only you drive")]
+    if not policy.is_connected:
+        return [_row("policy", "NOT CONNECTED", style=_BAD), _row("", policy.where)]
+    parts: list[str] = []
+    if policy.latency_ms is not None:
+        p95 = "" if policy.latency_p95_ms is None else f", p95 {policy.latency_p95_ms:.0f}"
+        parts.append(f"{policy.latency_ms:.0f} ms{p95}")
+    parts += [f"{policy.num_late:,} late"] if policy.num_late else []
+    parts += [f"{policy.num_reconnects:,} reconnects"] if policy.num_reconnects else []
+    where = f"{policy.policy_id} at {policy.where}" if policy.policy_id else policy.where
+    return [_row("policy", ", ".join(parts) or "connected"), _row("", where)]
+
+
+def _row(label: str, value: str, *, style: str = "") -> Text:
+    """A label and its value; the value may be of any length."""
+    return Text.assemble((f"{label:<{_LABEL_COLUMNS}}", "bold"), (value, style))
