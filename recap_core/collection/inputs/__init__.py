@@ -1,0 +1,1 @@
+"""What an operator presses: keyboard, pedal, gamepad, socket and script, as requests."""
