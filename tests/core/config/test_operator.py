@@ -125,6 +125,20 @@ def test_a_device_has_no_keys_of_its_own() -> None:
         validated(DeviceConfig, {"device": "x"})
 
 
+def test_parts_of_a_file_may_be_written_once(tmp_path: Path) -> None:
+    """YAML's anchors and merge keys, under which a key may come again."""
+    config = _read(
+        tmp_path,
+        """
+keyboard: {keys: {x: quit, s: success}}
+pedal: {keys: {KEY_A: pause_resume}, device: a}
+gamepad: {<<: {device: b, debounce_s: 0.2}, debounce_s: 0.5}
+""",
+    )
+
+    assert config.gamepad == GamepadConfig(device="b", debounce_s=0.5)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_machine_needs_no_token(host: str) -> None:
     assert SocketConfig(host=host).token({}) is None
