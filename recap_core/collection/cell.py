@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recap_core.collection.inputs import open_inputs
+from recap_core.collection.inputs.opening import open_inputs
 from recap_core.collection.live_loop import LiveLoop, OnStatus
 from recap_core.collection.live_parts import CellParts, SessionEnd, SessionRules
 from recap_core.collection.live_recorder import SessionRecorder

@@ -1,10 +1,17 @@
 """What an operator's settings may say."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recap_core.config.operator import (
+    GAMEPAD_KEYS,
+    KEYBOARD_KEYS,
+    PEDAL_KEYS,
+    REQUEST_NAMES,
     DeviceConfig,
     GamepadConfig,
     KeyboardConfig,
@@ -81,8 +88,8 @@ socket: {port: 0}
     [
         ("keyboard: {keys: {spce: quit}}", "'spce' is no key; did you mean 'space'?"),
         (
-            "keyboard: {keys: {a: sucess}}",
-            "'a' is bound to 'sucess', which nobody can ask for; did you mean 'success'?",
+            "keyboard: {keys: {a: successs}}",
+            "'a' is bound to 'successs', which nobody can ask for; did you mean 'success'?",
         ),
         ("keyboard: {keys: {a: zzz}}", "which nobody can ask for. There are start_stop"),
         (
@@ -93,7 +100,7 @@ socket: {port: 0}
         ("keyboard: {keys: {on: quit}}", "True is no key; put its name in quotes"),
         ("keyboard: {keys: {}}", "it must say for at least one key what it means"),
         ("pedal: {keys: {a: quit}}", "'a' is no key of an input device; did you mean 'KEY_A'?"),
-        ("keybord: {}", "unknown setting 'keybord'; did you mean 'keyboard'?"),
+        ("keyboards: {}", "unknown setting 'keyboards'; did you mean 'keyboard'?"),
         ("socket: {host: 0.0.0.0}", "lets other machines drive the robot without a token"),
         ("socket: {host: robot.local}", "lets other machines drive the robot without a token"),
     ],
@@ -164,3 +171,24 @@ def test_a_token_is_in_the_environment_not_in_the_file() -> None:
 )
 def test_what_shows_windows(environment: dict[str, str], platform: str, display: str) -> None:
     assert display_in_use(environment, platform) == display
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    """The YAML of docs/inputs.md is accepted, and its table has the default keys."""
+    page = (Path(__file__).parents[3] / "docs/inputs.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+\| ([^|]+)\| ([^|]*)\| ([^|]*)\|$", page, re.MULTILINE)
+
+    for example in examples:
+        validated(OperatorConfig, yaml.safe_load(example)["inputs"])
+    assert len(examples) == 2
+    assert {row[0] for row in rows} == set(REQUEST_NAMES)
+    for request, keyboard, pedal, gamepad in rows:
+        assert keyboard.strip().split(", ") == _keys_of(request, KEYBOARD_KEYS)
+        assert re.findall("`(.*?)`", pedal) == _keys_of(request, PEDAL_KEYS)
+        buttons = _keys_of(request, GAMEPAD_KEYS)
+        assert re.findall(r"\w+", gamepad) == [key.removeprefix("BTN_") for key in buttons]
+
+
+def _keys_of(request: str, keys: Mapping[str, str]) -> list[str]:
+    return [key for key, meant in keys.items() if meant == request]

@@ -79,6 +79,19 @@ def test_keys_are_requests_and_the_terminal_is_restored(terminal: Terminal) -> N
     assert keyboard.status().problem == "it has been stopped"
 
 
+def test_ctrl_s_does_not_freeze_the_screen(terminal: Terminal) -> None:
+    """What writes to it would wait, and with it perhaps the robot."""
+    keyboard, listener = _keyboard(terminal.path), Listener()
+    keyboard.start(listener)
+
+    terminal.type(b"\x13s")
+    assert listener.wait_for(1) == [EpisodeSignal.SUCCESS]
+    os.write(terminal.screen, b"shown")
+
+    assert os.read(terminal.keys, 16) == b"shown"
+    keyboard.stop()
+
+
 def test_a_lone_esc_quits(terminal: Terminal) -> None:
     keyboard, listener = _keyboard(terminal.path), Listener()
     keyboard.start(listener)
@@ -132,6 +145,33 @@ def test_a_terminal_is_restored_once(terminal: Terminal) -> None:
     quiet.restore()
 
     assert terminal.is_echoing
+
+
+IN_BACKGROUND = """
+import os, sys
+from recap_core.collection.inputs.terminal import TerminalKeyboard
+terminal = os.open(sys.argv[1], os.O_RDWR)  # it controls this session from now on
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    keyboard = TerminalKeyboard({}, held_s=0.7, path=sys.argv[1])
+    keyboard.start(lambda request, name: True)
+    print(keyboard.status().problem, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_in_the_background_it_does_not_read(terminal: Terminal) -> None:
+    """The system would stop the whole program."""
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", IN_BACKGROUND, terminal.path],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        check=True,
+    )
+
+    assert "this program runs in the background of its terminal" in result.stdout
 
 
 PROGRAM = """
