@@ -88,8 +88,8 @@ socket: {port: 0}
     [
         ("keyboard: {keys: {spce: quit}}", "'spce' is no key; did you mean 'space'?"),
         (
-            "keyboard: {keys: {a: successs}}",
-            "'a' is bound to 'successs', which nobody can ask for; did you mean 'success'?",
+            "keyboard: {keys: {a: correct}}",
+            "'a' is bound to 'correct', which nobody can ask for; did you mean 'correction'?",
         ),
         ("keyboard: {keys: {a: zzz}}", "which nobody can ask for. There are start_stop"),
         (

@@ -97,9 +97,9 @@ def test_lines_may_come_in_any_parts(source: SocketSource, listener: Listener) -
 
 def test_what_is_not_known_is_said(source: SocketSource, listener: Listener) -> None:
     with _connected(source) as client:
-        assert client.ask("successs") == (
-            "unknown: 'successs'; did you mean 'success'? There are start_stop, success, discard, "
-            "pause_resume, correction, emergency_stop, reset, quit"
+        assert client.ask("correct") == (
+            "unknown: 'correct'; did you mean 'correction'? There are start_stop, success, "
+            "discard, pause_resume, correction, emergency_stop, reset, quit"
         )
         assert client.ask("").startswith("unknown: ''. There are")
         assert client.ask("success") == "ok"
