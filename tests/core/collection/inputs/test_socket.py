@@ -138,7 +138,7 @@ def test_there_are_not_too_many_clients(listener: Listener) -> None:
     ):
         assert first.ask("success") == "ok"
         with _connected(source) as second:
-            assert second.told() == "error: 1 clients are connected already"
+            assert second.told() == "error: no more clients than 1 at a time"
             assert second.told() == ""
         assert first.ask("discard") == "ok"
 
