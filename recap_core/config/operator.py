@@ -21,7 +21,7 @@ from typing import Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from recap_core.config.base import Config
+from recap_core.config.base import RuntimeConfig
 from recap_core.config.overlay import read_settings, validated
 from recap_core.errors import ConfigError
 
@@ -161,7 +161,7 @@ def _checked_keys(keys: object, key_name: Callable[[str], str]) -> dict[str, str
     return checked
 
 
-class KeyboardConfig(Config):
+class KeyboardConfig(RuntimeConfig):
     """A keyboard, heard through the display or through the terminal."""
 
     mode: Literal["auto", "display", "terminal"] = "auto"
@@ -182,7 +182,7 @@ class KeyboardConfig(Config):
         return _checked_keys(keys, keyboard_key)
 
 
-class DeviceConfig(Config):
+class DeviceConfig(RuntimeConfig):
     """A Linux input device whose keys or buttons are read directly."""
 
     device: str = Field(min_length=1)
@@ -216,7 +216,7 @@ class GamepadConfig(DeviceConfig):
     debounce_s: float = Field(default=0.1, ge=0, le=2)
 
 
-class SocketConfig(Config):
+class SocketConfig(RuntimeConfig):
     """A TCP port that takes requests as lines of text, for a phone, a script or another program."""
 
     host: str = "127.0.0.1"
@@ -256,7 +256,7 @@ class SocketConfig(Config):
         return token
 
 
-class OperatorConfig(Config):
+class OperatorConfig(RuntimeConfig):
     """All that an operator can press; None: not used."""
 
     keyboard: KeyboardConfig | None = KeyboardConfig()

@@ -19,8 +19,6 @@ OPEN_S = 5.0
 CLOSE_S = 0.5
 FLICKER_S = 0.03
 """Nobody lets go of a key and presses it again so quickly: it is held, s."""
-SILENCE_S = 1.5
-"""A key that is held down repeats long before; a press after this silence is a new one, s."""
 _MODIFIERS = frozenset({"ctrl", "alt", "cmd"})
 
 
@@ -46,7 +44,8 @@ class DisplayKeyboard:
             clock: Seconds that never go back.
         """
         self._health = SourceHealth("keyboard", keys)
-        rule = EdgeRule(debounce_s=debounce_s, flicker_s=FLICKER_S, silence_s=SILENCE_S)
+        # No silence ends a press: an X server may keep a held key's repeats back until its release.
+        rule = EdgeRule(debounce_s=debounce_s, flicker_s=FLICKER_S)
         self._keys = BoundKeys(keys, rule)
         self._clock = clock
         self._modifiers: set[str] = set()

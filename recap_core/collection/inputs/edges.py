@@ -1,10 +1,10 @@
 """Which key events count: the first press of a key until its release, and not too often.
 
 A held key arrives in three ways. An X server sends it as many presses, some as pairs of release and
-press at the same moment. Linux's input devices send one press and then repeats of another kind,
-which never come here. A terminal sends it again and again and never tells a release. One rule
-covers all: a press counts if the key was up, or has been silent for so long that its release must
-have gone unheard.
+press at the same moment, and often keeps them back and sends all just before the release. Linux's
+input devices send one press and then repeats of another kind, which never come here. A terminal
+sends it again and again and never tells a release. One rule covers all: a press counts if the key
+was up, or, where releases go unheard, has been silent for so long that it must have been.
 """
 
 import math

@@ -144,7 +144,7 @@ class _Clients:
             return
         client.settimeout(0)
         if len(self._lines) >= self._config.max_clients:
-            _send(client, Answer(f"error: {len(self._lines)} clients are connected already"))
+            _send(client, Answer(f"error: no more clients than {len(self._lines)} at a time"))
             _close(client)
             return
         logger.info("socket: %s is connected", address[0])

@@ -44,6 +44,7 @@ class QuietTerminal:
             self._before = termios.tcgetattr(self.fd)
             quiet = termios.tcgetattr(self.fd)
             quiet[3] &= ~(termios.ICANON | termios.ECHO)
+            quiet[0] &= ~termios.IXON  # Ctrl-S would halt whoever writes to the screen
             quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 1, 0
             atexit.register(self.restore)
             termios.tcsetattr(self.fd, termios.TCSADRAIN, quiet)

@@ -1,10 +1,17 @@
 """What an operator's settings may say."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recap_core.config.operator import (
+    GAMEPAD_KEYS,
+    KEYBOARD_KEYS,
+    PEDAL_KEYS,
+    REQUEST_NAMES,
     DeviceConfig,
     GamepadConfig,
     KeyboardConfig,
@@ -81,8 +88,8 @@ socket: {port: 0}
     [
         ("keyboard: {keys: {spce: quit}}", "'spce' is no key; did you mean 'space'?"),
         (
-            "keyboard: {keys: {a: sucess}}",
-            "'a' is bound to 'sucess', which nobody can ask for; did you mean 'success'?",
+            "keyboard: {keys: {a: correct}}",
+            "'a' is bound to 'correct', which nobody can ask for; did you mean 'correction'?",
         ),
         ("keyboard: {keys: {a: zzz}}", "which nobody can ask for. There are start_stop"),
         (
@@ -93,7 +100,7 @@ socket: {port: 0}
         ("keyboard: {keys: {on: quit}}", "True is no key; put its name in quotes"),
         ("keyboard: {keys: {}}", "it must say for at least one key what it means"),
         ("pedal: {keys: {a: quit}}", "'a' is no key of an input device; did you mean 'KEY_A'?"),
-        ("keybord: {}", "unknown setting 'keybord'; did you mean 'keyboard'?"),
+        ("keyboards: {}", "unknown setting 'keyboards'; did you mean 'keyboard'?"),
         ("socket: {host: 0.0.0.0}", "lets other machines drive the robot without a token"),
         ("socket: {host: robot.local}", "lets other machines drive the robot without a token"),
     ],
@@ -125,6 +132,20 @@ def test_a_device_has_no_keys_of_its_own() -> None:
         validated(DeviceConfig, {"device": "x"})
 
 
+def test_parts_of_a_file_may_be_written_once(tmp_path: Path) -> None:
+    """YAML's anchors and merge keys, under which a key may come again."""
+    config = _read(
+        tmp_path,
+        """
+keyboard: {keys: {x: quit, s: success}}
+pedal: {keys: {KEY_A: pause_resume}, device: a}
+gamepad: {<<: {device: b, debounce_s: 0.2}, debounce_s: 0.5}
+""",
+    )
+
+    assert config.gamepad == GamepadConfig(device="b", debounce_s=0.5)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_machine_needs_no_token(host: str) -> None:
     assert SocketConfig(host=host).token({}) is None
@@ -150,3 +171,24 @@ def test_a_token_is_in_the_environment_not_in_the_file() -> None:
 )
 def test_what_shows_windows(environment: dict[str, str], platform: str, display: str) -> None:
     assert display_in_use(environment, platform) == display
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    """The YAML of docs/inputs.md is accepted, and its table has the default keys."""
+    page = (Path(__file__).parents[3] / "docs/inputs.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+\| ([^|]+)\| ([^|]*)\| ([^|]*)\|$", page, re.MULTILINE)
+
+    for example in examples:
+        validated(OperatorConfig, yaml.safe_load(example)["inputs"])
+    assert len(examples) == 2
+    assert {row[0] for row in rows} == set(REQUEST_NAMES)
+    for request, keyboard, pedal, gamepad in rows:
+        assert keyboard.strip().split(", ") == _keys_of(request, KEYBOARD_KEYS)
+        assert re.findall("`(.*?)`", pedal) == _keys_of(request, PEDAL_KEYS)
+        buttons = _keys_of(request, GAMEPAD_KEYS)
+        assert re.findall(r"\w+", gamepad) == [key.removeprefix("BTN_") for key in buttons]
+
+
+def _keys_of(request: str, keys: Mapping[str, str]) -> list[str]:
+    return [key for key, meant in keys.items() if meant == request]

@@ -4,17 +4,17 @@ import itertools
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recap_core.collection.inputs.display import FLICKER_S, SILENCE_S
+from recap_core.collection.inputs.display import FLICKER_S
 from recap_core.collection.inputs.edges import BoundKeys, EdgeRule, EdgeTrigger, KeyEvent
 from recap_core.collection.inputs.requests import REQUEST_LABELS, REQUESTS, bound_requests
 from recap_core.config.operator import KEYBOARD_KEYS, REQUEST_NAMES
 from recap_core.rollout.live import EpisodeSignal
 from recap_core.rollout.phase import PhaseEvent
 
-KEYBOARD = EdgeRule(flicker_s=FLICKER_S, silence_s=SILENCE_S)
+KEYBOARD = EdgeRule(flicker_s=FLICKER_S)
 PEDAL = EdgeRule(debounce_s=0.3, silence_s=0.0)
 TERMINAL = EdgeRule(silence_s=0.7)
 
@@ -40,8 +40,8 @@ def test_every_request_has_one_name_everywhere() -> None:
         (KEYBOARD, [(0, True), (0.5, False), (0.5, True), (0.54, False), (0.54, True)], [0]),
         # Let go of and pressed again.
         (KEYBOARD, [(0, True), (0.1, False), (0.2, True)], [0, 0.2]),
-        # Its release was never heard.
-        (KEYBOARD, [(0, True), (3, True), (3.1, False)], [0, 3]),
+        # An X server keeps the repeats back until the release.
+        (KEYBOARD, [(0, True), (9, True), (9, True), (9, False), (9.2, True)], [0, 9.2]),
         # A release without a press is nothing, and starts no time.
         (KEYBOARD, [(0, False), (0, True)], [0]),
         # A pedal bounces: down, up, down within milliseconds.
@@ -66,8 +66,9 @@ _MOMENTS = st.lists(st.integers(1, 400), min_size=1, max_size=40).map(
 )
 
 
+@settings(deadline=None)
 @given(times=_MOMENTS, downs=st.lists(st.booleans(), min_size=40, max_size=40))
-def test_between_two_presses_that_count_lie_a_release_or_silence(
+def test_between_two_presses_that_count_lies_a_release(
     times: list[float], downs: list[bool]
 ) -> None:
     """Whatever a keyboard sends: no auto-repeat counts."""
@@ -78,11 +79,10 @@ def test_between_two_presses_that_count_lie_a_release_or_silence(
     presses = [time_s for time_s, is_down in events if is_down]
     assert counted[:1] == presses[:1]
     for before, after in itertools.pairwise(counted):
-        between = [event for event in events if before < event[0] < after]
-        last_press = max([before, *(time_s for time_s, is_down in between if is_down)])
-        assert any(not is_down for _, is_down in between) or after - last_press >= SILENCE_S
+        assert any(not is_down for time_s, is_down in events if before < time_s < after)
 
 
+@settings(deadline=None)
 @given(times=_MOMENTS, downs=st.lists(st.booleans(), min_size=40, max_size=40))
 def test_a_pedal_counts_each_debounce_time_once(times: list[float], downs: list[bool]) -> None:
     """The plain definition: the first press, then the first one 0.3 s or more after it, and on."""
@@ -95,6 +95,7 @@ def test_a_pedal_counts_each_debounce_time_once(times: list[float], downs: list[
     assert _counted(PEDAL, events) == expected
 
 
+@settings(deadline=None)
 @given(
     keys=st.lists(st.sampled_from("abc"), max_size=30),
     debounce_s=st.sampled_from([0.0, 0.3]),

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recap_core.collection.inputs.terminal_keys import TerminalDecoder
@@ -44,6 +44,7 @@ def test_keys_by_their_bytes(sent: bytes, keys: list[str]) -> None:
     assert _keys(sent) == keys
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b"q", b"\x1b[C", b"\x1bOP", b"\x1b[3~", "é".encode(), b" "])),
     st.lists(st.integers(0, 60)),
