@@ -86,6 +86,7 @@ class LiveLoop:
         self._read_at_s = now()
         self._began_s = 0.0
         self._num_ticks = 0
+        self._num_recent = round(RECENT_S * fps)
         self._ticks_per_status = max(round(fps / STATUS_HZ), 1)
         self._error: str | None = None
         self._on_status: OnStatus | None = None
@@ -415,7 +416,7 @@ class LiveLoop:
         if self._on_status is None:
             return
         recent, tally, rules = (
-            self._pace.stats(num_last=round(RECENT_S * self._parts.robot.description.fps)),
+            self._pace.stats(num_last=self._num_recent),
             self._tally,
             self._rules,
         )
