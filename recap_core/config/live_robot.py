@@ -14,7 +14,7 @@ everything that lerobot drives is described like this (docs/robot-side.md):
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -45,7 +45,7 @@ class ScriptedPolicyConfig(Config):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _in_order(self) -> "ScriptedPolicyConfig":
         first, last = self.stall_after
         if not 0 <= first <= last:
             raise ValueError(f"stall_after is {first} to {last}; it must rise, from 0 on")
@@ -167,7 +167,7 @@ class LerobotConfig(Config):
     known only by equal pixels. Leave it off for simulated cameras: a still scene is no fault."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _one_way(self) -> "LerobotConfig":
         if bool(self.type) == bool(self.parts):
             raise ValueError("needs either type or parts")
         if self.parts and self.settings:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from recap_core.collection.robots import lerobot_devices
 from recap_core.collection.robots.key_mapping import KeyMapping, map_keys, unused_keys
-from recap_core.collection.robots.lerobot_devices import LoadedDevice, Setting
+from recap_core.collection.robots.lerobot_devices import LoadedDevice
 from recap_core.collection.robots.lerobot_leader import LerobotLeader
 from recap_core.collection.robots.replay import read_replayed
 from recap_core.config.live_robot import (
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     """One thing that was looked at."""
 
     name: str
-    """``plugins``, ``port /dev/ttyACM0``, ``camera front``, ``state``, ..."""
+    """``plugin lerobot_robot_yam``, ``robot port``, ``camera front``, ``state``, ..."""
     problem: str | None
     """What is wrong with it and what to do; None: it is well."""
     text: str
@@ -105,7 +105,7 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         yield Finding("robot", str(error), config.type or "several")
         return
     yield Finding("robot", None, robot.type)
-    yield from _check_places(robot)
+    yield from _check_places(robot, "robot")
     try:
         features = robot.device.observation_features
         mapping = map_keys(config, features, robot.device.action_features)
@@ -125,7 +125,7 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         return
     ability = "follows the robot" if leader.can_move else "has no motors: it is moved by hand"
     yield Finding("teleoperator", None, f"{teleoperator.type}, {ability}")
-    yield from _check_places(teleoperator)
+    yield from _check_places(teleoperator, "teleoperator")
 
 
 def _mapping_facts(mapping: KeyMapping, features: dict[str, Any]) -> Iterator[Finding]:
@@ -155,37 +155,37 @@ def _few(keys: tuple[str, ...]) -> str:
     return f"{len(keys)}: {named}" + (f", and {rest} more" if rest > 0 else "")
 
 
-def _check_places(loaded: LoadedDevice) -> Iterator[Finding]:
+def _check_places(loaded: LoadedDevice, what: str) -> Iterator[Finding]:
     """Whether ports and camera devices of the settings are there and may be used."""
     for setting in loaded.settings:
-        field = setting.path.rpartition(".")[2]
+        name, field = f"{what} {setting.path}", setting.path.rpartition(".")[2]
         if field in PORT_NAMES and isinstance(setting.value, str):
-            yield _port(setting, setting.value)
+            yield _port(name, setting.value)
         elif field == CAMERA_PLACE:
             place = setting.value
             path = Path(f"/dev/video{place}") if isinstance(place, int) else Path(str(place))
-            yield _device_file(f"{setting.path}", path, "lerobot-find-cameras", "video")
+            yield _device_file(name, path, "lerobot-find-cameras", "video")
 
 
-def _port(setting: Setting, place: str) -> Finding:
+def _port(name: str, place: str) -> Finding:
     if "/" in place:
-        return _device_file(setting.path, Path(place), "lerobot-find-port", "dialout")
+        return _device_file(name, Path(place), "lerobot-find-port", "dialout")
     interface = NETWORK_INTERFACES / place
     if not place.startswith(("can", "vcan", "slcan")):
-        return Finding(setting.path, None, f"{place}, not looked at")
+        return Finding(name, None, f"{place}, not looked at")
     if not interface.exists():
         problem = (
             f"there is no interface {place}. Plug the adapter in and bring it up: "
             f"ip link set {place} up type can bitrate 1000000"
         )
-        return Finding(setting.path, problem, place)
+        return Finding(name, problem, place)
     try:
         state = (interface / "operstate").read_text().strip()
     except OSError:
         state = "unknown"
     is_down = state == "down"
     problem = f"it is down: ip link set {place} up type can bitrate 1000000" if is_down else None
-    return Finding(setting.path, problem, f"{place}, {state}")
+    return Finding(name, problem, f"{place}, {state}")
 
 
 def _device_file(name: str, path: Path, finder: str, group: str) -> Finding:

@@ -51,4 +51,4 @@ def test_kinds_are_told_apart_by_their_name() -> None:
     with pytest.raises(ValidationError, match="kind"):
         adapter.validate_python({"kind": "robot"})
     with pytest.raises(ValidationError, match="path"):
-        adapter.validate_python({"kind": "synthetic", "path": "/tmp"})
+        adapter.validate_python({"kind": "synthetic", "path": "session"})
