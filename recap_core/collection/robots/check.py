@@ -3,13 +3,13 @@
 import importlib.util
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recap_core.collection.robots import lerobot_devices
 from recap_core.collection.robots.key_mapping import KeyMapping, map_keys, unused_keys
-from recap_core.collection.robots.lerobot_devices import LoadedDevice
+from recap_core.collection.robots.lerobot_devices import LoadedDevice, Plugin
 from recap_core.collection.robots.lerobot_leader import LerobotLeader
 from recap_core.collection.robots.replay import read_replayed
 from recap_core.config.live_robot import (
@@ -96,9 +96,23 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         yield Finding("lerobot", str(error), "missing")
         return
     yield Finding("lerobot", None, "installed")
-    for plugin in plugins:
-        problem = plugin.problem and f"{plugin.problem}. Install what it needs, or uninstall it"
-        yield Finding(f"plugin {plugin.name}", problem, "imported" if not problem else "broken")
+    found = list(_check_devices(config, plugins))
+    is_well = all(finding.problem is None for finding in found)
+    yield from (_plugin_fact(plugin, is_needed=not is_well) for plugin in plugins)
+    yield from found
+
+
+def _plugin_fact(plugin: Plugin, *, is_needed: bool) -> Finding:
+    """A broken plugin is a problem only where something else is one, too: it may be the cause."""
+    name = f"plugin {plugin.name}"
+    if plugin.problem is None:
+        return Finding(name, None, "imported")
+    text = f"cannot be imported: {plugin.problem}"
+    problem = f"it {text}. Install what it needs, or uninstall it" if is_needed else None
+    return Finding(name, problem, text)
+
+
+def _check_devices(config: LerobotConfig, plugins: Sequence[Plugin]) -> Iterator[Finding]:
     try:
         robot = lerobot_devices.make_robot(config.device, plugins)
     except RecapError as error:
@@ -113,6 +127,12 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         yield Finding("mapping", str(error), "of lerobot's keys")
         return
     yield from _mapping_facts(mapping, features)
+    yield from _check_teleoperator(config, mapping, plugins)
+
+
+def _check_teleoperator(
+    config: LerobotConfig, mapping: KeyMapping, plugins: Sequence[Plugin]
+) -> Iterator[Finding]:
     if config.teleoperator is None:
         yield Finding("teleoperator", None, "none: nobody can correct this robot")
         return

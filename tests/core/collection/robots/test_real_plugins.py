@@ -2,13 +2,15 @@
 
 Nothing is installed for this: a package that is not there is skipped. To run all of them:
 
-    uv pip install --no-deps lerobot_robot_yam lerobot_teleoperator_yam_gello yam_common python-can
+    uv pip install --no-deps lerobot_robot_yam lerobot_teleoperator_yam_gello yam_common
+    uv pip install python-can feetech-servo-sdk dynamixel-sdk pyserial deepdiff
 """
 
 import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recap_core.collection.robots.check import check_robot
@@ -20,7 +22,10 @@ from recap_core.rollout.live import ArmLayout
 
 pytestmark = pytest.mark.slow
 
-YAM_JOINTS = "shoulder_pan shoulder_lift elbow_flex wrist_flex wrist_roll wrist_yaw gripper".split()
+YAM_JOINTS = (
+    *("shoulder_pan", "shoulder_lift", "elbow_flex"),
+    *("wrist_flex", "wrist_roll", "wrist_yaw", "gripper"),
+)
 
 
 def needs(*modules: str) -> None:
@@ -68,8 +73,25 @@ def test_two_yam_arms_and_their_leaders(tmp_path: Path) -> None:
         robot.connect()
 
 
+def test_a_plugin_without_hardware_runs(tmp_path: Path) -> None:
+    """A real plugin package whose arm is only pretended: ten ticks of it."""
+    needs("lerobot_robot_dummy")
+    settings = {"calibration_dir": str(tmp_path)}
+    robot, _ = open_robot(
+        LerobotConfig.model_validate(
+            {"kind": "lerobot", "type": "dummy_follower", "settings": settings}
+        )
+    )
+    robot.connect()
+    for step in range(10):
+        action = np.full(7, step, dtype=np.float32)
+        np.testing.assert_array_equal(robot.send_action({"action": action})["action"], action)
+        assert robot.get_observation()["observation.state"].shape == (7,)
+    robot.disconnect()
+
+
 def test_so101_and_its_leader(tmp_path: Path) -> None:
-    """lerobot's own arm: features, ports that are not there, and what to do about them."""
+    """An arm of lerobot's own: features, ports that are not there, and what to do about them."""
     needs("scservo_sdk", "serial")
     place = {"port": str(tmp_path / "ttyACM9"), "calibration_dir": str(tmp_path)}
     config = LerobotConfig.model_validate(
@@ -87,7 +109,7 @@ def test_so101_and_its_leader(tmp_path: Path) -> None:
 
 
 def test_without_its_bus_library_so101_says_what_to_install(tmp_path: Path) -> None:
-    """lerobot's own words reach the user."""
+    """What lerobot says reaches the user."""
     if importlib.util.find_spec("scservo_sdk") is not None:
         pytest.skip("the library is installed")
     settings = {"port": "/dev/ttyACM9", "calibration_dir": str(tmp_path)}
