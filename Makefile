@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
-.PHONY: help setup demo test test-core test-flows fmt lint lock check bench stress clean
+.PHONY: help setup robot-side demo test test-core test-flows fmt lint lock check bench stress clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ $(READY): requirements.lock pyproject.toml scripts/setup
 
 setup: $(READY) ## create .venv and install the locked dependencies
 	@git config --get core.hooksPath >/dev/null || $(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+robot-side: ## the PC beside a robot: .venv-robot (or ROBOT_VENV) without JAX, torch and Prefect
+	@scripts/setup-robot-side
 
 demo: $(READY) ## one RECAP iteration in simulation, with a report (about 6 minutes, CPU only)
 	@$(BIN)/recap demo $(ARGS)
@@ -59,9 +62,10 @@ stress: $(READY) ## kill drills: every writer of datasets, values, labels, every
 	    tests/flows/test_full_size_presets.py --timeout=1800
 	scripts/test-ray
 
-lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
+lock: $(READY) ## resolve pyproject.toml anew into requirements.lock and requirements-robot.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes \
 	    --no-annotate --no-header --python-version 3.12 --quiet --upgrade -o requirements.lock
+	scripts/lock-robot-side requirements-robot.lock
 
 clean: ## remove the virtual environment and caches, keep RECAP_HOME
-	rm -rf .venv .pytest_cache .ruff_cache .benchmarks
+	rm -rf .venv .venv-robot .pytest_cache .ruff_cache .benchmarks

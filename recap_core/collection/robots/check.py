@@ -3,13 +3,13 @@
 import importlib.util
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recap_core.collection.robots import lerobot_devices
 from recap_core.collection.robots.key_mapping import KeyMapping, map_keys, unused_keys
-from recap_core.collection.robots.lerobot_devices import LoadedDevice, Setting
+from recap_core.collection.robots.lerobot_devices import LoadedDevice, Plugin
 from recap_core.collection.robots.lerobot_leader import LerobotLeader
 from recap_core.collection.robots.replay import read_replayed
 from recap_core.config.live_robot import (
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     """One thing that was looked at."""
 
     name: str
-    """``plugins``, ``port /dev/ttyACM0``, ``camera front``, ``state``, ..."""
+    """``plugin lerobot_robot_yam``, ``robot port``, ``camera front``, ``state``, ..."""
     problem: str | None
     """What is wrong with it and what to do; None: it is well."""
     text: str
@@ -96,16 +96,30 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         yield Finding("lerobot", str(error), "missing")
         return
     yield Finding("lerobot", None, "installed")
-    for plugin in plugins:
-        problem = plugin.problem and f"{plugin.problem}. Install what it needs, or uninstall it"
-        yield Finding(f"plugin {plugin.name}", problem, "imported" if not problem else "broken")
+    found = list(_check_devices(config, plugins))
+    is_well = all(finding.problem is None for finding in found)
+    yield from (_plugin_fact(plugin, is_needed=not is_well) for plugin in plugins)
+    yield from found
+
+
+def _plugin_fact(plugin: Plugin, *, is_needed: bool) -> Finding:
+    """A broken plugin is a problem only where something else is one, too: it may be the cause."""
+    name = f"plugin {plugin.name}"
+    if plugin.problem is None:
+        return Finding(name, None, "imported")
+    text = f"cannot be imported: {plugin.problem}"
+    problem = f"it {text}. Install what it needs, or uninstall it" if is_needed else None
+    return Finding(name, problem, text)
+
+
+def _check_devices(config: LerobotConfig, plugins: Sequence[Plugin]) -> Iterator[Finding]:
     try:
         robot = lerobot_devices.make_robot(config.device, plugins)
     except RecapError as error:
         yield Finding("robot", str(error), config.type or "several")
         return
     yield Finding("robot", None, robot.type)
-    yield from _check_places(robot)
+    yield from _check_places(robot, "robot")
     try:
         features = robot.device.observation_features
         mapping = map_keys(config, features, robot.device.action_features)
@@ -113,6 +127,12 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         yield Finding("mapping", str(error), "of lerobot's keys")
         return
     yield from _mapping_facts(mapping, features)
+    yield from _check_teleoperator(config, mapping, plugins)
+
+
+def _check_teleoperator(
+    config: LerobotConfig, mapping: KeyMapping, plugins: Sequence[Plugin]
+) -> Iterator[Finding]:
     if config.teleoperator is None:
         yield Finding("teleoperator", None, "none: nobody can correct this robot")
         return
@@ -125,7 +145,7 @@ def _check_lerobot(config: LerobotConfig) -> Iterator[Finding]:
         return
     ability = "follows the robot" if leader.can_move else "has no motors: it is moved by hand"
     yield Finding("teleoperator", None, f"{teleoperator.type}, {ability}")
-    yield from _check_places(teleoperator)
+    yield from _check_places(teleoperator, "teleoperator")
 
 
 def _mapping_facts(mapping: KeyMapping, features: dict[str, Any]) -> Iterator[Finding]:
@@ -155,37 +175,37 @@ def _few(keys: tuple[str, ...]) -> str:
     return f"{len(keys)}: {named}" + (f", and {rest} more" if rest > 0 else "")
 
 
-def _check_places(loaded: LoadedDevice) -> Iterator[Finding]:
+def _check_places(loaded: LoadedDevice, what: str) -> Iterator[Finding]:
     """Whether ports and camera devices of the settings are there and may be used."""
     for setting in loaded.settings:
-        field = setting.path.rpartition(".")[2]
+        name, field = f"{what} {setting.path}", setting.path.rpartition(".")[2]
         if field in PORT_NAMES and isinstance(setting.value, str):
-            yield _port(setting, setting.value)
+            yield _port(name, setting.value)
         elif field == CAMERA_PLACE:
             place = setting.value
             path = Path(f"/dev/video{place}") if isinstance(place, int) else Path(str(place))
-            yield _device_file(f"{setting.path}", path, "lerobot-find-cameras", "video")
+            yield _device_file(name, path, "lerobot-find-cameras", "video")
 
 
-def _port(setting: Setting, place: str) -> Finding:
+def _port(name: str, place: str) -> Finding:
     if "/" in place:
-        return _device_file(setting.path, Path(place), "lerobot-find-port", "dialout")
+        return _device_file(name, Path(place), "lerobot-find-port", "dialout")
     interface = NETWORK_INTERFACES / place
     if not place.startswith(("can", "vcan", "slcan")):
-        return Finding(setting.path, None, f"{place}, not looked at")
+        return Finding(name, None, f"{place}, not looked at")
     if not interface.exists():
         problem = (
             f"there is no interface {place}. Plug the adapter in and bring it up: "
             f"ip link set {place} up type can bitrate 1000000"
         )
-        return Finding(setting.path, problem, place)
+        return Finding(name, problem, place)
     try:
         state = (interface / "operstate").read_text().strip()
     except OSError:
         state = "unknown"
     is_down = state == "down"
     problem = f"it is down: ip link set {place} up type can bitrate 1000000" if is_down else None
-    return Finding(setting.path, problem, f"{place}, {state}")
+    return Finding(name, problem, f"{place}, {state}")
 
 
 def _device_file(name: str, path: Path, finder: str, group: str) -> Finding:

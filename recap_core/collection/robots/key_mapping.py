@@ -84,22 +84,20 @@ def unused_keys(mapping: KeyMapping, observation_features: Mapping[str, Any]) ->
 
 
 def expand(patterns: Sequence[str], available: Sequence[str], what: str) -> tuple[str, ...]:
-    """The keys that names and patterns stand for, each once, in order.
+    """The keys that names and patterns stand for, in order; a pattern adds those not yet named.
 
     Raises:
         ConfigError: If one stands for no key, or a key is named twice.
     """
     found: list[str] = []
     for pattern in patterns:
-        if pattern in available:
-            matches = [pattern]
-        elif WILDCARDS & set(pattern):
-            matches = [key for key in available if fnmatchcase(key, pattern) and key not in found]
-        else:
-            matches = []
+        is_pattern = pattern not in available and bool(WILDCARDS & set(pattern))
+        matches = [
+            key for key in available if key == pattern or (is_pattern and fnmatchcase(key, pattern))
+        ]
         if not matches:
             raise no_such_key(pattern, available, what)
-        found += matches
+        found += [key for key in matches if not (is_pattern and key in found)]
     twice = sorted({key for key in found if found.count(key) > 1})
     if twice:
         raise ConfigError(f"{what} names {', '.join(twice)} twice; name every key once")

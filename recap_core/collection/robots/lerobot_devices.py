@@ -154,8 +154,8 @@ def _make(
         device = make(config)
     except Exception as error:
         raise RobotError(
-            f"{wanted.type} cannot be made: {_reason(error)}. Install what it needs, or correct "
-            "its settings"
+            f"{wanted.type} cannot be made: {_reason(error)}. Correct its settings, or install "
+            "(for a plugin: update) what it needs"
         ) from error
     return LoadedDevice(wanted.type, device, tuple(_settings(config)))
 
@@ -163,7 +163,7 @@ def _make(
 def _reason(error: BaseException) -> str:
     """What a driver said, without the reprs that lerobot's factories wrap around it."""
     cause = error.__cause__ or error
-    return f"{cause}" or type(cause).__name__
+    return str(cause).rstrip(".") or type(cause).__name__
 
 
 def _decode(registry: Any, wanted: LerobotDevice) -> Any:  # noqa: ANN401 - draccus is untyped

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recap_core.collection.robots.opening import open_robot, scripted_policy
-from recap_core.collection.robots.sim import SimLiveRobot
+from recap_core.collection.robots.sim import ExpertLeader, SimLiveRobot
 from recap_core.config.live_robot import ScriptedPolicyConfig, SimLiveConfig
 from recap_core.config.robot import SimRobotConfig
 from recap_core.errors import RobotError
@@ -36,9 +36,7 @@ def test_it_is_what_the_loop_asks_for() -> None:
 
 def test_the_leader_solves_the_task(robot: SimLiveRobot) -> None:
     """The scripted expert hands the cube over; what was sent lies within the limits."""
-    _, leader = open_robot(BLIND)
-    assert leader is not None
-    leader._robot = robot
+    leader = ExpertLeader(robot)
     description = robot.description
     assert description.action_low is not None
     assert description.action_high is not None

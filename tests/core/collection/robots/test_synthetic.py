@@ -1,11 +1,9 @@
 """A robot that is made up."""
 
 import numpy as np
-import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from recap_core.collection.robots.opening import open_robot
-from recap_core.config.live_robot import LiveRobotConfig, SyntheticConfig
+from recap_core.config.live_robot import SyntheticConfig
 from recap_core.rollout.live import CAMERA_TIMES, OBSERVED_AT, CameraFormat
 
 
@@ -42,13 +40,3 @@ def test_an_arm_without_a_gripper() -> None:
     (arm,) = robot.description.arms
     assert (arm.name, arm.joints, arm.gripper) == ("franka", tuple(range(7)), ())
     robot.disconnect()
-
-
-def test_kinds_are_told_apart_by_their_name() -> None:
-    """A config of another kind, or a setting of another kind, is refused."""
-    adapter = TypeAdapter[LiveRobotConfig](LiveRobotConfig)
-    assert isinstance(adapter.validate_python({"kind": "synthetic"}), SyntheticConfig)
-    with pytest.raises(ValidationError, match="kind"):
-        adapter.validate_python({"kind": "robot"})
-    with pytest.raises(ValidationError, match="path"):
-        adapter.validate_python({"kind": "synthetic", "path": "/tmp"})
