@@ -139,6 +139,8 @@ class OpenEpisode:
                 self._seen_s[camera] = own_s
                 image = frame.observation.get(IMAGES + camera)
                 self._take(camera, encoder, image, min(own_s + self._shift_s, time_s))
+        for encoder in self._encoders.values():
+            encoder.send()
 
     def _take(
         self, camera: str, encoder: CameraEncoder, image: np.ndarray | None, time_s: float
@@ -150,7 +152,7 @@ class OpenEpisode:
                     f"camera {camera} gives {image.dtype} {image.shape}, not uint8 {wanted}"
                 )
             is_later = time_s > self._kept_s.get(camera, -math.inf)  # also False for NaN
-            if is_later and encoder.put(image, time_s):
+            if is_later and encoder.copy(image, time_s):
                 self._kept_s[camera] = time_s
                 return
         self.num_dropped[camera] += 1
