@@ -207,8 +207,8 @@ def episode_counts(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return counts
 
 
-def delete_episode(directory: Path) -> None:
-    """Delete an episode: by one rename it is none any more, then its files go.
+def delete_whole(directory: Path) -> None:
+    """Delete an episode or a session: by one rename it is none any more, then its files go.
 
     Raises:
         OSError: If it cannot be deleted.
@@ -235,7 +235,9 @@ def recover(base: Path, *, interrupted: Literal["delete", "keep"] = "delete") ->
         try:
             if session_state(session) in {"recording", "elsewhere"}:
                 continue
-            if session.name.startswith(OPENING):
+            if session.name.startswith(DISCARDED):
+                shutil.rmtree(session)
+            elif session.name.startswith(OPENING):
                 _remove_half_made(session)
             elif not session.name.startswith("."):
                 removed, kept = _recover_session(session, interrupted)
@@ -255,7 +257,7 @@ def _recover_session(session: Path, interrupted: Literal["delete", "keep"]) -> t
                 marker.unlink()
             case "interrupted" if interrupted == "delete":
                 logger.warning("removing %s: its recording was interrupted", episode)
-                delete_episode(episode)
+                delete_whole(episode)
                 num_removed += 1
             case "interrupted":
                 num_kept += 1
@@ -286,7 +288,7 @@ def _correct_summary(session: Path) -> None:
 def _remove_half_made(session: Path) -> None:
     is_marked = (session / SESSION_IN_PROGRESS).exists()
     if is_marked or time.time() - session.stat().st_mtime > UNMARKED_S:
-        shutil.rmtree(session)
+        delete_whole(session)
 
 
 def episode_owner() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from recap_core.collection.camera_encoder import CameraEncoder, ImagePool, VideoSettings
 from recap_core.collection.episode_rows import EpisodeRows, timing_of
-from recap_core.collection.live_session import delete_episode, write_json
+from recap_core.collection.live_session import delete_whole, write_json
 from recap_core.collection.recorder import MARKERS
 from recap_core.data.in_progress import IN_PROGRESS, METADATA
 from recap_core.errors import EpisodeError
@@ -201,7 +201,7 @@ class OpenEpisode:
         for encoder in self._encoders.values():
             encoder.abandon(timeout_s)
         try:
-            delete_episode(self.directory)
+            delete_whole(self.directory)
         except OSError as error:
             logger.warning("%s cannot be deleted (%s)", self.directory, error)
 

@@ -125,7 +125,7 @@ def look(base: Path) -> str:
         elif (episode / IN_PROGRESS).exists():
             check_whole(episode)
             found = "a saved episode with its marker"
-    if list(base.glob("*/.discarded_*")):
+    if list(base.glob("*/.discarded_*")) or list(base.glob(".discarded_*")):
         found = "a half deleted episode"
     if list(base.glob("*/.opening_*")) or list(base.glob(".opening_*")):
         found = "a half made directory"
