@@ -5,7 +5,6 @@ at any moment leaves episodes that are whole, one that is recognised as unfinish
 directories that :func:`recover` removes.
 """
 
-import contextlib
 import datetime as dt
 import json
 import logging
@@ -108,15 +107,17 @@ class LiveSession:
         draft.mkdir()
         (draft / SESSION_IN_PROGRESS).write_text(_session_owner() + "\n")
         write_json(draft / SUMMARY, self._summary(is_open=True))
-        for number in range(1, 10_000):
-            target = base / (name if number == 1 else f"{name}_{number}")
-            # A rename replaces no directory that holds something: two sessions never share one.
-            with contextlib.suppress(OSError):
+        number, target = 1, base / name
+        while True:
+            try:
+                # Replaces no directory that holds something: two sessions never share one.
                 return draft.rename(target)
-            if not target.exists():
-                break
-        shutil.rmtree(draft, ignore_errors=True)
-        raise OSError(f"{target} cannot be made")
+            except OSError:
+                if not target.exists():
+                    shutil.rmtree(draft, ignore_errors=True)
+                    raise
+            number += 1
+            target = base / f"{name}_{number}"
 
     def open_episode(self, now_s: float) -> Path:
         """Make the directory of the next episode, its marker inside.

@@ -8,6 +8,7 @@ import itertools
 import resource
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -60,7 +61,10 @@ def frame_of(images: np.ndarray, number: int) -> LiveFrame:
 @pytest.mark.benchmark(group="recorder")
 @pytest.mark.parametrize("preset", ["veryfast", "ultrafast"])
 def bench_recording_at_30_hz(
-    benchmark: BenchmarkFixture, images: np.ndarray, tmp_path: Path, preset: str
+    benchmark: BenchmarkFixture,
+    images: np.ndarray,
+    tmp_path: Path,
+    preset: Literal["veryfast", "ultrafast"],
 ) -> None:
     """Ten seconds of three cameras: no image is lost, and the loop waits for nobody."""
     config = RecordingConfig(base_dir=tmp_path, preset=preset, disk_reserve_bytes=0)

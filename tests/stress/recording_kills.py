@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -106,7 +107,7 @@ def check_whole(episode: Path) -> None:
     assert len(list(episode.glob("*.npz"))) == 6
     for camera in CAMERAS:
         times = np.load(episode / f"{camera}_timestamps.npy")
-        with av.open(str(episode / f"{camera}.mp4")) as container:
+        with closing(av.open(str(episode / f"{camera}.mp4"))) as container:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         numbers = [number_of(image) for image in images]
         assert numbers == np.round((times - START_S) * 30).astype(int).tolist(), episode

@@ -1,5 +1,6 @@
 """Bounded queues of images, and videos of any size."""
 
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -42,7 +43,7 @@ def test_videos_are_wider_than_high(tmp_path: Path) -> None:
     encoder.send()
     encoder.end()
     encoder.finish(60.0)
-    with av.open(str(tmp_path / "a.mp4")) as container:
+    with closing(av.open(str(tmp_path / "a.mp4"))) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, stream.pix_fmt) == (128, 32, "yuv420p")
         keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]

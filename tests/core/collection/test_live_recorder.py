@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def metadata_of(episode: Path) -> dict[str, Any]:
 
 
 def pictures(video: Path) -> list[int]:
-    with av.open(str(video)) as container:
+    with closing(av.open(str(video))) as container:
         return [number_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
@@ -349,6 +350,14 @@ def test_a_wrong_frame_is_told_and_never_raises(
     assert list(recorder.directory.glob("*episode_*")) == []
     recorded(recorder, [frame_of(n) for n in range(3)])
     assert recorder.status().problem is None
+
+
+def test_arms_that_name_missing_dims_are_told_at_once(opened: Recorders) -> None:
+    """In the first frame, not when the episode is over."""
+    recorder = opened(robot(arms=(ArmLayout("left", (0, 14)),)))
+    recorder.start()
+    recorder.record(frame_of(0))
+    assert "has shape (14,), but arms name 15 dims" in (recorder.status().problem or "")
 
 
 def test_a_camera_that_shows_nothing_is_an_error(opened: Recorders) -> None:
