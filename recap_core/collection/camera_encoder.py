@@ -86,7 +86,7 @@ class ImagePool:
 class CameraEncoder:
     """The video of one camera of one episode, and the times of its frames.
 
-    ``put``, ``finish`` and ``abandon`` are the recorder's; the properties may be read anywhere.
+    The methods are the control loop's; the attributes may be read anywhere.
 
     Args:
         path: The ``.mp4`` to write.
@@ -99,6 +99,8 @@ class CameraEncoder:
         self._settings = settings
         self._pool = pool
         self._waiting: queue.SimpleQueue[tuple[np.ndarray, float] | None] = queue.SimpleQueue()
+        self._copied: list[tuple[np.ndarray, float]] = []
+        """Images that the thread does not know of yet."""
         self._is_abandoned = False
         self.times: list[float] = []
         """Unix seconds of every encoded image."""
@@ -108,16 +110,22 @@ class CameraEncoder:
         self._thread = threading.Thread(target=self._run, name=f"encode {path.stem}", daemon=True)
         self._thread.start()
 
-    def put(self, image: UInt8[np.ndarray, "height width 3"], time_s: float) -> bool:
-        """Queue a copy of an image; False: there is no room, and it is lost."""
+    def copy(self, image: UInt8[np.ndarray, "height width 3"], time_s: float) -> bool:
+        """Copy an image, for :meth:`send`; False: there is no room, and it is lost."""
         if self.problem is not None:
             return False
         buffer = self._pool.take()
         if buffer is None:
             return False
         np.copyto(buffer, image)
-        self._waiting.put((buffer, time_s))
+        self._copied.append((buffer, time_s))
         return True
+
+    def send(self) -> None:
+        """Wake the thread for what was copied: after all cameras' copies, or it would slow them."""
+        for item in self._copied:
+            self._waiting.put(item)
+        self._copied.clear()
 
     def end(self) -> None:
         """Say that no image follows; :meth:`finish` waits."""

@@ -1,5 +1,6 @@
 """The rows of a live episode, one per control tick, and the arrays that they become (SPEC §2.4)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class EpisodeRows:
             None if frame.leader_state is None else _copy(frame.leader_state),
             {key: _copy(observation[key]) for key in OPTIONAL if _is_given(observation.get(key))},
         )
-        first = self._rows[0] if self._rows else row
+        first = self._rows[0] if self._rows else self._checked(row)
         for name, found, wanted in (
             (STATE, row.state, first.state),
             ("the action", row.action, first.action),
@@ -81,6 +82,16 @@ class EpisodeRows:
             if found is not None and found.shape != wanted.shape:
                 raise ValueError(f"{name} has shape {found.shape}, and had {wanted.shape}")
         self._rows.append(row)
+
+    def _checked(self, row: _Row) -> _Row:
+        """A first row that has all the dims that the robot's arms name."""
+        needed = 1 + max(
+            (max(-1, *arm.joints, *arm.gripper) for arm in self._robot.arms), default=-1
+        )
+        for name, values in ((STATE, row.state), ("the action", row.action)):
+            if values.ndim != 1 or len(values) < needed:
+                raise ValueError(f"{name} has shape {values.shape}, but arms name {needed} dims")
+        return row
 
     def times(self) -> Float64[np.ndarray, " t"]:
         """Unix seconds of every tick, rising."""
@@ -135,7 +146,7 @@ class EpisodeRows:
             pose_dims = slice(index * POSE_DIMS, (index + 1) * POSE_DIMS)
             if poses is not None and poses[:, pose_dims].shape[1] == POSE_DIMS:
                 arrays["ee_pose"] = poses[:, pose_dims]
-            np.savez(directory / f"{arm.name}_states.npz", **arrays)
+            _save_arrays(directory / f"{arm.name}_states.npz", arrays)
             dims = [*arm.joints, *arm.gripper]
             sent = self._filled(action[:, dims], f"the action of arm {arm.name}")
             np.savez(directory / f"{arm.name}_actions.npz", pos=sent)
@@ -147,7 +158,7 @@ class EpisodeRows:
             return
         state = np.stack([_or_nan(row.leader_state, said[0].shape) for row in self._rows])
         for arm in self._robot.leaders:
-            np.savez(directory / f"{arm.name}_states.npz", **self._positions(arm, state))
+            _save_arrays(directory / f"{arm.name}_states.npz", self._positions(arm, state))
 
     def _positions(
         self, arm: ArmLayout, state: Float[np.ndarray, "t s"]
@@ -202,6 +213,10 @@ def timing_of(times: Float64[np.ndarray, " t"], fps: int) -> dict[str, float]:
         "longest_step_ms": float(1e3 * steps.max()),
         "num_late": int((steps > 1.5 / fps).sum()),
     }
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _copy(values: Any) -> Float[np.ndarray, "..."]:  # noqa: ANN401 - whatever a driver gives

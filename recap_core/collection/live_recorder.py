@@ -60,7 +60,8 @@ class SessionRecorder:
         self._notes = _session_notes(config, settings)
         self._episode_notes: dict[str, Any] = {}
         self._video = video_settings(config, robot.fps)
-        recover(config.base_dir, interrupted=config.interrupted)
+        self.recovered = recover(config.base_dir, interrupted=config.interrupted)
+        """What killed sessions had left in the base directory."""
         facts = {"robot_type": robot.robot_type, "operator": config.operator}
         self._session = LiveSession(config.base_dir, settings, facts, clock())
         self._pools = _make_pools(config, robot)
@@ -133,7 +134,7 @@ class SessionRecorder:
                 min_frames=self._config.min_episode_frames,
                 timeout_s=self._config.finish_timeout_s,
             )
-        except (EpisodeError, OSError, ValueError) as error:
+        except (EpisodeError, OSError, ValueError, LookupError, MemoryError) as error:
             is_short = episode.num_frames < self._config.min_episode_frames
             if episode.problem is not None or not is_short:
                 self._failure = str(error)

@@ -5,7 +5,6 @@ at any moment leaves episodes that are whole, one that is recognised as unfinish
 directories that :func:`recover` removes.
 """
 
-import contextlib
 import datetime as dt
 import json
 import logging
@@ -108,15 +107,17 @@ class LiveSession:
         draft.mkdir()
         (draft / SESSION_IN_PROGRESS).write_text(_session_owner() + "\n")
         write_json(draft / SUMMARY, self._summary(is_open=True))
-        for number in range(1, 10_000):
-            target = base / (name if number == 1 else f"{name}_{number}")
-            # A rename replaces no directory that holds something: two sessions never share one.
-            with contextlib.suppress(OSError):
+        number, target = 1, base / name
+        while True:
+            try:
+                # Replaces no directory that holds something: two sessions never share one.
                 return draft.rename(target)
-            if not target.exists():
-                break
-        shutil.rmtree(draft, ignore_errors=True)
-        raise OSError(f"{target} cannot be made")
+            except OSError:
+                if not target.exists():
+                    shutil.rmtree(draft, ignore_errors=True)
+                    raise
+            number += 1
+            target = base / f"{name}_{number}"
 
     def open_episode(self, now_s: float) -> Path:
         """Make the directory of the next episode, its marker inside.
@@ -207,8 +208,8 @@ def episode_counts(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return counts
 
 
-def delete_episode(directory: Path) -> None:
-    """Delete an episode: by one rename it is none any more, then its files go.
+def delete_whole(directory: Path) -> None:
+    """Delete an episode or a session: by one rename it is none any more, then its files go.
 
     Raises:
         OSError: If it cannot be deleted.
@@ -235,7 +236,9 @@ def recover(base: Path, *, interrupted: Literal["delete", "keep"] = "delete") ->
         try:
             if session_state(session) in {"recording", "elsewhere"}:
                 continue
-            if session.name.startswith(OPENING):
+            if session.name.startswith(DISCARDED):
+                shutil.rmtree(session)
+            elif session.name.startswith(OPENING):
                 _remove_half_made(session)
             elif not session.name.startswith("."):
                 removed, kept = _recover_session(session, interrupted)
@@ -255,7 +258,7 @@ def _recover_session(session: Path, interrupted: Literal["delete", "keep"]) -> t
                 marker.unlink()
             case "interrupted" if interrupted == "delete":
                 logger.warning("removing %s: its recording was interrupted", episode)
-                delete_episode(episode)
+                delete_whole(episode)
                 num_removed += 1
             case "interrupted":
                 num_kept += 1
@@ -286,7 +289,7 @@ def _correct_summary(session: Path) -> None:
 def _remove_half_made(session: Path) -> None:
     is_marked = (session / SESSION_IN_PROGRESS).exists()
     if is_marked or time.time() - session.stat().st_mtime > UNMARKED_S:
-        shutil.rmtree(session)
+        delete_whole(session)
 
 
 def episode_owner() -> str:

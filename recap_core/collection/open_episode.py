@@ -10,7 +10,7 @@ import numpy as np
 
 from recap_core.collection.camera_encoder import CameraEncoder, ImagePool, VideoSettings
 from recap_core.collection.episode_rows import EpisodeRows, timing_of
-from recap_core.collection.live_session import delete_episode, write_json
+from recap_core.collection.live_session import delete_whole, write_json
 from recap_core.collection.recorder import MARKERS
 from recap_core.data.in_progress import IN_PROGRESS, METADATA
 from recap_core.errors import EpisodeError
@@ -139,6 +139,8 @@ class OpenEpisode:
                 self._seen_s[camera] = own_s
                 image = frame.observation.get(IMAGES + camera)
                 self._take(camera, encoder, image, min(own_s + self._shift_s, time_s))
+        for encoder in self._encoders.values():
+            encoder.send()
 
     def _take(
         self, camera: str, encoder: CameraEncoder, image: np.ndarray | None, time_s: float
@@ -150,7 +152,7 @@ class OpenEpisode:
                     f"camera {camera} gives {image.dtype} {image.shape}, not uint8 {wanted}"
                 )
             is_later = time_s > self._kept_s.get(camera, -math.inf)  # also False for NaN
-            if is_later and encoder.put(image, time_s):
+            if is_later and encoder.copy(image, time_s):
                 self._kept_s[camera] = time_s
                 return
         self.num_dropped[camera] += 1
@@ -199,7 +201,7 @@ class OpenEpisode:
         for encoder in self._encoders.values():
             encoder.abandon(timeout_s)
         try:
-            delete_episode(self.directory)
+            delete_whole(self.directory)
         except OSError as error:
             logger.warning("%s cannot be deleted (%s)", self.directory, error)
 

@@ -26,7 +26,7 @@ class RecordingConfig(RuntimeConfig):
     """Constant rate factor of H.264: lower is better and larger. Without dropped images these are
     the very packets that a policy is trained on."""
     preset: Literal["ultrafast", "superfast", "veryfast", "faster"] = "veryfast"
-    """Speed of the encoder; ``ultrafast`` halves its CPU time for files half as large again."""
+    """Speed of the encoder; ``ultrafast`` halves its CPU time for files 60 % larger."""
     keyframe_interval: int = Field(default=2, ge=1, le=300)
     """Frames from one keyframe to the next; what training reads at random is decoded from one."""
     min_episode_frames: int = Field(default=2, ge=2)

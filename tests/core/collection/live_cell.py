@@ -15,7 +15,7 @@ FPS = 30
 DARK, BRIGHT = 40, 210
 
 
-def robot(**changes: Any) -> RobotDescription:
+def robot(**changes: Any) -> RobotDescription:  # noqa: ANN401 - fields
     """Two arms of six joints and a gripper, two cameras."""
     size = CameraFormat(HEIGHT_PX, WIDTH_PX)
     described = RobotDescription(
@@ -43,7 +43,12 @@ def number_of(image: np.ndarray) -> int:
     return sum(1 << bit for bit, bar in enumerate(bars) if bar > (DARK + BRIGHT) / 2)
 
 
-def frame_of(number: int, *, without: Iterable[str] = (), **changes: Any) -> LiveFrame:
+def frame_of(
+    number: int,
+    *,
+    without: Iterable[str] = (),
+    **changes: Any,  # noqa: ANN401 - fields
+) -> LiveFrame:
     """Tick ``number`` at ``START_S + number / FPS``; state and action rise by 0.01 a tick.
 
     Args:

@@ -1,5 +1,6 @@
 """Bounded queues of images, and videos of any size."""
 
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -22,11 +23,12 @@ def test_a_full_queue_drops_the_image(tmp_path: Path) -> None:
     encoder = CameraEncoder(tmp_path / "a.mp4", SETTINGS, pool)
     held = [pool.take(), pool.take()]
     assert pool.used_share == 1
-    assert not encoder.put(image_of(0), 0.0)
+    assert not encoder.copy(image_of(0), 0.0)
     for buffer in held:
         assert buffer is not None
         pool.give_back(buffer)
-    assert encoder.put(image_of(1), 1.0)
+    assert encoder.copy(image_of(1), 1.0)
+    encoder.send()
     encoder.end()
     encoder.finish(60.0)
     assert encoder.times == [1.0]
@@ -37,10 +39,11 @@ def test_videos_are_wider_than_high(tmp_path: Path) -> None:
     """h264, yuv420p, 128 x 32, a keyframe every 5 frames; every picture in its place."""
     encoder = CameraEncoder(tmp_path / "a.mp4", SETTINGS, ImagePool(SIZE, capacity=20))
     for number in range(12):
-        assert encoder.put(image_of(number), float(number))
+        assert encoder.copy(image_of(number), float(number))
+    encoder.send()
     encoder.end()
     encoder.finish(60.0)
-    with av.open(str(tmp_path / "a.mp4")) as container:
+    with closing(av.open(str(tmp_path / "a.mp4"))) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, stream.pix_fmt) == (128, 32, "yuv420p")
         keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
@@ -52,11 +55,12 @@ def test_a_video_that_fails_takes_no_more_images(tmp_path: Path) -> None:
     """Its directory does not exist; all buffers come back."""
     pool = ImagePool(SIZE, capacity=4)
     encoder = CameraEncoder(tmp_path / "none" / "a.mp4", SETTINGS, pool)
-    encoder.put(image_of(0), 0.0)
+    encoder.copy(image_of(0), 0.0)
+    encoder.send()
     encoder.end()
     with pytest.raises(EpisodeError, match=r"a\.mp4 cannot be written"):
         encoder.finish(60.0)
-    assert not encoder.put(image_of(1), 1.0)
+    assert not encoder.copy(image_of(1), 1.0)
     assert pool.used_share == 0
 
 
@@ -65,6 +69,7 @@ def test_an_abandoned_video_gives_its_buffers_back(tmp_path: Path) -> None:
     pool = ImagePool(SIZE, capacity=50)
     encoder = CameraEncoder(tmp_path / "a.mp4", SETTINGS, pool)
     for number in range(50):
-        encoder.put(np.zeros((*SIZE, 3), np.uint8), float(number))
+        encoder.copy(np.zeros((*SIZE, 3), np.uint8), float(number))
+    encoder.send()
     encoder.abandon(60.0)
     assert pool.used_share == 0

@@ -11,7 +11,7 @@ from recap_core.collection.live_session import SessionSettings
 from recap_core.config.dataset import ConvertConfig
 from recap_core.config.recording import RecordingConfig
 from recap_core.data.frames import read_frames
-from recap_core.data.lerobot_bridge import open_dataset
+from recap_core.data.video import iter_camera_blocks
 from recap_core.lineage.store import Store
 from recap_core.rollout.frame import Outcome
 from recap_core.rollout.live import CAMERA_TIMES, ArmLayout, LiveFrame
@@ -74,7 +74,7 @@ def shown(camera: str, tick_numbers: Sequence[int]) -> list[int]:
 def test_every_row_shows_what_was_seen(
     session: Path, tmp_path: Path, target_fps: int | None
 ) -> None:
-    """lerobot reads it; lost images repeat the one before, also at another rate."""
+    """Lost images repeat the one before, also at another rate."""
     store = Store(tmp_path / "home")
     found = describe_session(session, store=store)
     assert (found.mode, found.round_index) == ("rollout", 2)
@@ -85,17 +85,13 @@ def test_every_row_shows_what_was_seen(
     )
 
     rows = read_frames(store.path(dataset))
-    step = FPS // (target_fps or FPS)
-    ticks = list(range(0, NUM_TICKS, step))
-    assert len(rows["frame_index"]) == 2 * len(ticks)
-    assert rows["observation.state"].shape[1] == 14
-    np.testing.assert_allclose(
-        rows["observation.state"][: len(ticks), 0], 0.01 * np.array(ticks), atol=1e-5
-    )
-    reader = open_dataset(store.path(dataset))
+    ticks = list(range(0, NUM_TICKS, FPS // (target_fps or FPS)))
+    assert rows.num_frames == 2 * len(ticks)
+    state = rows.column("observation.state")
+    np.testing.assert_allclose(state, np.tile(0.01 * np.array(ticks * 2)[:, None], 14), atol=1e-5)
+    phase = np.array([tick(number).phase.value for number in ticks * 2])
+    np.testing.assert_array_equal(rows.column("intervention"), phase == "correcting")
+    (block,) = iter_camera_blocks(store.path(dataset), rows.meta.cameras, block=1000)
     for camera in LOST:
-        pictures = [
-            number_of(255 * reader[row][f"observation.images.{camera}"].numpy().transpose(1, 2, 0))
-            for row in range(len(rows["frame_index"]))
-        ]
-        assert pictures == 2 * shown(camera, ticks)
+        images = block.images[f"observation.images.{camera}"]
+        assert [number_of(image) for image in images] == 2 * shown(camera, ticks)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +29,40 @@ from recap_core.rollout.phase import Phase
 from tests.core.collection.live_cell import FPS, START_S, frame_of, image_of, number_of, robot
 from tests.core.data.small_disk import small_disk, why_no_disk
 
-type Open = Callable[..., SessionRecorder]
+
+class Recorders:
+    """Opens recorders in one base directory, on a disk of any size."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.free_bytes = 100 * GIB
+        self.opened: list[SessionRecorder] = []
+
+    def __call__(
+        self,
+        described: RobotDescription | None = None,
+        *,
+        base: Path | None = None,
+        **config: Any,  # noqa: ANN401 - settings of a recording
+    ) -> SessionRecorder:
+        """A recorder; it is closed with the others."""
+        recorder = SessionRecorder(
+            RecordingConfig(base_dir=base or self.base, **config),
+            SessionSettings("Fold the Shirt!", round_index=3),
+            described or robot(),
+            clock=lambda: START_S,
+            measure=lambda _: self.free_bytes,
+        )
+        self.opened.append(recorder)
+        return recorder
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Generator[Open]:
-    """Opens recorders in ``base``, and closes them at the end."""
-    recorders: list[SessionRecorder] = []
-
-    def open_recorder(
-        described: RobotDescription | None = None, *, base: Path | None = None, **config: Any
-    ) -> SessionRecorder:
-        settings = SessionSettings("Fold the Shirt!", round_index=3)
-        clock_s = START_S + 100 * len(recorders)
-        recorder = SessionRecorder(
-            RecordingConfig(base_dir=base or tmp_path / "base", **config),
-            settings,
-            described or robot(),
-            clock=lambda: clock_s,
-            measure=config_measure,
-        )
-        recorders.append(recorder)
-        return recorder
-
-    def config_measure(directory: Path) -> int:
-        return room[0]
-
-    room = [100 * GIB]
-    open_recorder.room = room  # type: ignore[attr-defined]
-    yield open_recorder
-    for recorder in recorders:
+def opened(tmp_path: Path) -> Generator[Recorders]:
+    """Closes them at the end."""
+    recorders = Recorders(tmp_path / "base")
+    yield recorders
+    for recorder in recorders.opened:
         recorder.close()
 
 
@@ -74,7 +79,7 @@ def metadata_of(episode: Path) -> dict[str, Any]:
 
 
 def pictures(video: Path) -> list[int]:
-    with av.open(str(video)) as container:
+    with closing(av.open(str(video))) as container:
         return [number_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
@@ -82,7 +87,7 @@ def phases_of(number: int) -> Phase:
     return (Phase.AUTONOMOUS, Phase.PAUSED, Phase.CORRECTING)[number // 4]
 
 
-def test_an_episode_has_the_files_of_the_raw_format(opened: Open) -> None:
+def test_an_episode_has_the_files_of_the_raw_format(opened: Recorders) -> None:
     """12 ticks: names, shapes and dtypes of SPEC 2.4; a row and a picture for each."""
     recorder = opened(operator="Ada")
     assert isinstance(recorder, LiveRecorder)
@@ -137,7 +142,7 @@ def test_an_episode_has_the_files_of_the_raw_format(opened: Open) -> None:
     assert summary[1:] == (Outcome.FAILURE, 12, pytest.approx(11 / FPS), 1, 4, 0)
 
 
-def test_what_not_every_tick_has_is_left_out(opened: Open) -> None:
+def test_what_not_every_tick_has_is_left_out(opened: Recorders) -> None:
     """Velocities of all ticks are kept, poses of some and efforts that are NaN are not."""
     frames = []
     for n in range(4):
@@ -153,7 +158,7 @@ def test_what_not_every_tick_has_is_left_out(opened: Open) -> None:
     assert states["joint_vel"][:, 0].tolist() == [0, 1, 2, 3]
 
 
-def test_poses_are_written_by_arm(opened: Open) -> None:
+def test_poses_are_written_by_arm(opened: Recorders) -> None:
     """Seven numbers an arm, side by side in the observation."""
     poses = np.arange(14, dtype=np.float32)
     frames = [frame_of(n, observation={"observation.ee_pose": poses}) for n in range(2)]
@@ -162,7 +167,7 @@ def test_poses_are_written_by_arm(opened: Open) -> None:
     assert np.load(episode / "right_states.npz")["ee_pose"][1].tolist() == list(range(7, 14))
 
 
-def test_a_policy_that_says_nothing_is_nan(opened: Open) -> None:
+def test_a_policy_that_says_nothing_is_nan(opened: Recorders) -> None:
     """Rows without a wish; a silent policy throughout gives a whole file of them."""
     silent = {"policy_action": None, "policy_id": ""}
     frames = [frame_of(0), frame_of(1, **silent), frame_of(2)]
@@ -174,7 +179,7 @@ def test_a_policy_that_says_nothing_is_nan(opened: Open) -> None:
     assert np.load(episode / "policy_id.npy").tolist() == ["", "", ""]
 
 
-def test_a_silent_arm_repeats_its_row(opened: Open) -> None:
+def test_a_silent_arm_repeats_its_row(opened: Recorders) -> None:
     """Left says nothing in ticks 0 and 2: the first row is the next one's, then the one before."""
     frames = [frame_of(n) for n in range(4)]
     for n in (0, 2):
@@ -186,7 +191,7 @@ def test_a_silent_arm_repeats_its_row(opened: Open) -> None:
     assert metadata_of(episode)["padded_rows"] == 2
 
 
-def test_leaders_have_files_of_their_own(opened: Open) -> None:
+def test_leaders_have_files_of_their_own(opened: Recorders) -> None:
     """They are no arms of the robot, so a conversion leaves them alone."""
     leaders = (ArmLayout("leader_left", (0, 1), (2,)), ArmLayout("leader_right", (3, 4)))
     frames = [frame_of(n, leader_state=np.arange(5.0) + n if n else None) for n in range(3)]
@@ -199,7 +204,7 @@ def test_leaders_have_files_of_their_own(opened: Open) -> None:
     assert metadata_of(episode)["arms"] == ["left", "right"]
 
 
-def test_the_robots_buffers_may_be_used_again(opened: Open) -> None:
+def test_the_robots_buffers_may_be_used_again(opened: Recorders) -> None:
     """A driver that gives the same arrays in every tick changes nothing that is recorded."""
     recorder = opened()
     recorder.start()
@@ -216,7 +221,7 @@ def test_the_robots_buffers_may_be_used_again(opened: Open) -> None:
     np.testing.assert_allclose(joints, 0.01 * np.arange(20), rtol=1e-6)
 
 
-def test_a_lost_image_is_counted_and_has_no_time(opened: Open) -> None:
+def test_a_lost_image_is_counted_and_has_no_time(opened: Recorders) -> None:
     """Ticks 3 and 4 of one camera: 8 pictures with their times for 10 rows."""
     frames = [frame_of(n, without=["head_camera"] if n in {3, 4} else []) for n in range(10)]
     recorder = opened()
@@ -231,7 +236,7 @@ def test_a_lost_image_is_counted_and_has_no_time(opened: Open) -> None:
     assert summary["dropped_images"] == {"head_camera": 2, "wrist_camera": 0}
 
 
-def test_an_image_that_is_seen_again_is_not_encoded_again(opened: Open) -> None:
+def test_an_image_that_is_seen_again_is_not_encoded_again(opened: Recorders) -> None:
     """A camera at half the rate: every second tick shows the picture before; nothing is dropped."""
     frames = []
     for n in range(8):
@@ -248,7 +253,7 @@ def test_an_image_that_is_seen_again_is_not_encoded_again(opened: Open) -> None:
     assert metadata_of(episode)["dropped_images"] == {"head_camera": 0, "wrist_camera": 0}
 
 
-def test_an_image_is_never_later_than_the_tick_that_saw_it(opened: Open) -> None:
+def test_an_image_is_never_later_than_the_tick_that_saw_it(opened: Recorders) -> None:
     """Joints are read 5 ms after the tick's time; its image still belongs to this tick."""
     frames = [frame_of(n, observation={OBSERVED_AT: START_S + n / FPS + 0.005}) for n in range(3)]
     episode = recorded(opened(), frames)
@@ -257,7 +262,7 @@ def test_an_image_is_never_later_than_the_tick_that_saw_it(opened: Open) -> None
     )
 
 
-def test_a_clock_that_is_set_back_does_not_turn_time(opened: Open) -> None:
+def test_a_clock_that_is_set_back_does_not_turn_time(opened: Recorders) -> None:
     """One second back after tick 4: times go on by one tick, and the metadata says so."""
     frames = [frame_of(n) for n in range(10)]
     frames[5:] = [frame._replace(time_s=frame.time_s - 1) for frame in frames[5:]]
@@ -268,7 +273,7 @@ def test_a_clock_that_is_set_back_does_not_turn_time(opened: Open) -> None:
     assert metadata_of(episode)["clock_was_set"]
 
 
-def test_facts_of_the_caller_are_kept_with_one_episode(opened: Open) -> None:
+def test_facts_of_the_caller_are_kept_with_one_episode(opened: Recorders) -> None:
     """Statistics of the loop, a seed; also what is no JSON. They replace nothing of ours."""
     recorder = opened()
     recorder.start()
@@ -280,7 +285,7 @@ def test_facts_of_the_caller_are_kept_with_one_episode(opened: Open) -> None:
     assert "loop" not in metadata_of(recorded(recorder, [frame_of(n) for n in range(3)]))
 
 
-def test_discarded_episodes_leave_no_trace_but_their_count(opened: Open) -> None:
+def test_discarded_episodes_leave_no_trace_but_their_count(opened: Recorders) -> None:
     """Also between episodes nothing is recorded, and a second discard does nothing."""
     recorder = opened()
     recorder.start()
@@ -295,7 +300,7 @@ def test_discarded_episodes_leave_no_trace_but_their_count(opened: Open) -> None
     assert (summary["episodes"], summary["discarded"]) == (0, 1)
 
 
-def test_an_episode_without_frames_is_not_saved(opened: Open) -> None:
+def test_an_episode_without_frames_is_not_saved(opened: Recorders) -> None:
     """One tick has no rate; the next episode is not harmed."""
     recorder = opened()
     with pytest.raises(EpisodeError, match="1 frames, fewer than 2"):
@@ -305,7 +310,7 @@ def test_an_episode_without_frames_is_not_saved(opened: Open) -> None:
     recorded(recorder, [frame_of(n) for n in range(2)])
 
 
-def test_closing_saves_the_open_episode_as_a_failure(opened: Open) -> None:
+def test_closing_saves_the_open_episode_as_a_failure(opened: Recorders) -> None:
     """Never silently a success; closing twice is once."""
     recorder = opened()
     recorder.start()
@@ -331,7 +336,7 @@ def test_closing_saves_the_open_episode_as_a_failure(opened: Open) -> None:
     ids=["image", "action", "time"],
 )  # fmt: skip
 def test_a_wrong_frame_is_told_and_never_raises(
-    opened: Open, change: dict[str, Any], problem: str
+    opened: Recorders, change: dict[str, Any], problem: str
 ) -> None:
     """The control loop goes on; the episode cannot be saved; the next one can."""
     recorder = opened()
@@ -347,14 +352,22 @@ def test_a_wrong_frame_is_told_and_never_raises(
     assert recorder.status().problem is None
 
 
-def test_a_camera_that_shows_nothing_is_an_error(opened: Open) -> None:
+def test_arms_that_name_missing_dims_are_told_at_once(opened: Recorders) -> None:
+    """In the first frame, not when the episode is over."""
+    recorder = opened(robot(arms=(ArmLayout("left", (0, 14)),)))
+    recorder.start()
+    recorder.record(frame_of(0))
+    assert "has shape (14,), but arms name 15 dims" in (recorder.status().problem or "")
+
+
+def test_a_camera_that_shows_nothing_is_an_error(opened: Recorders) -> None:
     """It would be a video without pictures."""
     frames = [frame_of(n, without=["wrist_camera"]) for n in range(3)]
     with pytest.raises(EpisodeError, match="wrist_camera has shown no image"):
         recorded(opened(), frames)
 
 
-def test_an_encoder_that_fails_is_told_until_it_works_again(opened: Open) -> None:
+def test_an_encoder_that_fails_is_told_until_it_works_again(opened: Recorders) -> None:
     """A video whose name no disk takes: no episode is saved, and no other begins."""
     name = "c" * 300
     recorder = opened(robot(cameras={name: CameraFormat(32, 128)}))
@@ -374,23 +387,23 @@ def test_an_encoder_that_fails_is_told_until_it_works_again(opened: Open) -> Non
     assert list(recorder.directory.glob("*episode_*")) == []
 
 
-def test_little_room_ends_recording_in_time(opened: Open) -> None:
+def test_little_room_ends_recording_in_time(opened: Recorders) -> None:
     """No episode begins below 2 GiB; an open one must end below 1 GiB, and is saved."""
-    recorder, room = opened(), opened.room  # type: ignore[attr-defined]
+    recorder = opened()
     recorder.start()
     for n in range(40):
         recorder.record(frame_of(n))
-    room[0] = int(1.5 * GIB)
+    opened.free_bytes = int(1.5 * GIB)
     recorder._disk.look()
     assert recorder.status().problem is None
-    room[0] = int(0.9 * GIB)
+    opened.free_bytes = int(0.9 * GIB)
     recorder._disk.look()
     assert "0.90 GiB left, less than 1.00 GiB" in (recorder.status().problem or "")
     assert recorder.status().seconds_left == 0
     recorder.finish(Outcome.SUCCESS)
     with pytest.raises(EpisodeError, match=r"less than 2\.00 GiB.*base_dir"):
         recorder.start()
-    room[0] = 12 * GIB
+    opened.free_bytes = 12 * GIB
     recorder.start()
     status = recorder.status()
     assert (status.problem, status.free_bytes) == (None, 12 * GIB)
@@ -398,7 +411,7 @@ def test_little_room_ends_recording_in_time(opened: Open) -> None:
     assert status.seconds_left > 3600
 
 
-def test_a_full_disk_costs_one_episode(opened: Open, tmp_path: Path) -> None:
+def test_a_full_disk_costs_one_episode(opened: Recorders, tmp_path: Path) -> None:
     """On a real one: nothing is left of the episode, and with room the next one is recorded."""
     if reason := why_no_disk(tmp_path / "probe"):
         pytest.skip(reason)
@@ -419,7 +432,7 @@ def test_a_full_disk_costs_one_episode(opened: Open, tmp_path: Path) -> None:
         recorder.close()
 
 
-def test_an_endless_episode_must_end(opened: Open) -> None:
+def test_an_endless_episode_must_end(opened: Recorders) -> None:
     """What is over the limit is not recorded; what came before is saved."""
     recorder = opened(max_episode_frames=5)
     recorder.start()
@@ -430,7 +443,7 @@ def test_an_endless_episode_must_end(opened: Open) -> None:
     assert recorder.status().problem is None
 
 
-def test_one_episode_is_open_at_a_time(opened: Open) -> None:
+def test_one_episode_is_open_at_a_time(opened: Recorders) -> None:
     """Starting twice, and finishing nothing, are errors."""
     recorder = opened()
     with pytest.raises(EpisodeError, match="no episode is open"):
@@ -449,7 +462,7 @@ def test_one_episode_is_open_at_a_time(opened: Open) -> None:
     ],
 )
 def test_robots_that_cannot_be_recorded(
-    opened: Open, changes: dict[str, Any], message: str
+    opened: Recorders, changes: dict[str, Any], message: str
 ) -> None:
     """Odd sizes, names that are paths, names that are there twice; nothing is made."""
     with pytest.raises(ConfigError, match=message):

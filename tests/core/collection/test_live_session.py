@@ -11,7 +11,7 @@ import pytest
 from recap_core.collection.live_session import (
     LiveSession,
     SessionSettings,
-    delete_episode,
+    delete_whole,
     episode_owner,
     recover,
     session_name,
@@ -81,7 +81,7 @@ def test_episodes_are_numbered_over_the_session(tmp_path: Path) -> None:
     """Discarded ones included, so that no name comes twice."""
     session = opened(tmp_path)
     finish(session)
-    delete_episode(session.open_episode(NOW_S))
+    delete_whole(session.open_episode(NOW_S))
     assert finish(session).name.endswith("_0002")
 
 

@@ -100,11 +100,11 @@ DRAWN = "what pages show has changed, not what is computed"
 LOCKED = "one job per device, and files read without pandas: the same results"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(2, "1e4cf27e04a498ec", LOCKED),
-    "annotate": Recorded(1, "e006bd635adfb043", STRICTER),
-    "ingest": Recorded(1, "d5c00854e53520d5", STRICTER),
-    "convert": Recorded(2, "9437eeb6a4349029", STRICTER),
-    "merge": Recorded(2, "3c01109405d59790", STRICTER),
+    "collect": Recorded(2, "5d40eef7a4dceecd", LOCKED),
+    "annotate": Recorded(1, "2aeafa884bda408e", STRICTER),
+    "ingest": Recorded(1, "e3ff6b6423539faa", STRICTER),
+    "convert": Recorded(2, "7c889646c96a7e47", STRICTER),
+    "merge": Recorded(2, "ad663a6363e9e6d5", STRICTER),
     "norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
     "load_norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
     "train_policy": Recorded(2, "da2f11ab1e732f12", LOCKED),
@@ -118,7 +118,7 @@ RECORDED: dict[str, Recorded] = {
     "report": Recorded(4, "5043629b17c2696c", PAGES),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "7a1b75003fb56b59", FIRST),
-    "score_recording": Recorded(1, "02f68bd5bfe80b41", FIRST),
+    "score_recording": Recorded(1, "de47944e72d18c35", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
     "import_policy": Recorded(1, "aeebdf8dd849d5f9", STRICTER),
