@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,18 @@ class Operator:
         self._thread.join(timeout=WAIT_S)
         assert not self._thread.is_alive()
 
-    def _press(self) -> None:
-        pause = threading.Event()
-        for _ in range(600):  # until the port is open
+    def _connect(self) -> socket.socket:
+        """Once the port is open."""
+        pause, deadline = threading.Event(), time.monotonic() + WAIT_S
+        while True:
             try:
-                connection = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
-                break
+                return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
             except OSError:
+                assert time.monotonic() < deadline, "nobody listens"
                 pause.wait(0.05)
+
+    def _press(self) -> None:
+        pause, connection = threading.Event(), self._connect()
         with connection, connection.makefile("rw", encoding="utf-8", newline="\n") as lines:
             while True:
                 for request in self._requests:
@@ -114,7 +119,7 @@ def test_in_an_evaluation_a_correction_is_refused_and_disqualifies() -> None:
     assert "correction refused" in operator.answers
     assert "nobody corrects in an evaluation" in done.stdout
     text = " ".join(done.stdout.split())
-    assert "disqualified 1 episodes" in text
+    assert "disqualified 1 episode: a correction was asked for" in text
     assert "episodes 2 saved" in text
 
 
@@ -129,8 +134,8 @@ def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
     assert done.exit_code == 0, text
     for words in (
         "synthetic, control loop 30 Hz", "front 16x16", "goal: 30 corrections", "per hour",
-        "pedal: it does not work", "START_STOP start_stop", "scripted: a policy without a server",
-        "It can begin",
+        "pedal: it does not work", "socket: takes every request", "It can begin",
+        "scripted: a policy without a server",
     ):  # fmt: skip
         assert words in text, words
     assert list(tmp_path.iterdir()) == []

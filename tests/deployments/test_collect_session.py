@@ -225,4 +225,4 @@ def test_the_summary_counts_what_was_saved(tmp_path: Path) -> None:
     failed = end._replace(reason="error", error="the robot could not be read")
     print_summary(failed, found, Console(file=out, width=120), is_evaluation=True)
     assert "it failed: the robot could not be read" in out.getvalue()
-    assert "disqualified  2 episodes" in out.getvalue()
+    assert "disqualified  2 episodes:" in out.getvalue()
