@@ -69,6 +69,7 @@ class LiveLoop:
         self._parts = parts
         self._rules = rules
         fps = parts.robot.description.fps
+        self._num_recent = round(RECENT_S * fps)  # a robot that is disconnected describes nothing
         self._pace = pace or Pace(fps)
         self._now = now
         self._guard = guard or ActionGuard()
@@ -415,7 +416,7 @@ class LiveLoop:
         if self._on_status is None:
             return
         recent, tally, rules = (
-            self._pace.stats(num_last=round(RECENT_S * self._parts.robot.description.fps)),
+            self._pace.stats(num_last=self._num_recent),
             self._tally,
             self._rules,
         )
