@@ -10,7 +10,8 @@ FULL_QUEUE = 0.5
 LITTLE_TIME_S = 900.0
 SLOW_SHARE = 0.97
 """Of the nominal rate: 29.1 of 30 Hz."""
-MUCH_JITTER_MS = 10.0
+MUCH_JITTER = 0.25
+"""Share of a tick: 8 ms at 30 Hz."""
 
 
 class Alarm(NamedTuple):
@@ -36,6 +37,11 @@ def alarms(status: LiveStatus, *, rate_hz: float | None) -> list[Alarm]:
 def is_slow(status: LiveStatus, rate_hz: float) -> bool:
     """Whether ticks are missing; a loop that has not been measured yet is not slow."""
     return 0 < status.loop_hz < SLOW_SHARE * rate_hz
+
+
+def is_jittery(status: LiveStatus, rate_hz: float) -> bool:
+    """Whether ticks come so irregularly that a robot moves visibly so."""
+    return status.jitter_p99_ms > MUCH_JITTER * 1000 / rate_hz
 
 
 def _inputs(status: LiveStatus) -> list[Alarm]:

@@ -68,8 +68,8 @@ def check_inputs(config: "OperatorConfig") -> "Generator[Finding]":
             yield finding("note", "input", status.name, keys_text(status), "", "")
         else:
             yield finding("warning", "input", status.name, "it does not work", status.problem, "")
-    working = [request for one in statuses if one.problem is None for request in one.keys.values()]
-    if EpisodeSignal.START_STOP not in working:
+    working = [one.keys for one in statuses if one.problem is None]
+    if not any(not keys or EpisodeSignal.START_STOP in keys.values() for keys in working):
         yield finding(
             "error", "input", "episodes", "no input that works can begin one",
             "episodes begin and end by start_stop",
@@ -96,7 +96,9 @@ def input_statuses(config: "OperatorConfig") -> "list[InputStatus]":
 
 
 def keys_text(status: "InputStatus") -> str:
-    """``SPACE start_stop, A pause_resume``."""
+    """``SPACE start_stop, A pause_resume``; a source without keys takes every request by name."""
+    if not status.keys:
+        return "takes every request"
     by_request: dict[str, list[str]] = {}
     for key, request in status.keys.items():
         by_request.setdefault(request.value, []).append(key_label(key))

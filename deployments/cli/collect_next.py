@@ -74,8 +74,9 @@ def next_steps(
     """
     if not episodes or directory is None:
         return [Step("Nothing was saved, so there is nothing to take in.")]
-    steps = _evaluation(directory) if is_evaluation else [_more_or_train(episodes)]
-    return [*steps, *_take_in(directory, place)]
+    if is_evaluation:
+        return [*_take_in(directory, place._replace(inboxes=())), *_evaluation(directory)]
+    return [_more_or_train(episodes), *_take_in(directory, place)]
 
 
 def intervention_share(episodes: Sequence[EpisodeSummary]) -> float:
@@ -107,10 +108,13 @@ def _more_or_train(episodes: Sequence[EpisodeSummary]) -> Step:
 
 
 def _evaluation(directory: Path) -> list[Step]:
+    from deployments.cli.recording_commands import artifact_name
+
+    name = f"{artifact_name(directory)}-ID"
     return [
         Step(
-            "How the policy did, with what decides it:",
-            f"recap evaluate --recording {_q(directory)}",
+            "How the policy did, with intervals (recap ingest prints the ID):",
+            f"recap evaluate --recording {name}",
         ),
         Step("If it is better, make it the policy in use:", "recap promote"),
     ]

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from deployments.cli.collect_alarms import MUCH_JITTER_MS, is_slow
+from deployments.cli.collect_alarms import is_jittery, is_slow
 from deployments.cli.quantities import bytes_text, seconds_text
 from recap_core.evaluation.statistics import wilson_interval
 from recap_core.rollout.live import LiveStatus
@@ -77,9 +77,7 @@ def _loop(status: LiveStatus, rate_hz: float | None) -> Text:
     if status.loop_hz <= 0:
         return _row("loop", "not measured yet")
     of = "" if rate_hz is None else f" of {rate_hz:g}"
-    is_bad = status.jitter_p99_ms > MUCH_JITTER_MS or (
-        rate_hz is not None and is_slow(status, rate_hz)
-    )
+    is_bad = rate_hz is not None and (is_slow(status, rate_hz) or is_jittery(status, rate_hz))
     late = f", {status.num_late_ticks:,} late" if status.num_late_ticks else ""
     text = f"{status.loop_hz:.1f}{of} Hz, jitter {status.jitter_p99_ms:.1f} ms{late}"
     return _row("loop", text, style=_BAD if is_bad else "")
@@ -97,8 +95,8 @@ def _policy(status: LiveStatus) -> list[Text]:
         parts.append(f"{policy.latency_ms:.0f} ms{p95}")
     parts += [f"{policy.num_late:,} late"] if policy.num_late else []
     parts += [f"{policy.num_reconnects:,} reconnects"] if policy.num_reconnects else []
-    where = f"{policy.policy_id} at {policy.where}" if policy.policy_id else policy.where
-    return [_row("policy", ", ".join(parts) or "connected"), _row("", where)]
+    names = dict.fromkeys(name for name in (policy.policy_id, policy.where) if name)
+    return [_row("policy", ", ".join(parts) or "connected"), _row("", " at ".join(names))]
 
 
 def _row(label: str, value: str, *, style: str = "") -> Text:

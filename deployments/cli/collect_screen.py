@@ -208,6 +208,9 @@ def _keys(status: LiveStatus, facts: Facts, width: int) -> list[Text]:
         if source.problem is not None:
             lines.append(Text.assemble((name, "bold"), (" NOT WORKING ", _CHIPS["error"])))
             continue
+        if not source.keys:
+            lines.append(Text.assemble((name, "bold"), " takes every request"))
+            continue
         meanings = key_meanings(source.keys, status, facts)
         lines += _flowing(Text(name, style="bold"), [_key(one) for one in meanings], width)
     return lines

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
-from deployments.cli.collect_lines import SessionLines, told
 from deployments.cli.collect_facts import Facts
+from deployments.cli.collect_lines import SessionLines, told
 from deployments.cli.collect_log import warnings_go_to
 from deployments.cli.collect_screen import CollectScreen, shown
 from deployments.cli.collect_stop import ended_by_signals, terminal_restored

@@ -61,13 +61,12 @@ def ended_by_signals(ask_to_quit: Callable[[str], object]) -> Generator[None]:
 @contextmanager
 def terminal_restored() -> Generator[None]:
     """The terminal has its settings again after the block, whatever a reader of keys did to it."""
-    try:
-        import termios
-
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | getattr(os, "O_CLOEXEC", 0))
-    except (ImportError, OSError):  # no terminal
+    terminal = _own_terminal()
+    if terminal is None:
         yield
         return
+    import termios
+
     try:
         settings = termios.tcgetattr(terminal)
         try:
@@ -77,3 +76,11 @@ def terminal_restored() -> Generator[None]:
                 termios.tcsetattr(terminal, termios.TCSADRAIN, settings)
     finally:
         os.close(terminal)
+
+
+def _own_terminal() -> int | None:
+    """The terminal of this process; None where there is none."""
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, AttributeError):  # AttributeError: not a Unix
+        return None

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from deployments.cli.collect_next import Step, intervention_share
 from deployments.cli.collect_panels import clock_text, success_text
-from deployments.cli.quantities import bytes_text
+from deployments.cli.quantities import bytes_text, count_text
 from recap_core.rollout.frame import Outcome
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _rows(end: "SessionEnd", *, is_evaluation: bool) -> list[tuple[str, str]]:
         ("on disk", bytes_text(_size(end.directory))),
     ]
     if is_evaluation:
-        word = f"{end.num_disqualified} episodes, in which a correction was asked for"
+        word = f"{count_text(end.num_disqualified, 'episode')}: a correction was asked for"
         rows.insert(3, ("disqualified", word))
     else:
         share = intervention_share(episodes)

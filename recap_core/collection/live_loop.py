@@ -69,6 +69,7 @@ class LiveLoop:
         self._parts = parts
         self._rules = rules
         fps = parts.robot.description.fps
+        self._num_recent = round(RECENT_S * fps)  # a robot that is disconnected describes nothing
         self._pace = pace or Pace(fps)
         self._now = now
         self._guard = guard or ActionGuard()

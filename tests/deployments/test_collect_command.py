@@ -1,0 +1,283 @@
+"""``recap collect`` as a user meets it: real loop, recorder and inputs, a made-up robot."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from deployments.cli.collect_command import draws_screen
+from deployments.cli.collect_settings import Options, bytes_per_hour, cell_settings
+from deployments.cli.main import app
+from recap_core.errors import ConfigError
+
+SMALL = (
+    "robot.cameras=[front]", "robot.height_px=16", "robot.width_px=16", "robot.num_images=2",
+    "inputs.keyboard=null",
+)  # fmt: skip
+WAIT_S = 30.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def run(*arguments: str, port: int | None = None, settings: tuple[str, ...] = SMALL) -> Result:
+    sets = [f"--set={one}" for one in settings]
+    if port is not None:
+        sets.append(f"--set=inputs.socket.port={port}")
+    return CliRunner().invoke(app, ["collect", "--robot", "synthetic", *arguments, *sets])
+
+
+class Operator:
+    """Presses the same keys over and over, as fast as a person, until the session is over."""
+
+    def __init__(self, *requests: str) -> None:
+        self.port = free_port()
+        self._requests = requests
+        self.answers: list[str] = []
+        self._thread = threading.Thread(target=self._press, daemon=True)
+
+    def __enter__(self) -> "Operator":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.join(timeout=WAIT_S)
+        assert not self._thread.is_alive()
+
+    def _connect(self) -> socket.socket:
+        """Once the port is open."""
+        pause, deadline = threading.Event(), time.monotonic() + WAIT_S
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
+            except OSError:
+                assert time.monotonic() < deadline, "nobody listens"
+                pause.wait(0.05)
+
+    def _press(self) -> None:
+        pause, connection = threading.Event(), self._connect()
+        with connection, connection.makefile("rw", encoding="utf-8", newline="\n") as lines:
+            while True:
+                for request in self._requests:
+                    try:
+                        lines.write(request + "\n")
+                        lines.flush()
+                        answer = lines.readline()
+                    except OSError:
+                        return
+                    if not answer:
+                        return
+                    self.answers.append(f"{request} {answer.strip()}")
+                    pause.wait(0.2)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No store, and nothing is written beside the tests."""
+    monkeypatch.setenv("RECAP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_session_to_its_goal(tmp_path: Path) -> None:
+    """Two successes, then it ends by itself: files, JSON and the goal agree."""
+    with Operator("start_stop", "pause_resume", "success") as operator:
+        done = run("--goal", "2", "--json", "--task", "fold it", "--out", "s", port=operator.port)
+
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["reason"], told["num_episodes"], told["num_successes"]) == ("goal", 2, 2)
+    directory = Path(told["directory"])
+    assert directory.parent == tmp_path / "s"
+    episodes = sorted(directory.glob("episode_*"))
+    assert len(episodes) == 2
+    assert all((episode / "SUCCESS").is_file() for episode in episodes)
+    metadata = json.loads((episodes[0] / "metadata.json").read_text())
+    assert metadata["task_instruction"] == "fold it"
+    assert "paused -> autonomous" in done.stderr
+    assert told["next"][-1]["command"].endswith("recap@SERVER:/srv/recap/inbox/")
+
+
+def test_in_an_evaluation_a_correction_is_refused_and_disqualifies() -> None:
+    """The trial is saved, does not count towards the goal, and the operator is told."""
+    trials = ("start_stop", "success") * 99
+
+    with Operator("start_stop", "correction", "success", *trials) as operator:
+        done = run("--evaluate", "--goal", "1", "--no-screen", port=operator.port)
+
+    assert done.exit_code == 0, done.output
+    assert "correction refused" in operator.answers
+    assert "nobody corrects in an evaluation" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "disqualified 1 episode: a correction was asked for" in text
+    assert "episodes 2 saved" in text
+
+
+def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
+    """A pedal that is missing is no reason not to begin, and is told; nothing is left behind."""
+    arguments = ("--goal", "30 corrections", "--plan")
+    settings = (*SMALL, "inputs.pedal.device=0000:0000")
+
+    done = run(*arguments, port=free_port(), settings=settings)
+
+    text = " ".join(done.stdout.split())
+    assert done.exit_code == 0, text
+    for words in (
+        "synthetic, control loop 30 Hz", "front 16x16", "goal: 30 corrections", "per hour",
+        "pedal: it does not work", "socket: takes every request", "It can begin",
+        "scripted: a policy without a server",
+    ):  # fmt: skip
+        assert words in text, words
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    """No server, no key that begins an episode, a directory that is a file: code 2, all told."""
+    (tmp_path / "file").write_text("")
+    server = f"ws://127.0.0.1:{free_port()}"
+
+    done = run("--plan", "--json", "--policy", server, "--out", "file")
+
+    told = json.loads(done.stdout)
+    assert done.exit_code == 2
+    assert not told["can_start"]
+    reasons = "\n".join(told["reasons"])
+    assert f"{server}: no server answers" in reasons
+    assert "recap serve" in reasons
+    assert "no input that works can begin one" in reasons
+    assert "nothing can be written there" in reasons
+    assert told["cell"]["policy"]["host"] == server
+
+
+def test_the_doctor_of_a_cell(tmp_path: Path) -> None:
+    """The same findings from a file, and how fast the disk is."""
+    cell = tmp_path / "cell.yaml"
+    cell.write_text(
+        yaml.safe_dump(
+            {
+                "robot": {"kind": "synthetic", "cameras": ["front"]},
+                "inputs": {"keyboard": None, "socket": {"port": free_port()}},
+                "recording": {"base_dir": str(tmp_path)},
+            }
+        )
+    )
+
+    done = CliRunner().invoke(app, ["doctor", "robot", "--cell", str(cell), "--json"])
+
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["can_collect"]) == (0, True), told
+    checks = {finding["check"] for finding in told["findings"]}
+    assert checks == {"robot", "input", "policy", "disk"}
+    assert any("per second" in finding["value"] for finding in told["findings"])
+
+
+def test_options_become_settings() -> None:
+    """``--set`` wins over the other options, which win over the file."""
+    config = cell_settings(
+        Options(
+            robot="synthetic",
+            task="fold",
+            policy="gpu:8111",
+            goal="30 corrections",
+            is_evaluation=True,
+            out=Path("x"),
+            settings=("session.episode_limit_s=7", "task=press"),
+        )
+    )
+
+    assert config.task == "press"
+    assert config.policy is not None
+    assert (config.policy.host, config.policy.port) == ("gpu", 8111)
+    session = config.session
+    assert (session.num_episodes, session.num_corrections, session.mode) == (0, 30, "evaluation")
+    assert session.episode_limit_s == 7
+    assert cell_settings(Options(policy="ws://gpu:1", goal="5")).session.num_episodes == 5
+    assert cell_settings(Options(policy="none")).policy is None
+    with pytest.raises(ConfigError, match="write a number of episodes or of corrections"):
+        cell_settings(Options(goal="many"))
+
+
+def test_what_an_hour_takes_on_the_disk() -> None:
+    """By hand: 3 cameras of 480x640 at 30 Hz, 0.4 bits per pixel: 5 GB and the joints."""
+    config = cell_settings(Options(robot="synthetic"))
+
+    per_hour = 3600 * 30 * (3 * 480 * 640 * 0.4 / 8 + 2000)
+
+    assert bytes_per_hour(config.robot) == pytest.approx(per_hour)
+    assert per_hour == pytest.approx(5.2e9, rel=0.01)
+
+
+def test_a_printed_cell_is_one_to_start_from(tmp_path: Path) -> None:
+    """What it prints reads back as the same settings."""
+    arguments = ["collect", "--robot", "synthetic", "--task", "fold", "--print-cell"]
+
+    printed = CliRunner().invoke(app, arguments)
+    (tmp_path / "cell.yaml").write_text(printed.stdout)
+
+    given = cell_settings(Options(robot="synthetic", task="fold"))
+    assert cell_settings(Options(cell=tmp_path / "cell.yaml")) == given
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "term", "ci", "no_screen", "draws"),
+    [
+        (True, "xterm-256color", "", False, True),
+        (True, "xterm-256color", "", True, False),
+        (True, "xterm-256color", "true", False, False),
+        (True, "dumb", "", False, False),
+        (False, "xterm-256color", "", False, False),
+    ],
+)
+def test_a_screen_is_drawn_only_where_it_can_be(  # noqa: PLR0917 - a table
+    is_terminal: bool,  # noqa: FBT001
+    term: str,
+    ci: str,
+    no_screen: bool,  # noqa: FBT001
+    draws: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a terminal that is no dumb one, unless somebody wants lines; never in CI."""
+    monkeypatch.setenv("CI", ci)
+    environment: dict[str, Any] = {"TERM": term}
+    console = Console(force_terminal=is_terminal, _environ=environment)
+
+    assert draws_screen(console, no_screen=no_screen) is draws
+
+
+def test_a_robots_computer_needs_no_prefect_no_jax_and_no_lerobot() -> None:
+    """With all of them forbidden, a cell is planned, and help is printed."""
+    code = """
+import sys
+
+class Forbid:
+    NAMES = {"prefect", "jax", "flax", "torch", "lerobot", "pyarrow", "orbax", "fastapi", "optax"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.NAMES:
+            raise ImportError(f"{name} is not part of a robot's computer")
+
+sys.meta_path.insert(0, Forbid())
+from typer.testing import CliRunner
+from deployments.cli.main import app
+done = CliRunner().invoke(app, sys.argv[1:], catch_exceptions=False)
+print(done.output)
+sys.exit(done.exit_code)
+"""
+    sets = [f"--set={one}" for one in (*SMALL, "inputs.socket.port=0")]
+    arguments = ["collect", "--robot", "synthetic", "--plan", *sets]
+
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It can begin" in done.stdout
