@@ -87,7 +87,6 @@ class LiveLoop:
         self._read_at_s = now()
         self._began_s = 0.0
         self._num_ticks = 0
-        self._num_recent = round(RECENT_S * fps)
         self._ticks_per_status = max(round(fps / STATUS_HZ), 1)
         self._error: str | None = None
         self._on_status: OnStatus | None = None

@@ -22,7 +22,6 @@ from recap_core.config.overlay import lay_over, read_settings, validated
 from recap_core.config.policy_link import PolicyLinkConfig
 from recap_core.config.recording import RecordingConfig
 
-
 SCRIPTED_KINDS = frozenset({"sim", "synthetic"})
 """Robots that need no policy server to be tried out."""
 

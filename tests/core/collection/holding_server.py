@@ -1,7 +1,7 @@
 """A policy server of a few lines, in a process of its own, that can be killed.
 
-``python -m tests.core.collection.holding_server PORT NAME TARGET``: every answer is a chunk of actions
-that are all TARGET, from a policy that is called NAME.
+``python -m tests.core.collection.holding_server PORT NAME TARGET``: every answer is a chunk of
+actions that are all TARGET, from a policy that is called NAME.
 """
 
 import asyncio
