@@ -8,7 +8,8 @@ implement it.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -280,6 +281,11 @@ class RecorderStatus(NamedTuple):
 class LiveRecorder(Protocol):
     """Writes episodes (SPEC §2.4) without ever blocking the control loop."""
 
+    @property
+    def directory(self) -> Path:
+        """The session's directory."""
+        ...
+
     def start(self) -> None:
         """Begin an episode.
 
@@ -290,6 +296,10 @@ class LiveRecorder(Protocol):
 
     def record(self, frame: LiveFrame) -> None:
         """Take one frame of the open episode; returns at once and never raises."""
+        ...
+
+    def describe_episode(self, **facts: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Add facts to the open episode's metadata."""
         ...
 
     def finish(self, outcome: Literal[Outcome.SUCCESS, Outcome.FAILURE]) -> EpisodeSummary:

@@ -1,0 +1,105 @@
+"""Where an operator's requests arrive, from any thread, and why some are refused."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from recap_core.rollout.episode_lifecycle import EpisodeLifecycle, refusal
+from recap_core.rollout.live import EpisodeSignal, Message, Request, SafetySignal
+from recap_core.rollout.phase import Phase, PhaseEvent, PhaseMachine
+
+logger = logging.getLogger(__name__)
+
+KEPT_MESSAGES = 50
+
+type WhyNot = Callable[[PhaseEvent, Phase], str | None]
+"""Why a phase event that the machine would allow is not to happen now; None: it may."""
+
+
+class OperatorDesk:
+    """Passes requests on to the phase machine and the episodes, and keeps what was said.
+
+    Args:
+        machine: Who drives.
+        lifecycle: The episodes.
+        why_not: Rules beyond the machine's own edges: no policy, nobody may correct, and so on.
+        now: Unix time, s.
+    """
+
+    def __init__(
+        self,
+        machine: PhaseMachine,
+        lifecycle: EpisodeLifecycle,
+        *,
+        why_not: WhyNot | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._machine = machine
+        self._lifecycle = lifecycle
+        self._why_not = why_not
+        self._now = now
+        self._lock = threading.Lock()
+        self._is_stopped = False
+        self._messages: deque[Message] = deque(maxlen=KEPT_MESSAGES)
+        self.num_refused = 0
+        """Requests that were refused."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether an emergency stop is in force."""
+        return self._is_stopped
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What was said, the newest last."""
+        with self._lock:
+            return tuple(self._messages)
+
+    def say(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        """Tell the operator, and the log."""
+        logger.log(getattr(logging, level.upper()), "%s", text)
+        with self._lock:
+            self._messages.append(Message(self._now(), level, text))
+
+    def request(self, request: Request, source: str) -> bool:
+        """Take a request; False where it is refused, and the operator is told why."""
+        reason = self._refused(request)
+        if reason is None:
+            logger.info("%s asks for %s", source, request.value)
+            return True
+        with self._lock:
+            self.num_refused += 1
+        self.say("warning", f"refused {reason} ({source})")
+        return False
+
+    def _refused(self, request: Request) -> str | None:
+        if isinstance(request, SafetySignal):
+            return self._stop_or_reset(request)
+        if isinstance(request, EpisodeSignal):
+            state = self._lifecycle.state
+            return None if self._lifecycle.request(request) else refusal(state, request)
+        phase = self._machine.phase
+        if self._is_stopped:
+            return f"{request.value}: an emergency stop is in force; reset it first"
+        if self._why_not and (reason := self._why_not(request, phase)):
+            return f"{request.value}: {reason}"
+        return None if self._machine.request(request) else _no_edge(phase, request)
+
+    def _stop_or_reset(self, signal: SafetySignal) -> str | None:
+        if signal is SafetySignal.EMERGENCY_STOP:
+            self._is_stopped = True
+            return None
+        if not self._is_stopped:
+            return f"{signal.value}: no emergency stop is in force"
+        self._is_stopped = False
+        self.say("info", "the emergency stop is over; the robot is paused")
+        return None
+
+
+def _no_edge(phase: Phase, event: PhaseEvent) -> str:
+    if event is PhaseEvent.CORRECTION:
+        return f"{event.value}: the robot is {phase.value}; pause it first"
+    return f"{event.value}: the robot is {phase.value}; end the correction first"

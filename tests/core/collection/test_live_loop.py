@@ -1,0 +1,380 @@
+"""The control loop of a robot cell, tick by tick, on a clock that is moved by hand."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from recap_core.rollout.frame import Outcome
+from recap_core.rollout.live import EpisodeSignal, Request, SafetySignal
+from recap_core.rollout.phase import Phase, PhaseEvent
+from recap_core.rollout.safety import ActionGuard
+from tests.core.collection.live_cell import Cell
+
+START, SUCCESS, DISCARD, QUIT = EpisodeSignal
+PAUSE, CORRECT = PhaseEvent
+STOP, RESET = SafetySignal
+
+
+def play(cell: Cell, keys: dict[int, Request | list[Request]], **later: object) -> None:
+    """Press keys before those ticks, and run until the session is over."""
+    for name, value in later.items():
+        setattr(cell, name, value)
+    other = cell.script
+
+    def script(tick: int) -> None:
+        other(tick)
+        found = keys.get(tick, [])
+        for key in found if isinstance(found, list) else [found]:
+            cell.loop.request(key, "test")
+        if tick > 500:
+            cell.loop.request(QUIT, "test")
+
+    cell.script = script
+    cell.end = cell.loop.run(cell.statuses.append)  # type: ignore[attr-defined]
+
+
+def test_a_session() -> None:
+    """Pause, resume, correct, succeed, fail, discard, quit: everything as the keys say."""
+    cell = Cell()
+    play(
+        cell,
+        {
+            2: START,
+            4: PAUSE,  # resume
+            8: PAUSE,
+            10: CORRECT,
+            14: CORRECT,
+            16: PAUSE,  # resume
+            20: SUCCESS,
+            22: START,
+            24: PAUSE,
+            28: START,  # end: a failure
+            30: START,
+            32: DISCARD,
+            34: START,
+            36: QUIT,
+        },
+    )
+
+    end = cell.end  # type: ignore[attr-defined]
+    assert end.reason == "quit"
+    assert [episode.outcome for episode in end.episodes] == [
+        Outcome.SUCCESS,
+        Outcome.FAILURE,
+        Outcome.FAILURE,
+    ]
+    assert end.num_discarded == 1
+    assert cell.phases == [
+        ["paused", "autonomous", "paused", "correcting", "paused", "autonomous"],
+        ["paused", "autonomous"],
+        ["paused"],
+    ]
+    frames = cell.recorder.episodes[0][1]
+    assert [len(frames) for _, frames in cell.recorder.episodes] == [18, 6, 2]
+    corrected = [frame for frame in frames if frame.phase is Phase.CORRECTING]
+    assert len(corrected) == 4
+    assert {frame.correction_index for frame in corrected} == {1}
+    assert {frame.correction_index for frame in frames[:8]} == {0}
+    assert all(frame.action.tolist() == [5, 5] for frame in corrected)
+    assert cell.leader.told[:3] == ["follow", "compliant", "stiff"]
+    assert cell.recorder.is_closed
+    assert not cell.robot.is_connected
+    assert cell.policy.prompts == {"fold"}
+
+
+def test_the_observation_is_the_one_before_the_step() -> None:
+    """(s_t, a_t): the pose in a frame is where the last action led."""
+    cell = Cell()
+    play(cell, {2: [START, PAUSE], 6: SUCCESS, 8: QUIT})
+
+    frames = cell.recorder.episodes[0][1]
+    assert [frame.observation["observation.state"].tolist() for frame in frames[:2]] == [
+        [0, 0],
+        [1, 1],
+    ]
+    assert [frame.action.tolist() for frame in frames[:2]] == [[1, 1], [1, 1]]
+    assert np.diff([frame.time_s for frame in frames]) == pytest.approx(0.1)
+
+
+def test_nothing_is_sent_while_paused() -> None:
+    """The robot holds what it was sent last, and the frames say so."""
+    cell = Cell()
+    play(cell, {0: START, 3: PAUSE, 6: PAUSE, 12: SUCCESS, 14: QUIT})
+
+    frames = cell.recorder.episodes[0][1]
+    assert len(cell.robot.sent) == sum(frame.phase is Phase.AUTONOMOUS for frame in frames) == 3
+    assert [frame.action.tolist() for frame in frames if frame.phase is Phase.PAUSED] == [
+        [0, 0]
+    ] * 3 + [[1, 1]] * 6
+
+
+def test_a_refused_request_says_why() -> None:
+    """Each with its reason; nothing else happens."""
+    cell = Cell()
+    play(cell, {1: SUCCESS, 2: DISCARD, 3: PAUSE, 5: CORRECT, 6: RESET, 8: QUIT})
+
+    assert cell.loop.desk.num_refused == 4
+    assert "success: no episode is being recorded" in cell.said
+    assert "discard: no episode" in cell.said
+    assert "correction: the robot is autonomous; pause it first (test)" in cell.said
+    assert "reset: no emergency stop" in cell.said
+
+
+def test_without_leader_or_policy() -> None:
+    """There is nobody to correct, or nobody to drive."""
+    cell = Cell(with_leader=False, with_policy=False)
+    play(cell, {1: CORRECT, 2: PAUSE, 4: QUIT})
+
+    assert "correction: there is no leader arm" in cell.said
+    assert "pause_resume: there is no policy" in cell.said
+    assert not cell.robot.sent
+
+
+def test_the_ramp_leads_from_the_pose_to_the_policy() -> None:
+    """After a resume; the policy's own wish is recorded beside what was sent."""
+    cell = Cell(resume_ramp_s=0.4)
+    play(cell, {0: START, 2: PAUSE, 9: SUCCESS, 11: QUIT})
+
+    frames = [f for f in cell.recorder.episodes[0][1] if f.phase is Phase.AUTONOMOUS]
+    assert [float(frame.action[0]) for frame in frames[:5]] == [0, 0.25, 0.5, 0.75, 1]
+    assert all(frame.policy_action.tolist() == [1, 1] for frame in frames)  # type: ignore[union-attr]
+
+
+def test_the_policys_wish_is_recorded_while_the_operator_drives() -> None:
+    """The shadow stream, with the policy's id."""
+    cell = Cell()
+    play(cell, {0: START, 1: CORRECT, 5: SUCCESS, 7: QUIT})
+
+    frames = [f for f in cell.recorder.episodes[0][1] if f.phase is Phase.CORRECTING]
+    assert len(frames) == 4
+    assert all(frame.policy_action.tolist() == [1, 1] for frame in frames)  # type: ignore[union-attr]
+    assert {frame.policy_id for frame in frames} == {"step"}
+
+
+def test_a_policy_that_fails_pauses_the_robot_and_comes_back() -> None:
+    """It cannot be resumed before it is back; the session goes on, and so does the episode."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        cell.policy.problem = "the server is gone" if 4 <= tick < 8 else None
+
+    play(cell, {0: [START, PAUSE], 6: PAUSE, 9: PAUSE, 14: SUCCESS, 16: QUIT}, script=script)
+
+    assert cell.phases == [["autonomous", "paused", "autonomous"]]
+    assert "paused: the server is gone" in cell.said
+    assert "refused pause_resume: the server is gone" in cell.said
+
+
+def test_a_policy_that_thinks_makes_the_robot_wait() -> None:
+    """No action yet: it holds still, autonomous."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        cell.policy.is_thinking = tick < 5
+
+    play(cell, {0: [START, PAUSE], 8: SUCCESS, 10: QUIT}, script=script)
+
+    frames = cell.recorder.episodes[0][1]
+    assert {frame.phase for frame in frames} == {Phase.AUTONOMOUS}
+    assert [frame.policy_action is None for frame in frames] == [True] * 5 + [False] * 3
+
+
+def test_a_jump_of_the_policy_pauses_and_a_far_leader_is_approached() -> None:
+    """The jump is never sent; the leader is reached in steps."""
+    cell = Cell(guard=ActionGuard(max_step=2))
+
+    def script(tick: int) -> None:
+        cell.policy.target = np.full(2, 1 if tick < 4 else 4, np.float32)
+
+    play(cell, {0: [START, PAUSE], 7: CORRECT, 12: SUCCESS, 14: QUIT}, script=script)
+
+    assert cell.phases == [["autonomous", "paused", "correcting"]]
+    assert "jumps by 3" in cell.said
+    assert [action[0] for action in cell.robot.sent] == [1, 1, 1, 1, 3, 5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("what", ["is_broken", "age_s"])
+def test_an_old_or_missing_observation_pauses(what: str) -> None:
+    """No frame is recorded from it; resuming is up to the operator."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        setattr(cell.robot, what, 1.0 if 4 <= tick < 7 else 0)
+
+    play(cell, {0: [START, PAUSE], 8: PAUSE, 12: SUCCESS, 14: QUIT}, script=script)
+
+    assert cell.phases == [["autonomous", "paused", "autonomous"]]
+    assert len(cell.recorder.episodes[0][1]) == 12 - 3
+    assert (
+        "paused: " + ("the cable is out" if what == "is_broken" else "the joints are") in cell.said
+    )
+
+
+def test_a_robot_that_stays_away_ends_the_session() -> None:
+    """The open episode is kept as a failure, and the reason is told."""
+    cell = Cell(robot_timeout_s=2)
+
+    def script(tick: int) -> None:
+        cell.robot.is_broken = tick >= 5
+
+    play(cell, {0: [START, PAUSE]}, script=script)
+
+    end = cell.end  # type: ignore[attr-defined]
+    assert end.reason == "error"
+    assert "could not be read for 2" in end.error
+    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
+
+
+def test_a_leader_that_does_not_answer_pauses() -> None:
+    """Its last wish is not repeated."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        cell.leader.is_broken = tick >= 4
+
+    play(cell, {0: START, 1: CORRECT, 8: SUCCESS, 10: QUIT}, script=script)
+
+    assert cell.phases == [["paused", "correcting", "paused"]]
+    assert len(cell.robot.sent) == 3
+
+
+def test_an_emergency_stop() -> None:
+    """Nothing is sent until it is reset, whatever is pressed; the robot is told at once."""
+    cell = Cell()
+    play(
+        cell,
+        {0: [START, PAUSE], 4: [PAUSE, STOP], 6: PAUSE, 8: RESET, 10: PAUSE, 13: SUCCESS, 15: QUIT},
+    )
+
+    assert cell.robot.num_stops == 1
+    assert cell.phases == [["autonomous", "paused", "autonomous"]]
+    frames = cell.recorder.episodes[0][1]
+    assert [f.phase for f in frames].count(Phase.PAUSED) == 6
+    assert "pause_resume: an emergency stop is in force" in cell.said
+    assert any(status.is_stopped for status in cell.statuses)
+
+
+def test_the_limit_waits_for_a_correction() -> None:
+    """An episode that is over its time while the operator drives goes on until he is done."""
+    cell = Cell(episode_limit_s=1)
+    play(cell, {0: START, 5: CORRECT, 20: CORRECT, 30: [START, PAUSE], 50: QUIT})
+
+    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE] * 2
+    assert [len(frames) for _, frames in cell.recorder.episodes] == [21, 10]
+    assert "time is over" in cell.said
+
+
+def test_the_robot_is_paused_between_episodes() -> None:
+    """Unless the rules say that it goes on, as the reference does."""
+    keys: dict[int, Request | list[Request]] = {0: [START, PAUSE], 5: SUCCESS, 8: START, 12: QUIT}
+    safe, going_on = Cell(), Cell(pause_between_episodes=False)
+    play(safe, keys)
+    play(going_on, keys)
+
+    assert safe.phases == [["autonomous"], ["paused"]]
+    assert going_on.phases == [["autonomous"], ["autonomous"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "num_episodes"), [(Cell(num_episodes=2), 2), (Cell(num_corrections=1), 1)]
+)
+def test_a_goal_ends_the_session(cell: Cell, num_episodes: int) -> None:
+    """After the episode that reaches it."""
+    play(cell, {0: START, 2: CORRECT, 5: SUCCESS, 8: START, 10: SUCCESS})
+
+    end = cell.end  # type: ignore[attr-defined]
+    assert end.reason == "goal"
+    assert len(end.episodes) == num_episodes
+    assert cell.statuses[-1].goal_share == 1
+
+
+def test_nobody_corrects_in_an_evaluation() -> None:
+    """The wish is refused, and the episode does not count towards the goal."""
+    cell = Cell(is_passive=True, num_episodes=2)
+    play(
+        cell,
+        {
+            0: [START, PAUSE],
+            3: PAUSE,
+            5: CORRECT,
+            7: SUCCESS,
+            9: START,
+            12: SUCCESS,
+            14: START,
+            16: START,
+        },
+    )
+
+    end = cell.end  # type: ignore[attr-defined]
+    assert end.num_disqualified == 1
+    assert len(end.episodes) == 3
+    assert [note for note in cell.recorder.notes if "loop" not in note] == [
+        {"disqualified": "a correction was asked for"}
+    ]
+    assert all("correcting" not in phases for phases in cell.phases)
+    assert "this episode does not count" in cell.said
+
+
+def test_an_episode_that_cannot_be_recorded_does_not_begin() -> None:
+    """And one that no longer can is ended; the operator is told both times."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        cell.recorder.problem = "the disk is full" if tick < 3 or 8 <= tick < 30 else None
+
+    play(cell, {0: START, 5: START, 32: QUIT}, script=script)
+
+    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
+    assert cell.said.count("the disk is full") == 2
+
+
+def test_a_loop_that_stood_still_is_paused() -> None:
+    """Whatever the policy had planned before is not played after it."""
+    cell = Cell(watchdog_s=0.5)
+
+    def script(tick: int) -> None:
+        if tick == 5:
+            cell.clock.sleep(0.8)
+
+    play(cell, {0: [START, PAUSE], 9: SUCCESS, 11: QUIT}, script=script)
+
+    assert cell.phases == [["autonomous", "paused"]]
+    assert "stood still for 0.9 s" in cell.said
+
+
+def test_the_watchdog_speaks_while_the_loop_hangs() -> None:
+    """From its own thread, because the loop cannot."""
+    cell = Cell(watchdog_s=0.15)
+    was_told = threading.Event()
+
+    def watch(status: object) -> None:
+        if "does not answer" in str(status):
+            was_told.set()
+
+    def script(tick: int) -> None:
+        if tick == 3:
+            assert was_told.wait(30)
+        if tick == 5:
+            cell.loop.request(QUIT, "test")
+
+    cell.script = script
+    cell.loop.run(watch)
+
+    assert was_told.is_set()
+
+
+def test_an_error_in_the_loop_saves_what_is_open_and_lets_go() -> None:
+    """A bug, or Ctrl-C: the episode is a failure, never a success."""
+    cell = Cell()
+
+    def script(tick: int) -> None:
+        if tick == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(cell, {0: [START, PAUSE]}, script=script)
+
+    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
+    assert not cell.robot.is_connected
+    assert cell.recorder.is_closed
