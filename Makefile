@@ -55,12 +55,13 @@ bench: $(READY) ## benchmarks; each prints a ratio measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
 	    -o addopts="--import-mode=importlib"
 
-stress: $(READY) ## kill drills: every writer of datasets, values, labels, every stage of the demo; Ray
+stress: $(READY) ## kill drills: every writer of datasets, values, labels, every stage of the demo; Ray, plugins
 	RECAP_KILLS=50 $(PYTEST) tests/core/data/test_kills.py tests/core/data/test_export_kills.py
 	RECAP_KILLS=50 $(PYTEST) -s tests/stress --timeout=7200
 	RECAP_LONG=1 $(PYTEST) tests/core/training/test_many_devices.py \
 	    tests/flows/test_full_size_presets.py --timeout=1800
 	scripts/test-ray
+	scripts/test-plugins
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock and requirements-robot.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes \

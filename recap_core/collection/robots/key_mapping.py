@@ -163,6 +163,12 @@ def _check_arms(arms: Sequence[ArmLayout], state: tuple[str, ...], action: tuple
             f"the state has {len(state)} keys ({', '.join(state)}), the action {len(action)} "
             f"({', '.join(action)}); an arm's dims are the same in both. Name them in 'state'"
         )
+    for dim, key in enumerate(action):
+        if key in state and state[dim] != key:
+            raise ConfigError(
+                f"{key} is dim {dim} of the action, but dim {state.index(key)} of the state; an "
+                "arm's dims are the same in both. Name the keys of both in the same order"
+            )
 
 
 def _per_dim(

@@ -122,7 +122,7 @@ class LerobotRobot:
             observation[IMAGES + name] = images.seen(self._image(read, name, key), began_s)
             times[name] = images.time_s
         if self._leader is not None:
-            self._leader.hold_where(observation["observation.state"])
+            self._leader.hold_where(self._measured(observation["observation.state"]))
         return observed(observation, began_s, times)
 
     def send_action(self, action: Action) -> Action:
@@ -156,6 +156,13 @@ class LerobotRobot:
                     device.disconnect()
             except Exception as error:  # noqa: BLE001 - the others must still be let go
                 logger.warning("%s was not let go cleanly: %s", self._loaded.type, error)
+
+    def _measured(self, state: Float[np.ndarray, " s"]) -> Float[np.ndarray, " a"]:
+        """Where the joints of the action are; NaN for those that are not observed as such."""
+        action = self._mapping.action
+        observed_keys = self._mapping.state[: len(action)]
+        is_same = np.array([a == b for a, b in zip(observed_keys, action, strict=True)])
+        return np.where(is_same, state[: len(action)], np.nan).astype(np.float32)
 
     def _vector(self, read: Mapping[str, Any], what: str) -> Float[np.ndarray, " a"]:
         keys = getattr(self._mapping, what)

@@ -70,10 +70,9 @@ class LerobotLeader:
             if key not in available:
                 raise no_such_key(key, available, "the robot's action, for its teleoperator,")
 
-    def hold_where(self, state: Float[np.ndarray, " a"]) -> None:
-        """Where joints stay that it has no number for, until it has one."""
-        is_unknown = np.isnan(self._last)
-        self._last[is_unknown] = state[: len(self._last)][is_unknown]
+    def hold_where(self, joints: Float[np.ndarray, " a"]) -> None:
+        """Where joints stay that it has no number for, until it has one; NaN: not known."""
+        self._last = np.where(np.isnan(self._last), joints, self._last)
 
     def get_action(self) -> Action:
         """Its pose. A joint without a number (NaN: out of its range) keeps the last one.

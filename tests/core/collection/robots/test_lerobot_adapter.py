@@ -76,7 +76,7 @@ def test_a_mapping_by_hand(tmp_path: Path) -> None:
             **arm(tmp_path),
             "robot_type": "lab_arm",
             "fps": 50,
-            "state": ["gripper.pos", "elbow.pos", "shoulder.pos"],
+            "state": ["gripper.pos", "shoulder.pos", "elbow.pos", "elbow.vel"],
             "action": ["gripper.pos", "*.pos"],
             "velocity": ["gripper.vel", "*.vel"],
             "cameras": {"head_camera": "front"},
@@ -94,7 +94,7 @@ def test_a_mapping_by_hand(tmp_path: Path) -> None:
     sent = robot.send_action({"action": np.array([-5, 7, 30], dtype=np.float32)})
     np.testing.assert_array_equal(sent["action"], [0, 7, 10])
     observation = robot.get_observation()
-    np.testing.assert_array_equal(observation["observation.state"], [0, 10, 7])
+    np.testing.assert_array_equal(observation["observation.state"], [0, 7, 10, -10])
     np.testing.assert_array_equal(observation["observation.joint_velocity"], [0, -7, -10])
     assert observation["observation.images.head_camera"].shape == (4, 6, 3)
 
@@ -137,6 +137,10 @@ def test_a_part_that_fails_lets_the_others_go(tmp_path: Path) -> None:
         ({"limits": {"left_*": [0, 1]}}, r"limits names 'left_\*'"),
         ({"velocity": ["elbow.vel"]}, "needs one per action dim, which are 3"),
         ({"state": ["elbow.pos"]}, "the state has 1 keys"),
+        (
+            {"state": ["gripper.pos", "*.pos"]},
+            r"shoulder\.pos is dim 0 of the action, but dim 1 of the state",
+        ),
         ({"arms": [{"name": "arm", "joints": ["elbow.pos"]}]}, r"but shoulder.pos, gripper.pos do"),
     ],
 )

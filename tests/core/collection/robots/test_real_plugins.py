@@ -1,9 +1,7 @@
 """Plugin packages of lerobot as their authors ship them, as far as it goes without hardware.
 
-Nothing is installed for this: a package that is not there is skipped. To run all of them:
-
-    uv pip install --no-deps lerobot_robot_yam lerobot_teleoperator_yam_gello yam_common
-    uv pip install python-can feetech-servo-sdk dynamixel-sdk pyserial deepdiff
+Nothing is installed for this: a package that is not there is skipped. scripts/test-plugins runs all
+of it.
 """
 
 import importlib.util

@@ -146,10 +146,10 @@ def test_faults_happen_when_they_shall(recording: Path) -> None:
 
 def test_a_camera_that_does_not_exist_cannot_freeze(recording: Path) -> None:
     """The error names the cameras that there are."""
-    faults = {"frozen_cameras": {"haed": 3}}
+    faults = {"frozen_cameras": {"hat": 3}}
     config = ReplayConfig.model_validate({"kind": "replay", "path": recording, "faults": faults})
     robot, _ = open_robot(config)
-    with pytest.raises(ConfigError, match=r"\['haed'\].*\['head'\]"):
+    with pytest.raises(ConfigError, match=r"\['hat'\].*\['head'\]"):
         robot.connect()
     robot.disconnect()
 

@@ -25,7 +25,7 @@ for package in (recap_core.collection, recap_core.rollout, recap_core.sim):
         if module.name != "recap_core.collection.lerobot_robot":  # real robots' drivers
             importlib.import_module(module.name)
 importlib.import_module("recap_core.serving.client")
-importlib.import_module("recap_core.serving.chunked_policy")
+importlib.import_module("recap_core.serving.live_policy")
 importlib.import_module("deployments.cli.main")
 
 from recap_core.collection.robots.check import check_robot
