@@ -135,7 +135,7 @@ def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
     for words in (
         "synthetic, control loop 30 Hz", "front 16x16", "goal: 30 corrections", "per hour",
         "pedal: it does not work", "socket: takes every request", "It can begin",
-        "scripted: a policy without a server",
+        "scripted: a policy without a server", "leader none: nobody can correct",
     ):  # fmt: skip
         assert words in text, words
     assert list(tmp_path.iterdir()) == []
