@@ -94,7 +94,7 @@ def draws_screen(console: "Console", *, no_screen: bool) -> bool:
 def _run(config: "CellConfig", console: "Console", *, draws: bool) -> "SessionEnd":
     from deployments.cli.collect_facts import Facts
     from deployments.cli.collect_session import run_session
-    from deployments.cli.collect_settings import robot_text
+    from deployments.cli.collect_settings import has_leader, robot_text
     from recap_core.collection.cell import open_cell
 
     name = robot_text(config.robot)
@@ -104,6 +104,7 @@ def _run(config: "CellConfig", console: "Console", *, draws: bool) -> "SessionEn
             name,
             session.robot.fps,
             is_evaluation=config.session.mode == "evaluation",
+            has_leader=has_leader(config.robot),
         )
         return run_session(session, facts, console, draws=draws)
 

@@ -76,10 +76,11 @@ def clock_text(seconds: float) -> str:
 def _loop(status: LiveStatus, rate_hz: float | None) -> Text:
     if status.loop_hz <= 0:
         return _row("loop", "not measured yet")
-    of = "" if rate_hz is None else f" of {rate_hz:g}"
+    of = "" if rate_hz is None else f"/{rate_hz:g}"
+    jitter = f"{status.jitter_p99_ms:.{1 if status.jitter_p99_ms < 10 else 0}f}"
     is_bad = rate_hz is not None and (is_slow(status, rate_hz) or is_jittery(status, rate_hz))
     late = f", {status.num_late_ticks:,} late" if status.num_late_ticks else ""
-    text = f"{status.loop_hz:.1f}{of} Hz, jitter {status.jitter_p99_ms:.1f} ms{late}"
+    text = f"{status.loop_hz:.1f}{of} Hz, jitter {jitter} ms{late}"
     return _row("loop", text, style=_BAD if is_bad else "")
 
 

@@ -15,6 +15,7 @@ from deployments.cli.collect_settings import (
     bytes_per_hour,
     cameras_of,
     goal_text,
+    has_leader,
     robot_rate,
     robot_text,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from recap_core.data.checks.finding import Finding
 
 CANNOT_START = 2
+NO_LEADER = "none: nobody can correct"
 _MARKS = {"error": ("x", "bold red"), "warning": ("!", "bold"), "note": ("+", "bold green")}
 
 
@@ -92,6 +94,7 @@ def _rows(config: "CellConfig") -> dict[str, str]:
         "session": f"{session.mode}; goal: {goal_text(session)}; an episode ends after {limit}",
         "robot": f"{robot_text(config.robot)}, control loop {rate}",
         "cameras": _cameras_text(config),
+        "leader": "the operator can correct" if has_leader(config.robot) else NO_LEADER,
         "directory": f"a new one in {base}",
         "disk": _disk_text(config),
         "afterwards": after,

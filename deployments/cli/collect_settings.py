@@ -108,6 +108,11 @@ def robot_rate(robot: "LiveRobotConfig") -> int | None:
     return robot.robot.fps if robot.kind == "sim" else robot.fps
 
 
+def has_leader(robot: "LiveRobotConfig") -> bool:
+    """Whether the operator has something to drive with."""
+    return robot.kind == "sim" or (robot.kind == "lerobot" and robot.teleoperator is not None)
+
+
 def cameras_of(robot: "LiveRobotConfig") -> list[Camera] | None:
     """The cameras that the settings name; None: they are known once the robot is connected."""
     match robot.kind:

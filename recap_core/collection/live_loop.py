@@ -10,6 +10,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -243,7 +244,7 @@ class LiveLoop:
             self.desk.say("error", str(error))
             return
         self._tally.saved(summary)
-        self.desk.say("info", f"saved {summary.directory}: {outcome.value}")
+        self.desk.say("info", f"saved {Path(summary.directory).name}: {outcome.value}")
 
     # -- phases
 

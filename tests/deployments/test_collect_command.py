@@ -18,6 +18,8 @@ from deployments.cli.collect_command import draws_screen
 from deployments.cli.collect_settings import Options, bytes_per_hour, cell_settings
 from deployments.cli.main import app
 from recap_core.errors import ConfigError
+from tests.core.serving import tiny
+from tests.core.serving.scripted import ScriptedHost
 
 SMALL = (
     "robot.cameras=[front]", "robot.height_px=16", "robot.width_px=16", "robot.num_images=2",
@@ -135,7 +137,7 @@ def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
     for words in (
         "synthetic, control loop 30 Hz", "front 16x16", "goal: 30 corrections", "per hour",
         "pedal: it does not work", "socket: takes every request", "It can begin",
-        "scripted: a policy without a server",
+        "scripted: a policy without a server", "leader none: nobody can correct",
     ):  # fmt: skip
         assert words in text, words
     assert list(tmp_path.iterdir()) == []
@@ -157,6 +159,21 @@ def test_a_plan_that_cannot_begin_says_why(tmp_path: Path) -> None:
     assert "no input that works can begin one" in reasons
     assert "nothing can be written there" in reasons
     assert told["cell"]["policy"]["host"] == server
+
+
+def test_a_policy_server_is_asked_who_it_is() -> None:
+    """Its name where it takes this client; why not where it wants a key."""
+    settings = (*SMALL, "inputs.socket.port=0")
+    with tiny.running(ScriptedHost("folder")) as server:
+        open_to_all = run("--plan", "--policy", f"127.0.0.1:{server.port}", settings=settings)
+    with tiny.running(ScriptedHost("folder"), api_key="secret") as server:
+        locked = run("--plan", "--policy", f"127.0.0.1:{server.port}", settings=settings)
+
+    assert open_to_all.exit_code == 0, open_to_all.stdout
+    assert "folder, answers in" in open_to_all.stdout
+    assert locked.exit_code == 2
+    assert "it answers, but not this client" in locked.stdout
+    assert "API key" in " ".join(locked.stdout.split())
 
 
 def test_the_doctor_of_a_cell(tmp_path: Path) -> None:

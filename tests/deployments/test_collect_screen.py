@@ -55,7 +55,7 @@ STATUS = LiveStatus(
     goal_share=0.4,
     loop_hz=29.98,
     jitter_p99_ms=2.1,
-    num_late_ticks=0,
+    num_late_ticks=7,
     recorder=RecorderStatus(
         is_recording=True,
         num_frames=702,
@@ -140,7 +140,7 @@ def test_all_that_matters_is_on_a_small_screen() -> None:
         "Put the cube into the other hand", "sim-aloha  12:34", "the policy drives",
         "RECORDING    episode 9   0:23 of 3:20", "702 frames",
         "5 of 8, 62 % [31, 86]", "8 of 20 episodes", "12, 8% of the frames",
-        "30.0 of 30 Hz, jitter 2.1 ms", "43 ms, p95 60", "queue 3%, 0 dropped",
+        "30.0/30 Hz, jitter 2.1 ms, 7 late", "43 ms, p95 60", "queue 3%, 0 dropped",
         "412 GB free, 51 h 00 min left", "SPACE / ENTER  end: FAILURE", "B  take over",
         "saved episode_8: success", "refused correction: the robot is autonomous",
     ):  # fmt: skip
