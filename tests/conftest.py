@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.generated_store import GeneratedStore
@@ -22,10 +23,28 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
+LONG_PARTS = {
+    "checkpoints", "features", "models", "serving", "stages", "training", "valuation"
+}  # fmt: skip
+LONG_FIXTURES = {"eight_rounds", "finished_rounds", "prefect_api", "simulated"}
+
+# However slow a machine is, it draws the same examples.
+settings.register_profile("recap", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recap")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, else one of several workers ends with them alone."""
+    """The longest tests first, else one of several workers ends with them alone.
+
+    What compiles, or uses a fixture that takes long, may take minutes on a busy machine.
+    """
     items.sort(key=lambda item: "e2e" not in item.path.parts)
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        is_long = LONG_PARTS & {*item.path.parts} or LONG_FIXTURES & {*fixtures}
+        if is_long and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from recap_core.errors import RobotError, ServerError
 from recap_core.serving.action_chunks import ActionChunks, clip_grippers, split_arms
 from recap_core.serving.chunked_policy import ChunkedPolicy
+from tests.core.serving.tiny import PATIENCE_S
 
 
 def column(*values: float) -> np.ndarray:
@@ -140,7 +141,7 @@ class Counting:
 
     def infer(self, observation: Mapping[str, Any]) -> Mapping[str, Any]:
         """Remember at which tick it was asked."""
-        assert self.may_answer.wait(10)
+        assert self.may_answer.wait(PATIENCE_S)
         self.ticks.append(int(observation["tick"]))
         start = 100 * len(self.ticks)
         self.answered.set()
@@ -171,7 +172,7 @@ def test_a_robot_that_goes_on_gets_its_chunk_in_time() -> None:
     policy.answered.clear()
     actions.append(float(player.action({"tick": 2})[0]))
     policy.may_answer.set()
-    assert policy.answered.wait(10)
+    assert policy.answered.wait(PATIENCE_S)
     _settle(player)
     policy.may_answer.clear()
     actions += [float(player.action({"tick": t})[0]) for t in range(3, 5)]
@@ -191,7 +192,7 @@ def test_a_late_chunk_is_bridged_by_the_last_action() -> None:
     late = [float(player.action({"tick": t})[0]) for t in range(2, 5)]
     policy.answered.clear()
     policy.may_answer.set()
-    assert policy.answered.wait(10)
+    assert policy.answered.wait(PATIENCE_S)
     _settle(player)
 
     assert late == [102, 103, 103]
@@ -230,4 +231,4 @@ def _settle(player: ChunkedPolicy) -> None:
     """Wait until the request's answer is there."""
     request = player._request
     assert request is not None
-    request.answer.result(timeout=10)
+    request.answer.result(timeout=PATIENCE_S)
