@@ -1,6 +1,9 @@
 """Settings that every test runs under."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,24 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile more than they compute: optimised code would take three times as long to make.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+
+def _share_compiled_programs() -> None:
+    """What one test compiled, no other one compiles, in no worker and no process of a test."""
+    owner, programs = os.getpid(), tempfile.mkdtemp(prefix="recap-tests-xla-")
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not at the end of a fork
+            shutil.rmtree(programs, ignore_errors=True)
+
+    atexit.register(remove)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _share_compiled_programs()
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")

@@ -203,7 +203,7 @@ def test_two_processes_make_one_artifact(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
     # The inputs first: two processes would make them twice.
-    trained(Store(home), MODEL, 1)
+    inputs(Store(home))
 
     processes = [_process(home, "3", "fresh", str(i), coordinator) for i in range(2)]
 
