@@ -48,8 +48,9 @@ lint: $(READY) ## style, types, import contracts, spelling, lock file
 check: lint test-core ## everything CI runs
 	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/flows tests/tasks tests/deployments
 
+# Two sides of a benchmark share no compiled programs: each store keeps its own.
 bench: $(READY) ## benchmarks; each prints a ratio measured in one run
-	$(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
+	JAX_COMPILATION_CACHE_DIR= $(PYTEST) tests/benchmarks --benchmark-only --timeout=600 -p no:randomly \
 	    -o addopts="--import-mode=importlib"
 
 stress: $(READY) ## kill drills: every writer of datasets, values, labels, every stage of the demo; Ray
