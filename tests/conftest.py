@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     What compiles, or uses a fixture that takes long, may take minutes on a busy machine.
     """
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("e2e" not in item.path.parts, item.path not in slow))
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         is_long = LONG_PARTS & {*item.path.parts} or LONG_FIXTURES & {*fixtures}
