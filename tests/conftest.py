@@ -1,11 +1,15 @@
 """Settings that every test runs under."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.generated_store import GeneratedStore
@@ -15,6 +19,24 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile more than they compute: optimised code would take three times as long to make.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+
+def _share_compiled_programs() -> None:
+    """What one test compiled, no other one compiles, in no worker and no process of a test."""
+    owner, programs = os.getpid(), tempfile.mkdtemp(prefix="recap-tests-xla-")
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not at the end of a fork
+            shutil.rmtree(programs, ignore_errors=True)
+
+    atexit.register(remove)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _share_compiled_programs()
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -22,10 +44,29 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
+LONG_PARTS = {
+    "checkpoints", "features", "models", "serving", "stages", "training", "valuation"
+}  # fmt: skip
+LONG_FIXTURES = {"eight_rounds", "finished_rounds", "prefect_api", "simulated"}
+
+# However slow a machine is, it draws the same examples.
+settings.register_profile("recap", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recap")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, else one of several workers ends with them alone."""
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    """The longest tests first, else one of several workers ends with them alone.
+
+    What compiles, or uses a fixture that takes long, may take minutes on a busy machine.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("e2e" not in item.path.parts, item.path not in slow))
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        is_long = LONG_PARTS & {*item.path.parts} or LONG_FIXTURES & {*fixtures}
+        if is_long and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")

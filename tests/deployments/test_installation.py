@@ -122,5 +122,5 @@ def test_somebody_is_told_of_a_pool_without_workers(
 
     emit_event("prefect.work-pool.not-ready", resource=resource)
 
-    assert queue.get(timeout=60)["subject"] == "recap: no worker for gpu"
+    assert queue.get(timeout=240)["subject"] == "recap: no worker for gpu"
     assert set(by_action(install(Installation(notify="custom-webhook/lab")))) == {"kept"}

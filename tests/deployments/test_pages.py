@@ -22,7 +22,7 @@ class Browser:
     def __init__(self, server: PageServer) -> None:
         self.server = server
         address = urlsplit(server.url)
-        self._connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
 
     def ask(
         self, path: str, method: str = "GET", body: str | None = None, **headers: str

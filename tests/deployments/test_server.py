@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from deployments.server import LocalServer, PrefectServer, prefect_server
 from recap_core.errors import ServerError
+from tests.stage_processes import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,7 +61,7 @@ def test_two_users_share_a_server_that_ends_with_the_last_one(home: Path) -> Non
     # Mostly the first; on a busy machine the second one's process may be the first to listen.
     assert {server.is_shared, second.wait().is_shared} == {False, True}
     first.stop()
-    assert server.is_healthy()
+    until(server.is_healthy)
     second.stop()
     for child in (first._child, second._child):
         if child is not None:
@@ -79,14 +79,11 @@ def test_the_server_ends_when_its_only_user_is_killed(home: Path) -> None:
         assert user.stdout is not None
         url = user.stdout.readline().strip()
         pid = server_pid(home)
-        assert PrefectServer(url, is_shared=True).is_healthy()
+        until(PrefectServer(url, is_shared=True).is_healthy)
         user.send_signal(signal.SIGKILL)
         user.wait()
 
-    deadline = time.monotonic() + 30
-    while process_exists(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not process_exists(pid)
+    until(lambda: not process_exists(pid))
 
 
 def test_an_exception_inside_the_block_stops_a_server_that_is_still_starting(home: Path) -> None:
@@ -94,8 +91,9 @@ def test_an_exception_inside_the_block_stops_a_server_that_is_still_starting(hom
     pids = []
 
     def fail_early() -> None:
-        with prefect_server(home):
-            time.sleep(1)
+        with prefect_server(home) as server:
+            assert server is not None
+            server.address()  # known long before it answers
             pids.append(server_pid(home))
             assert process_exists(pids[0])
             raise ZeroDivisionError

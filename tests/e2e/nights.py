@@ -17,7 +17,8 @@ import yaml
 from deployments.server import PrefectServer
 from recap_core.config.flows import ProjectConfig
 
-START_TIMEOUT_S = 120
+PATIENCE_S = 240
+"""Longest wait for what is certain to come, on however slow a machine."""
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -51,7 +52,7 @@ class ServedNights:
                 env={**os.environ, "RECAP_HOME": str(self.home)},
                 start_new_session=True,
             )
-        self.url = json.loads(until(self._answer, START_TIMEOUT_S))["url"]
+        self.url = json.loads(until(self._answer))["url"]
 
     def _answer(self) -> str | None:
         assert self.process.poll() is None, (self.home / "up.log").read_text()
@@ -66,7 +67,7 @@ class ServedNights:
             headers={"content-type": "application/json"},
             method=method,
         )
-        for _ in range(20):
+        for _ in range(120):
             try:
                 with urllib.request.urlopen(request) as response:  # noqa: S310
                     text = response.read()
@@ -86,7 +87,7 @@ class ServedNights:
             found = self.api("/deployments/filter", {"flows": {"name": {"any_": [flow]}}})
             return found[0] if found else None
 
-        return until(find, 60)
+        return until(find)
 
     def every(self, seconds: int) -> None:
         """Let nights start in short intervals: no cron expression is shorter than a minute."""
@@ -147,17 +148,17 @@ class ServedNights:
         """Ctrl-C, and wait until everything is gone."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        self.process.wait(90)
+        self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """``kill -9``, its children included; the server notices that it has no user any more."""
         server = self.server_pid()
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        until(lambda: not Path(f"/proc/{server}").exists() or None, 60)
+        until(lambda: not Path(f"/proc/{server}").exists() or None)
 
 
-def until[T](find: Callable[[], T | None], seconds: float) -> T:
+def until[T](find: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
     """Ask until there is an answer."""
     deadline = time.monotonic() + seconds
     while (found := find()) is None or found == []:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import websockets.exceptions
 import websockets.sync.client
 from openpi_client import (  # pyright: ignore[reportMissingImports] # of another environment
     action_chunk_broker,
@@ -87,10 +88,17 @@ def main() -> None:
     websockets.sync.client.connect = functools.partial(
         websockets.sync.client.connect, ping_interval=0.1, ping_timeout=0.3
     )
-    slow = connect(slow_port)
-    answer = slow.infer(seen[0])
-    result["slow_ms"] = answer["server_timing"]["infer_ms"]
-    result["slow_again"] = len(slow.infer(seen[1])["actions"])
+    # A machine that stands still for a moment answers no ping either, but not three times.
+    for is_last in (False, False, True):
+        try:
+            slow = connect(slow_port)
+            answer = slow.infer(seen[0])
+            result["slow_ms"] = answer["server_timing"]["infer_ms"]
+            result["slow_again"] = len(slow.infer(seen[1])["actions"])
+            break
+        except websockets.exceptions.ConnectionClosed:
+            if is_last:
+                raise
 
     try:
         connect(1)

@@ -24,7 +24,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.display,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER),
         reason="needs chromium and chromedriver (Debian: chromium chromium-driver)",
@@ -69,7 +69,7 @@ def ui(home: Path, recap_environment: dict[str, str]) -> Generator[str]:
         yield json.loads(log.read_text())["url"]
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(240)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Any]:
     driver.quit()
 
 
-def _wait_for[T](find: Callable[[], T | None], seconds: float) -> T:
+def _wait_for[T](find: Callable[[], T | None], seconds: float = 240) -> T:
     deadline = time.monotonic() + seconds
     while not (found := find()):
         assert time.monotonic() < deadline, "timed out"
@@ -144,7 +144,7 @@ def _fill(field: Any, text: str) -> None:  # noqa: ANN401 - selenium's element
 
 def _follow(browser: Any, part: str) -> None:  # noqa: ANN401 - selenium's driver
     """Open the first link whose address holds ``part``."""
-    links = _wait_for(lambda: browser.find_elements("css selector", f"a[href*='{part}']"), 60)
+    links = _wait_for(lambda: browser.find_elements("css selector", f"a[href*='{part}']"))
     browser.get(links[0].get_attribute("href"))
 
 
@@ -174,22 +174,24 @@ def _start_from_form(ui: str, api: Api, browser: Any) -> str:  # noqa: ANN401 - 
         ids = [d["id"] for d in found if d["entrypoint"].endswith("recap_iteration")]
         return ids[0] if ids else None
 
-    browser.get(f"{ui}/deployments/deployment/{_wait_for(deployment, 60)}/run")
-    _wait_for(lambda: "Share of positive frames" in _text(browser) or None, 60)
+    browser.get(f"{ui}/deployments/deployment/{_wait_for(deployment)}/run")
+    _wait_for(lambda: "Share of positive frames" in _text(browser) or None)
     _picture(browser, "ui-form")
     _picture(browser, "form-recap-iteration", "form")
     _fill(_field(browser, "Share of positive frames"), "1.5")
-    _wait_for(lambda: _press(browser, "Submit") or None, 60)
-    _wait_for(lambda: "1.5 is greater than the maximum of 1" in _text(browser) or None, 10)
+    _wait_for(lambda: _press(browser, "Submit") or None)
+    _wait_for(lambda: "1.5 is greater than the maximum of 1" in _text(browser) or None)
     _fill(_field(browser, "Share of positive frames"), "0.5")
 
     def submitted() -> str | None:
         if _press(browser, "Submit"):  # deaf while the last answer is on its way; else it is gone
-            time.sleep(3)
-        runs = [run["id"] for run in api("/flow_runs/filter", {}) if run["deployment_id"]]
-        return runs[0] if runs else None
+            for _ in range(30):
+                time.sleep(0.5)
+                if runs := [r["id"] for r in api("/flow_runs/filter", {}) if r["deployment_id"]]:
+                    return runs[0]
+        return None
 
-    return _wait_for(submitted, 60)
+    return _wait_for(submitted)
 
 
 def _approve(ui: str, run: str, browser: Any) -> None:  # noqa: ANN401 - selenium's driver
@@ -197,8 +199,8 @@ def _approve(ui: str, run: str, browser: Any) -> None:  # noqa: ANN401 - seleniu
     from selenium.webdriver.support.ui import Select
 
     browser.get(f"{ui}/runs/flow-run/{run}")
-    _wait_for(lambda: _press(browser, "Resume") or None, 60)
-    _wait_for(lambda: "become plumbing/sim-aloha/current?" in _text(browser) or None, 30)
+    _wait_for(lambda: _press(browser, "Resume") or None)
+    _wait_for(lambda: "become plumbing/sim-aloha/current?" in _text(browser) or None)
     _picture(browser, "ui-resume")
     choice = "//*[normalize-space(text())='Decision']/ancestor::*[.//select][1]//select"
     Select(browser.find_element("xpath", choice)).select_by_visible_text("approve")
@@ -223,7 +225,7 @@ def test_a_round_is_started_approved_and_shown(
     assert state["state_name"] == "Suspended", state["state"]["message"]
     assert state["parameters"]["labels"] == {"positive_share": 0.5}
     _approve(ui, run, browser)
-    state = _state_of(run, api, ends, 120)
+    state = _state_of(run, api, ends, 600)
     assert state["state_name"] == "Completed", state["state"]["message"]
     store = Store(home)
     change = store.ref_history("plumbing/sim-aloha/current")[-1]
@@ -233,19 +235,19 @@ def test_a_round_is_started_approved_and_shown(
     )
 
     browser.get(f"{ui}/runs/flow-run/{run}")
-    _wait_for(lambda: "Completed" in _text(browser) or None, 60)
+    _wait_for(lambda: "Completed" in _text(browser) or None)
     _picture(browser, "ui-run")
     tasks = [t["name"] for t in api("/task_runs/filter", {})]
     for stage in ("collect", "convert", "merge", "train-value", "label", "relabel", "evaluate"):
         assert f"{stage}-round-1" in " ".join(tasks)
 
     browser.get(f"{ui}/artifacts/key/iteration-plumbing-sim-aloha")
-    _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
+    _wait_for(lambda: "Round 1" in _text(browser) or None)
     _picture(browser, "ui-timeline")
 
     _follow(browser, "/artifacts/artifact/")
     _follow(browser, "/reports/")
-    _wait_for(lambda: "Round 1" in _text(browser) or None, 60)
+    _wait_for(lambda: "Round 1" in _text(browser) or None)
     assert "The new policy is in use" in _text(browser)
     assert "tried it on the left arm" in _text(browser)
     _picture(browser, "ui-report")

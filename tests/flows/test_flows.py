@@ -72,7 +72,7 @@ def with_iteration(project: ProjectConfig, **changes: object) -> ProjectConfig:
 def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
     """State by name of the stage tasks that started since then; their record lags a little."""
     found: dict[str, str] = {}
-    for _ in range(100):
+    for _ in range(600):
         with get_client(sync_client=True) as client:
             runs = client.read_task_runs(limit=200)
         found = {
@@ -420,9 +420,13 @@ def test_a_night_makes_a_candidate_and_the_next_one_finds_nothing_new(
 
 @pytest.mark.usefixtures("first")
 def test_a_failed_night_leaves_the_policy_and_names_the_stage(
-    home: Path, small_project: ProjectConfig, tmp_path: Path
+    home: Path,
+    small_project: ProjectConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A recording of another robot cannot be learned from; it stays for the next night."""
+    monkeypatch.setattr("flows.nightly.RECORD_LAG_S", 120.0)  # asked until the record is there
     project = with_inbox(small_project, "night", tmp_path / "inbox")
     bootstrap(project)
     refs = ProjectRefs(Store(home), load_project(home, project))

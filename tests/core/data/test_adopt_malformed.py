@@ -319,7 +319,7 @@ def test_a_video_of_an_unknown_codec(foreign: Path, tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_damage_anywhere_is_an_error_or_harmless(
     foreign: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

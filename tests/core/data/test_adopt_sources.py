@@ -34,7 +34,7 @@ SOURCES: dict[str, Callable[[list[bool]], dict[str, Any]]] = {
 
 
 @given(success=st.lists(st.booleans(), min_size=3, max_size=3), kind=st.sampled_from([*SOURCES]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_source_of_outcomes_gives_the_same_columns(
     foreign: Path, tmp_path_factory: pytest.TempPathFactory, success: list[bool], kind: str
 ) -> None:

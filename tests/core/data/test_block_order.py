@@ -15,7 +15,7 @@ def order(lengths: list[int], *, batch: int = 4, block: int = 2, seed: int = 5) 
     return BlockOrder([(frames, batch)], np.cumsum(lengths), block_episodes=block, seed=seed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=LENGTHS, batch=st.integers(1, 11), block=st.integers(1, 4), seed=st.integers(0, 2**32)
 )

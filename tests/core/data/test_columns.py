@@ -122,7 +122,7 @@ def test_a_long_episode() -> None:
     demonstration=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_holds_for_every_episode(
     *, length: int, success: bool, demonstration: bool, seed: int
 ) -> None:

@@ -22,7 +22,7 @@ from tests.core.data.shared_videos import (
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     encoding=st.sampled_from([H264, B_FRAMES, ONE_KEYFRAME]),

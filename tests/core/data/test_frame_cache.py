@@ -137,6 +137,7 @@ def _open_with_others(
     results.put(frames(FrameCache(directory), path).tobytes())
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_build_the_same_file(videos: list[Path], tmp_path: Path) -> None:
     """One decodes, the other waits; both read the same images, and one file is left."""
     context = multiprocessing.get_context("forkserver")
@@ -145,7 +146,7 @@ def test_two_processes_build_the_same_file(videos: list[Path], tmp_path: Path) -
     processes = [context.Process(target=_open_with_others, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
-    images = [results.get(timeout=30) for _ in processes]
+    images = [results.get() for _ in processes]
     for process in processes:
         process.join()
 

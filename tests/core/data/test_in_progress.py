@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def dead_pid() -> int:
 
 def start_s() -> float:
     """When this process started, Unix seconds, to a second or so."""
-    return Path(f"/proc/{os.getpid()}").stat().st_ctime
+    booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted_s + int(process_start_time(os.getpid())) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize(

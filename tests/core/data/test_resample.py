@@ -80,7 +80,7 @@ def recordings(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(num_steps=st.integers(1, 5000), source_fps=st.integers(1, 120), fps=st.integers(1, 120))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_number_of_frames_is_exact_at_unix_times(
     num_steps: int, source_fps: int, fps: int
 ) -> None:
@@ -91,7 +91,7 @@ def test_the_number_of_frames_is_exact_at_unix_times(
 
 
 @given(times=recordings(), fps=st.integers(1, 60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_grid_stays_inside_the_recording(times: np.ndarray, fps: int) -> None:
     """It starts at the first tick, steps by 1 / fps, and ends less than a step before the last."""
     grid = time_grid(times, fps)
@@ -102,7 +102,7 @@ def test_a_grid_stays_inside_the_recording(times: np.ndarray, fps: int) -> None:
 
 
 @given(times=recordings(), fps=st.integers(1, 60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_held_is_the_plain_definition(times: np.ndarray, fps: int) -> None:
     """The last sample at or before every grid time, found by looking at all of them."""
     grid = time_grid(times, fps)
@@ -113,7 +113,7 @@ def test_held_is_the_plain_definition(times: np.ndarray, fps: int) -> None:
 
 
 @given(times=recordings(), fps=st.integers(1, 60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_straight_line_stays_straight_and_a_held_one_is_a_sample(
     times: np.ndarray, fps: int
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_straight_line_stays_straight_and_a_held_one_is_a_sample(
 
 
 @given(values=st.lists(st.floats(-10, 10), min_size=2, max_size=40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_samples_on_the_grid_are_themselves(values: list[float]) -> None:
     """Resampling to the same instants changes nothing."""
     times = 1_700_000_000 + np.arange(len(values)) / 10

@@ -9,7 +9,7 @@ from recap_core.data.shards import Shard
 from recap_core.errors import ConfigError
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(share=st.integers(1, 6), num_processes=st.integers(1, 6))
 def test_rows_of_all_processes_are_the_batch(share: int, num_processes: int) -> None:
     """In order, each row once, equal shares."""
@@ -21,7 +21,7 @@ def test_rows_of_all_processes_are_the_batch(share: int, num_processes: int) -> 
     np.testing.assert_array_equal(np.concatenate(parts), batch)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 50), max_size=12), num_processes=st.integers(1, 5))
 def test_episodes_of_all_processes_are_the_dataset(lengths: list[int], num_processes: int) -> None:
     """In order, each episode once; no share is off by more than the longest episode."""

@@ -263,7 +263,7 @@ rules = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(episodes, episodes)
 def test_swapped_policies_have_the_swapped_outcome(
     cube: list[tuple[bool, bool]], drawer: list[tuple[bool, bool]]
@@ -281,7 +281,7 @@ def test_swapped_policies_have_the_swapped_outcome(
         assert back.outcome == swapped[there.outcome or ""]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(episodes, episodes, rules, st.data())
 def test_a_success_more_never_hurts(
     cube: list[tuple[bool, bool]],
@@ -302,7 +302,7 @@ def test_a_success_more_never_hurts(
     assert RANK[after] >= RANK[before]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(episodes, episodes, rules)
 def test_a_task_that_is_worse_is_never_promoted(
     cube: list[tuple[bool, bool]], drawer: list[tuple[bool, bool]], config: GateConfig

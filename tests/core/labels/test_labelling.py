@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recap_core.errors import ColumnError
@@ -85,7 +85,6 @@ def test_a_hand_computed_dataset() -> None:
     assert result.choice.autonomous_positive_share == 0.6
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
     seed=st.integers(0, 1000),

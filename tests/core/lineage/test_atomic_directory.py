@@ -71,7 +71,7 @@ def test_what_a_killed_builder_left_is_cleared_by_the_next(tmp_path: Path) -> No
     target = tmp_path / "export"
     process = multiprocessing.get_context("spawn").Process(target=_killed_builder, args=(target,))
     process.start()
-    process.join(30)
+    process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not target.exists()
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from recap_core.config.environment import device_locks_dir, devices
 from recap_core.errors import ArtifactError
 from recap_core.lineage.device_lock import WAITING, device_lock
 from recap_core.progress import Bar
+from tests.stage_processes import until
 
 HOLD = """
 import sys
@@ -80,10 +80,7 @@ def waiting(seen: Seen) -> threading.Thread:
 
     thread = threading.Thread(target=take)
     thread.start()
-    for _ in range(200):
-        if seen.notes:
-            break
-        time.sleep(0.02)
+    until(lambda: seen.notes)
     return thread
 
 
@@ -96,7 +93,7 @@ def test_a_wait_is_seen_and_names_the_holder(holder: subprocess.Popen[str]) -> N
     assert f"pid {holder.pid}" in seen.notes[0]
     assert thread.is_alive()
     holder.kill()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 

@@ -5,11 +5,12 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lineage_toys import age
 
-from recap_core.lineage.digest_cache import DigestCache
+from recap_core.lineage.digest_cache import RACY_NS, DigestCache
 
 
 def files(directory: Path, num: int) -> list[os.stat_result]:
@@ -31,11 +32,17 @@ def test_a_digest_comes_back_until_the_file_changes(tmp_path: Path) -> None:
     assert cache.get([]) == []
 
 
-def test_a_file_written_a_moment_ago_is_left_out(tmp_path: Path) -> None:
+def test_a_file_written_a_moment_ago_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It might change again within the resolution of its time stamp."""
     cache = DigestCache(tmp_path / "cache.sqlite")
     path = tmp_path / "file"
     path.touch()
+    now_ns = path.stat().st_mtime_ns + RACY_NS - 1
+    monkeypatch.setattr(
+        "recap_core.lineage.digest_cache.time", SimpleNamespace(time_ns=lambda: now_ns)
+    )
     cache.put([(path.stat(), "a")])
 
     assert not cache.path.exists()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lineage_toys import REPORT, STATS, ToyConfig, make_stats, writes
@@ -27,7 +28,7 @@ from recap_core.lineage.locks import try_claim
 held = try_claim(Path(sys.argv[1]))
 held.sign()
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -98,7 +99,7 @@ def test_only_one_of_many_breakers_wins(lock: Path, holder: subprocess.Popen[str
     most: list[int] = []
 
     def enter(number: int) -> None:
-        with claim(lock, timeout_s=20, subject="x"):
+        with claim(lock, timeout_s=60, subject="x"):
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.002)
@@ -113,20 +114,34 @@ def test_only_one_of_many_breakers_wins(lock: Path, holder: subprocess.Popen[str
     assert most == [1] * 8
 
 
-def test_a_waiter_says_whom_it_waits_for(lock: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_waiter_says_whom_it_waits_for(
+    lock: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a second, once."""
     held = try_claim(lock)
     assert held is not None
     held.sign()
-    timer = threading.Timer(1.6, held.release)
-    timer.start()
+    pauses, now_s = [], 0.0
 
-    with caplog.at_level("INFO"), claim(lock, timeout_s=20, subject="stage 'x'"):
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+        pauses.append(len(told))
+        if now_s > 5:
+            held.release()
+
+    told: list[str] = []
+    monkeypatch.setattr(
+        "recap_core.lineage.locks.time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep)
+    )
+    waits = claim(lock, timeout_s=20, subject="stage 'x'", on_wait=told.append)
+    with caplog.at_level("INFO"), waits:
         pass
 
     said = [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()]
-    assert said == [f"stage 'x' is being built by {said[0].split(' by ')[1]}"]
+    assert said == told == [f"stage 'x' is being built by {said[0].split(' by ')[1]}"]
     assert f"pid {os.getpid()}" in said[0]
+    assert set(pauses) == {0, 1}  # before a second had passed, nothing was said
 
 
 def test_a_file_replaced_between_open_and_lock_is_not_taken(

@@ -34,6 +34,7 @@ def browser() -> str:
 
 
 @pytest.mark.display
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (480, "dark")])
 def test_a_browser_draws_the_page(
     report: IterationReport, browser: str, tmp_path: Path, *, width: int, scheme: str
@@ -55,7 +56,6 @@ def test_a_browser_draws_the_page(
         ],
         check=True,
         capture_output=True,
-        timeout=50,
     )
 
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)

@@ -342,6 +342,7 @@ def test_an_artifact_id_is_shortened() -> None:
 
 
 @pytest.mark.display
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("choice", "shown"), [("show-corrected", 2), ("task-0", 3)])
 def test_filters_hide_the_others_in_a_browser(
     page: str, tmp_path: Path, *, choice: str, shown: int
@@ -361,7 +362,7 @@ def test_filters_hide_the_others_in_a_browser(
             "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
             "--dump-dom", path.as_uri(),
         ],
-        check=True, capture_output=True, text=True, timeout=50,
+        check=True, capture_output=True, text=True,
     )  # fmt: skip
 
     assert f"{shown} of 4 episodes shown" in done.stdout

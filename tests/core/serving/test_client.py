@@ -17,6 +17,7 @@ from recap_core.rollout.protocols import PolicyClient
 from recap_core.serving.client import RemotePolicy, WebsocketPolicy
 from recap_core.serving.host import PolicyHost, ServedPolicy
 from tests.core.serving import tiny
+from tests.core.serving.tiny import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,7 +49,7 @@ def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolic
     names: list[str] = []
 
     def connect() -> None:
-        with WebsocketPolicy("127.0.0.1", port, connect_timeout_s=20) as client:
+        with WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S) as client:
             names.append(client.get_server_metadata()["policy"]["name"])
 
     thread = threading.Thread(target=connect)
@@ -56,7 +57,7 @@ def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolic
     time.sleep(0.3)
     assert names == []
     with tiny.running(PolicyHost(tiny_policy), port=port):
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
     assert names == ["tiny"]
 
@@ -64,7 +65,7 @@ def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolic
 def test_a_client_survives_a_restart(tiny_policy: ServedPolicy) -> None:
     """The request that found the server gone is sent again to the new one."""
     with tiny.running(PolicyHost(tiny_policy)) as first:
-        client = WebsocketPolicy("127.0.0.1", first.port, connect_timeout_s=20)
+        client = WebsocketPolicy("127.0.0.1", first.port, connect_timeout_s=PATIENCE_S)
         before = client.infer(tiny.observation())["actions"]
     with tiny.running(PolicyHost(tiny_policy), port=first.port):
         after = client.infer(tiny.observation())["actions"]
@@ -76,7 +77,8 @@ def test_a_client_survives_a_restart(tiny_policy: ServedPolicy) -> None:
 def test_a_server_that_stays_away_is_an_error(tiny_policy: ServedPolicy) -> None:
     """It names the address and what to do."""
     with tiny.running(PolicyHost(tiny_policy)) as gone:
-        client = WebsocketPolicy(gone.url, connect_timeout_s=0.3)
+        client = WebsocketPolicy(gone.url)
+        client._connect_timeout_s = 0.3
 
     with pytest.raises(ServerError, match=f"no policy server answers at {gone.url}.*recap serve"):
         client.infer(tiny.observation())
@@ -104,21 +106,20 @@ def test_a_message_that_is_too_large_is_not_sent_again(tiny_policy: ServedPolicy
 
 
 def test_a_slow_answer_is_an_error_and_is_not_taken_for_the_next(
-    server: tiny.Running, tiny_checkpoint: Path
+    tiny_policy: ServedPolicy,
 ) -> None:
     """The connection is given up with the answer that may still come over it."""
-    del server
-    directory = tiny.write_checkpoint(tiny_checkpoint.parent / "slow", config=tiny.SLOW)
-    slow = tiny.served(directory)
-    with tiny.running(PolicyHost(slow)) as running:
+    host = tiny.GatedHost(tiny_policy)
+    with tiny.running(host) as running:
         client = WebsocketPolicy(running.url, request_timeout_s=0.01)
         with pytest.raises(ServerError, match="did not answer within"):
             client.infer(tiny.observation(1))
-        client._request_timeout_s = 30
+        client._request_timeout_s = PATIENCE_S
+        host.gate.set()
         second = client.infer(tiny.observation(2))["actions"]
         client.close()
 
-    np.testing.assert_array_equal(second, slow.answer(tiny.observation(2))["actions"])
+    np.testing.assert_array_equal(second, tiny_policy.answer(tiny.observation(2))["actions"])
 
 
 def test_what_cannot_be_packed_is_an_error(server: tiny.Running) -> None:

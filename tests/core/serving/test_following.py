@@ -96,7 +96,7 @@ def test_robots_go_on_while_the_policy_is_replaced(world: World, tmp_path: Path)
             thread.start()
         world.follower.start()
         world.store.set_ref(REF, second)
-        until = time.monotonic() + 30
+        until = time.monotonic() + tiny.PATIENCE_S
         while time.monotonic() < until and f"second-{second.id[:8]}" not in names:
             time.sleep(0.01)
         world.follower.stop()

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from recap_core.serving.recorder import Recorder
 from recap_core.serving.server import bind
 from recap_core.serving.statistics import ServingStatistics
 from tests.core.serving import tiny
+from tests.core.serving.tiny import PATIENCE_S
 
 KEY = "s3cret-key"
 
@@ -32,14 +33,14 @@ def open_client(server: tiny.Running, **options: Any) -> ClientConnection:  # no
 
 def ask(client: Connection, message: Any) -> Any:  # noqa: ANN401 - any message
     client.send(message if isinstance(message, bytes | str) else pack(message))
-    answer = client.recv(timeout=30)
+    answer = client.recv(timeout=PATIENCE_S)
     return answer if isinstance(answer, str) else unpack(answer)
 
 
 def closed_with(client: Connection) -> tuple[int, str]:
     """Close code and reason that the server sent."""
     with pytest.raises(ConnectionClosed) as caught:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
     close = caught.value.rcvd
     return (close.code, close.reason) if close else (1006, "")
 
@@ -47,7 +48,7 @@ def closed_with(client: Connection) -> tuple[int, str]:
 def test_metadata_comes_first(server: tiny.Running) -> None:
     """One map: what the policy is and takes, under one key, so that no client stumbles over it."""
     with open_client(server) as client:
-        metadata = unpack(client.recv(timeout=10))  # pyright: ignore[reportArgumentType]
+        metadata = unpack(client.recv(timeout=PATIENCE_S))  # pyright: ignore[reportArgumentType]
 
     assert list(metadata) == ["policy"]
     facts = metadata["policy"]
@@ -59,7 +60,7 @@ def test_metadata_comes_first(server: tiny.Running) -> None:
 def test_an_answer_has_openpis_keys(server: tiny.Running) -> None:
     """Actions in float64; the time of the previous request from the second one on."""
     with open_client(server) as client:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
         first, second = (ask(client, tiny.observation(i)) for i in range(2))
 
     assert set(first) == {"actions", "policy_timing", "server_timing"}
@@ -83,7 +84,7 @@ def test_the_actions_are_the_policys(server: tiny.Running, tiny_policy: ServedPo
     limb |= {"state": state, **rest}
 
     with open_client(server) as client:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
         answers = [ask(client, message)["actions"] for message in (aloha, own, limb)]
 
     expected = tiny_policy.policy.infer([own])[0]
@@ -94,7 +95,7 @@ def test_the_actions_are_the_policys(server: tiny.Running, tiny_policy: ServedPo
 def test_a_missing_condition_is_positive(server: tiny.Running) -> None:
     """Clients of limb send none; ``none`` and ``negative`` are other texts."""
     with open_client(server) as client:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
         base = tiny.observation()
         del base["adv_ind"]
         default, positive, negative, none = (
@@ -138,8 +139,8 @@ def test_a_wrong_request_is_told_and_ended_as_openpi_does(
 ) -> None:
     """A text frame with one line, no traceback; then 1011. Others go on."""
     with open_client(server) as other, open_client(server) as client:
-        other.recv(timeout=10)
-        client.recv(timeout=10)
+        other.recv(timeout=PATIENCE_S)
+        client.recv(timeout=PATIENCE_S)
 
         text = ask(client, message)
 
@@ -157,12 +158,12 @@ def test_a_bug_is_told_with_the_end_of_its_traceback(
     with tiny.running(PolicyHost(tiny_policy)) as server:
         monkeypatch.setattr(tiny_policy.policy, "_params", None)
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             text = ask(client, tiny.observation())
             assert closed_with(client) == (1011, CLOSE_REASON)
         monkeypatch.undo()
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             assert ask(client, tiny.observation())["actions"].shape == (8, 14)
 
     assert "in sample_actions" in text or "recap_core/serving" in text
@@ -181,7 +182,7 @@ def test_health_and_other_plain_requests(server: tiny.Running) -> None:
 def test_statistics_are_served(server: tiny.Running) -> None:
     """JSON for people, Prometheus' format for machines; the same numbers."""
     with open_client(server) as client:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
         for i in range(3):
             ask(client, tiny.observation(i))
         ask(client, {})
@@ -202,21 +203,21 @@ def test_a_message_over_the_limit_ends_the_connection(tiny_policy: ServedPolicy)
     """Code 1009; one just below it is read, also when it comes in pieces."""
     with tiny.running(PolicyHost(tiny_policy), max_message_mb=0.0625) as server:
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             client.send(pack(tiny.observation(note=b"x" * 65_536)))
             assert closed_with(client)[0] == 1009
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             data = pack(tiny.observation(note=b"x" * 50_000))
             client.send([data[:100], b"", data[100:]])
-            assert isinstance(client.recv(timeout=10), bytes)
+            assert isinstance(client.recv(timeout=PATIENCE_S), bytes)
 
 
 def test_a_message_of_many_empty_pieces_is_refused(tiny_policy: ServedPolicy) -> None:
     """Their bytes would never reach the limit."""
     with tiny.running(PolicyHost(tiny_policy), max_fragments=50) as server:
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             with pytest.raises(ConnectionClosed):
                 client.send(b"" for _ in range(100_000))
         assert server.statistics.plain({})["request_errors_total"] == 1
@@ -234,7 +235,7 @@ def test_a_key_is_asked_for_where_one_is_set(tiny_policy: ServedPolicy) -> None:
         assert server.get("/metrics", right)[0] == 200
         assert server.get("/healthz")[0] == 200
         with open_client(server, additional_headers=right) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             assert ask(client, tiny.observation())["actions"].shape == (8, 14)
 
 
@@ -249,35 +250,46 @@ def test_there_is_a_place_for_so_many_clients(tiny_policy: ServedPolicy) -> None
     """The next one is told 503, and gets the place that another leaves."""
     with tiny.running(PolicyHost(tiny_policy), max_connections=2) as server:
         first, second = open_client(server), open_client(server)
-        first.recv(timeout=10)
-        second.recv(timeout=10)
+        first.recv(timeout=PATIENCE_S)
+        second.recv(timeout=PATIENCE_S)
         with pytest.raises(InvalidStatus) as caught:
             open_client(server)
         assert caught.value.response.status_code == 503
         assert server.get("/healthz")[0] == 200
         first.close()
         with retried(server) as third:
-            third.recv(timeout=10)
+            third.recv(timeout=PATIENCE_S)
         second.close()
+
+
+def when(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it never was"
+        time.sleep(0.002)
+
+
+def queue_length(server: tiny.Running) -> int:
+    """Requests that somebody waits for."""
+    return server.statistics.plain({})["queue_length"]
 
 
 def num_answered(server: tiny.Running, *, at_least: int) -> int:
     """Requests that were answered; an answer is counted a moment after it was sent."""
-    for _ in range(500):
-        if server.statistics.plain({})["request"]["count"] >= at_least:
-            break
-        time.sleep(0.01)
+    when(lambda: server.statistics.plain({})["request"]["count"] >= at_least)
     return server.statistics.plain({})["request"]["count"]
 
 
 def retried(server: tiny.Running) -> ClientConnection:
     """A connection, once the server has noticed that another one ended."""
-    for _ in range(100):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
         try:
             return open_client(server)
         except InvalidStatus:
+            assert time.monotonic() < deadline, "no place became free"
             time.sleep(0.02)
-    raise AssertionError("no place became free")
 
 
 def test_many_clients_get_their_own_answers(
@@ -289,7 +301,7 @@ def test_many_clients_get_their_own_answers(
 
     def work(number: int) -> None:
         with open_client(server) as client:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
             for _ in range(10):
                 actions = ask(client, tiny.observation(number))["actions"]
                 if not np.array_equal(actions, expected[number]):
@@ -305,65 +317,61 @@ def test_many_clients_get_their_own_answers(
     assert num_answered(server, at_least=80) == 80
 
 
-def test_a_request_in_flight_is_answered_at_shutdown(
-    slow_policy: ServedPolicy,
-) -> None:
+def test_a_request_in_flight_is_answered_at_shutdown(tiny_policy: ServedPolicy) -> None:
     """It gets its actions, then 1001; one that idles 1001 at once; nobody new comes in."""
-    with tiny.running(PolicyHost(slow_policy)) as server:
+    host = tiny.GatedHost(tiny_policy)
+    with tiny.running(host) as server:
         busy, idle = open_client(server), open_client(server)
-        busy.recv(timeout=10)
-        idle.recv(timeout=10)
+        busy.recv(timeout=PATIENCE_S)
+        idle.recv(timeout=PATIENCE_S)
         busy.send(pack(tiny.observation()))
-        while not server.statistics.plain({})["queue_length"]:
-            time.sleep(0.001)
+        when(lambda: queue_length(server) == 1)
 
         server.begin_to_stop()
 
         assert closed_with(idle)[0] == 1001
-        assert set(unpack(busy.recv(timeout=20))) >= {"actions"}  # pyright: ignore[reportArgumentType]
+        host.gate.set()
+        answer = unpack(busy.recv(timeout=PATIENCE_S))  # pyright: ignore[reportArgumentType]
+        assert set(answer) >= {"actions"}
         assert closed_with(busy)[0] == 1001
-        assert server.join(10)
+        assert server.join(PATIENCE_S)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
 
-@pytest.fixture(scope="module")
-def slow_policy(tmp_path_factory: pytest.TempPathFactory) -> ServedPolicy:
-    """A policy whose answer takes half a second."""
-    directory = tmp_path_factory.mktemp("slow") / "policy"
-    return tiny.served(tiny.write_checkpoint(directory, config=tiny.SLOW))
-
-
-def test_the_server_answers_others_while_it_infers(slow_policy: ServedPolicy) -> None:
+def test_the_server_answers_others_while_it_infers(tiny_policy: ServedPolicy) -> None:
     """/healthz and handshakes do not wait for the policy."""
-    with tiny.running(PolicyHost(slow_policy)) as server, open_client(server) as client:
-        client.recv(timeout=10)
+    host = tiny.GatedHost(tiny_policy)
+    with tiny.running(host) as server, open_client(server) as client:
+        client.recv(timeout=PATIENCE_S)
         client.send(pack(tiny.observation()))
-        while not server.statistics.plain({})["queue_length"]:
-            time.sleep(0.001)
+        when(lambda: queue_length(server) == 1)
 
         assert server.get("/healthz")[0] == 200
         with open_client(server) as other:
-            other.recv(timeout=10)
+            other.recv(timeout=PATIENCE_S)
         assert json.loads(server.get("/stats")[2])["queue_length"] == 1
-        client.recv(timeout=20)
+        host.gate.set()
+        client.recv(timeout=PATIENCE_S)
 
 
-def test_a_client_that_left_is_not_worked_for(slow_policy: ServedPolicy) -> None:
+def test_a_client_that_left_is_not_worked_for(tiny_policy: ServedPolicy) -> None:
     """Requests that wait behind another are dropped when their clients vanish."""
-    with tiny.running(PolicyHost(slow_policy)) as server, open_client(server) as client:
-        client.recv(timeout=10)
+    host = tiny.GatedHost(tiny_policy)
+    with tiny.running(host) as server, open_client(server) as client:
+        client.recv(timeout=PATIENCE_S)
+        client.send(pack(tiny.observation()))
+        when(lambda: queue_length(server) == 1)  # it is the one that is worked on
         leavers = [open_client(server) for _ in range(5)]
         for leaver in leavers:
-            leaver.recv(timeout=10)
-        client.send(pack(tiny.observation()))
-        for leaver in leavers:
+            leaver.recv(timeout=PATIENCE_S)
             leaver.send(pack(tiny.observation()))
-        while server.statistics.plain({})["queue_length"] < 6:
-            time.sleep(0.001)
+        when(lambda: queue_length(server) == 6)
         for leaver in leavers:
             leaver.socket.shutdown(socket.SHUT_RDWR)
-        client.recv(timeout=20)
+        when(lambda: queue_length(server) == 1)
+        host.gate.set()
+        client.recv(timeout=PATIENCE_S)
         ask(client, tiny.observation())
 
         assert num_answered(server, at_least=2) == 2
@@ -375,7 +383,7 @@ def test_requests_are_recorded(tiny_policy: ServedPolicy, tmp_path: Path) -> Non
     recorder = Recorder(tmp_path / "records", limit=2, statistics=statistics)
     host = PolicyHost(tiny_policy, recorder=recorder)
     with tiny.running(host, statistics=statistics) as server, open_client(server) as client:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
         answers = [
             ask(client, tiny.observation(i) | {"../../evil": 1, "n": None}) for i in range(3)
         ]

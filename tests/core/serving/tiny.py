@@ -23,7 +23,7 @@ from recap_core.config.policy import (
 )
 from recap_core.config.serving import ServeSettings
 from recap_core.models.policy import Policy
-from recap_core.serving.host import PolicyHost, ServedPolicy
+from recap_core.serving.host import PolicyHost, Reply, ServedPolicy
 from recap_core.serving.policy import LoadedPolicy
 from recap_core.serving.server import PolicyServer
 from recap_core.serving.statistics import ServingStatistics
@@ -56,7 +56,10 @@ CONFIG = PolicyConfig(
     num_denoise_steps=2,
 )
 
-_WIDE = GemmaConfig(width=256, depth=1, mlp_dim=1024, num_heads=4, num_kv_heads=1, head_dim=32)
+_WIDE = GemmaConfig(width=256, depth=2, mlp_dim=1024, num_heads=4, num_kv_heads=1, head_dim=32)
+PATIENCE_S = 120
+"""Longest wait for what is certain to come, on however slow a machine."""
+
 SLOW = CONFIG.model_copy(
     update={
         "model": CONFIG.model.model_copy(update={"vlm": _WIDE, "expert": _WIDE}),
@@ -105,6 +108,19 @@ def observation(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN
     } | changes
 
 
+class GatedHost(PolicyHost):
+    """A host whose answers wait until its gate is opened: a policy that takes as long as wanted."""
+
+    def __init__(self, policy: ServedPolicy) -> None:
+        super().__init__(policy)
+        self.gate = threading.Event()
+
+    def respond(self, data: bytes, previous_total_s: float | None) -> Reply:
+        """Answer once the gate is open."""
+        assert self.gate.wait(PATIENCE_S), "nobody opened the gate"
+        return super().respond(data, previous_total_s)
+
+
 @dataclass
 class Running:
     """A server in a thread of this process."""
@@ -127,7 +143,7 @@ class Running:
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Status, content type and body of a plain HTTP request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         connection.request("GET", path, headers=headers or {})
         response = connection.getresponse()
         body = response.read().decode()
@@ -145,7 +161,7 @@ def running(
 ) -> Generator[Running]:
     """A server on a free port, stopped at the end."""
     statistics = statistics or ServingStatistics()
-    quick = {"port": 0, "close_timeout_s": 1, "shutdown_grace_s": 5}
+    quick = {"port": 0, "close_timeout_s": 1, "shutdown_grace_s": PATIENCE_S}
     chosen = ServeSettings.model_validate(quick | settings)
     server = PolicyServer(host, chosen, statistics=statistics, api_key=api_key)
     ready = threading.Event()
@@ -162,7 +178,7 @@ def running(
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="server")
     thread.start()
-    assert ready.wait(10), "the server did not start"
+    assert ready.wait(PATIENCE_S), "the server did not start"
     port = int(found["url"].rsplit(":", 1)[1])
     it = Running(found["url"], port, statistics, found["loop"], found["stop"], thread)
     try:
@@ -170,4 +186,4 @@ def running(
     finally:
         if thread.is_alive():
             it.begin_to_stop()
-        assert it.join(20), "the server did not stop"
+        assert it.join(PATIENCE_S), "the server did not stop"

@@ -255,7 +255,7 @@ def labellings(draw: st.DrawFn) -> tuple[Frames, Episodes, LabelRule]:
     return frames, episodes, rule._replace(threshold=threshold)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labellings())
 def test_any_rule_equals_the_plain_loop(case: tuple[Frames, Episodes, LabelRule]) -> None:
     """Advantages of a whole dataset at once, beside one frame and one step at a time."""
@@ -271,7 +271,7 @@ def test_any_rule_equals_the_plain_loop(case: tuple[Frames, Episodes, LabelRule]
     assert (windows.ends[~defined] == -1).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labellings())
 def test_a_pool_has_exactly_its_share(case: tuple[Frames, Episodes, LabelRule]) -> None:
     """floor((n-1) share) + 1 by exact share, the largest advantages, earlier frames first."""
@@ -292,7 +292,7 @@ def test_a_pool_has_exactly_its_share(case: tuple[Frames, Episodes, LabelRule]) 
         assert choice.rank[by_rank].tolist() == list(range(len(pool)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(labellings())
 def test_a_sweep_counts_what_labelling_labels(case: tuple[Frames, Episodes, LabelRule]) -> None:
     """Every point of the grid has the counts and thresholds of a labelling with those settings."""

@@ -97,28 +97,30 @@ RULES = "rules as data: pools by source, quantiles, discounts"
 SIDECAR = "values and advantages lie beside the labels"
 PAGES = "intervals are the gate's; numbers for other pages lie beside the page"
 DRAWN = "what pages show has changed, not what is computed"
+CACHED = "compiled programs may lie elsewhere: the same programs"
+LIVE = "videos of any height and width, sessions that are still open: the same results"
 LOCKED = "one job per device, and files read without pandas: the same results"
 
 RECORDED: dict[str, Recorded] = {
-    "collect": Recorded(2, "5d40eef7a4dceecd", LOCKED),
-    "annotate": Recorded(1, "2aeafa884bda408e", STRICTER),
-    "ingest": Recorded(1, "e3ff6b6423539faa", STRICTER),
-    "convert": Recorded(2, "7c889646c96a7e47", STRICTER),
-    "merge": Recorded(2, "ad663a6363e9e6d5", STRICTER),
+    "collect": Recorded(2, "5d40eef7a4dceecd", LIVE),
+    "annotate": Recorded(1, "2aeafa884bda408e", LIVE),
+    "ingest": Recorded(1, "e3ff6b6423539faa", LIVE),
+    "convert": Recorded(2, "7c889646c96a7e47", LIVE),
+    "merge": Recorded(2, "ad663a6363e9e6d5", LIVE),
     "norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
     "load_norm_stats": Recorded(1, "aaec07d7ea23c2b8", STRICTER),
-    "train_policy": Recorded(2, "da2f11ab1e732f12", LOCKED),
-    "align_value": Recorded(1, "ed397661e20fb2c8", LOCKED),
-    "train_value": Recorded(3, "687ba4a78f0b65ac", DRAWN),
-    "infer_values": Recorded(3, "a9fc2235448b1c25", STRICTER),
+    "train_policy": Recorded(2, "ae734ba7efede62f", CACHED),
+    "align_value": Recorded(1, "743a0294837f64dc", CACHED),
+    "train_value": Recorded(3, "56e1bb8dcfe8a2ea", CACHED),
+    "infer_values": Recorded(3, "f39ccd036b879464", CACHED),
     "label": Recorded(2, "9187041d7411285e", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
     "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
     "report": Recorded(4, "5043629b17c2696c", PAGES),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
-    "check_policy": Recorded(1, "7a1b75003fb56b59", FIRST),
-    "score_recording": Recorded(1, "de47944e72d18c35", FIRST),
+    "check_policy": Recorded(1, "305e9711d8b8ed43", CACHED),
+    "score_recording": Recorded(1, "de47944e72d18c35", LIVE),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
     "import_policy": Recorded(1, "aeebdf8dd849d5f9", STRICTER),

@@ -158,7 +158,7 @@ def _process(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _wait_for_steps(home: Path, num_steps: int) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         files = home.glob("work/*/training/metrics.jsonl")
         if any(len(file.read_text().splitlines()) >= num_steps for file in files):
@@ -168,7 +168,7 @@ def _wait_for_steps(home: Path, num_steps: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     """A killed stage ends with an error and a checkpoint; run again, it has the same bits."""
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
@@ -177,14 +177,14 @@ def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     _wait_for_steps(stopped, 3)
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(60) != 0
+    assert process.wait(300) != 0
     (work,) = stopped.glob("work/*/training")
     done = len((work / "metrics.jsonl").read_text().splitlines())
     assert 3 <= done < 150
     assert (work / f"step_{done:08d}").is_dir()
 
-    assert _process(stopped, "150", "fresh").wait(200) == 0
-    assert uninterrupted.wait(200) == 0
+    assert _process(stopped, "150", "fresh").wait(600) == 0
+    assert uninterrupted.wait(600) == 0
     found, expected = (
         _params(Store(home), Store(home).get((home / "result.txt").read_text()))
         for home in (stopped, whole)
@@ -195,7 +195,7 @@ def test_sigterm_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_two_processes_make_one_artifact(tmp_path: Path) -> None:
     """Both return the same policy, which the first one published."""
     home = tmp_path / "home"
@@ -203,11 +203,11 @@ def test_two_processes_make_one_artifact(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
     # The inputs first: two processes would make them twice.
-    trained(Store(home), MODEL, 1)
+    inputs(Store(home))
 
     processes = [_process(home, "3", "fresh", str(i), coordinator) for i in range(2)]
 
-    assert [process.wait(300) for process in processes] == [0, 0]
+    assert [process.wait(600) for process in processes] == [0, 0]
     first, second = ((home / f"result{i}.txt").read_text() for i in range(2))
     assert first == second
     policy = Store(home).get(first)

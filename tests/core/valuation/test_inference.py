@@ -197,7 +197,7 @@ def test_workers_share_the_shards(table: FrameTable, eight: Source, tmp_path: Pa
     assert collect.is_alive()
     files.write(parts[1], whole[8:16])  # its owner finishes
     claim.release()
-    collect.join(20)
+    collect.join()
     assert found[0].values.tobytes() == whole.tobytes()
 
 

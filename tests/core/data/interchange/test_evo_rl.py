@@ -65,7 +65,7 @@ def test_columns_of_evo_rls_are_read(dataset: Path, table: FrameTable, tmp_path:
     made_up.assert_same(found, wanted)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(adv_ind=made_up.codes(1), advantage=made_up.numbers(-3, 3), values=made_up.numbers(-1, 0))
 def test_what_is_written_is_read_again(
     table: FrameTable, adv_ind: np.ndarray, advantage: np.ndarray, values: np.ndarray

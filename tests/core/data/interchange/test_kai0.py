@@ -60,7 +60,7 @@ def test_a_task_without_a_tag_is_no_label(table: FrameTable, tmp_path: Path) -> 
     assert found.labels.adv_ind.tolist() == [0] * 10 + [2] * 36
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(adv_ind=made_up.codes(0))
 def test_what_is_written_is_read_again(table: FrameTable, adv_ind: np.ndarray) -> None:
     """All three labels."""

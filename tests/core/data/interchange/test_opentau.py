@@ -74,7 +74,7 @@ def test_the_keys_are_those_that_opentau_looks_up(table: FrameTable, tmp_path: P
     assert content["0,0.10000000149011612"] == "0.510000"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(advantage=made_up.numbers(-3, 3), others=made_up.numbers(-3, 3))
 def test_what_is_written_is_read_again(
     table: FrameTable, advantage: np.ndarray, others: np.ndarray
@@ -91,7 +91,7 @@ def test_what_is_written_is_read_again(
     np.testing.assert_allclose(found.labels.advantage, advantage, rtol=0, atol=6e-7)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(adv_ind=made_up.codes(1))
 def test_any_labels_can_be_written_as_signs(table: FrameTable, adv_ind: np.ndarray) -> None:
     """+1 and -1 need no advantage, and OpenTau's own default threshold of 0 reads them."""

@@ -84,7 +84,7 @@ def test_labels_alone_are_enough(table: FrameTable, tmp_path: Path) -> None:
     assert found.values is None
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     adv_ind=made_up.codes(1),
     advantage=st.none() | made_up.numbers(-3, 3),
