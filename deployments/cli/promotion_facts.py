@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from recap_core.config.gate import GateConfig, GateDecision
+from recap_core.config.gate import GateConfig, GateDecision, written_gate
 from recap_core.errors import ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import Evaluation, OfflineCheck, PolicyCheckpoint
-from recap_core.lineage.decisions import CANDIDATE, CURRENT, PersonsWord, decision_on
-from recap_core.lineage.iterations import records_among
+from recap_core.lineage.decisions import CANDIDATE, CURRENT, PersonsWord, decision_on, policy_at
+from recap_core.lineage.iterations import iteration_records, records_among
 from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
 
@@ -154,6 +154,29 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
             f"(recap candidates --project {project} lists them), or run recap iterate"
         )
     return found
+
+
+def policy_named(store: Store, project: str, name: str) -> PolicyCheckpoint:
+    """A policy by the project's own ref, such as ``round-3-policy``, or by any other name.
+
+    Raises:
+        ArtifactNotFoundError: If there is none.
+        IncompatibleError: If it is no policy.
+    """
+    own = f"{project}/{name}"
+    is_own = "/" not in name and own in store.refs()
+    try:
+        return policy_at(store, own if is_own else name)
+    except ArtifactNotFoundError as error:
+        raise ArtifactNotFoundError(
+            f"{error}. See the policies with: recap candidates --project {project}"
+        ) from error
+
+
+def gate_of(store: Store, project: str) -> GateConfig:
+    """The gate of the project's last round; the default one where none is written down."""
+    records = iteration_records(store, *project.split("/"))
+    return written_gate(records[-1].record(store).settings if records else {})
 
 
 def check_text(check: OfflineCheck) -> str:

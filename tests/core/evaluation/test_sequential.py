@@ -102,7 +102,7 @@ def test_eight_seeds_in_a_row_are_enough_and_seven_are_not() -> None:
 
 
 def test_every_sequence_of_twelve_seeds() -> None:
-    """All 4,096, each equally likely if the policies are equal: the shares are the exact chances."""
+    """All 4,096, equally likely if the policies are equal: their shares are the exact chances."""
     verdict = stops(ANY_DIFFERENCE)
     counted = {"better": 0, "worse": 0, "continue": 0}
     for sequence in itertools.product((True, False), repeat=12):
