@@ -1,7 +1,7 @@
 """Autonomous episodes of a policy on held-out seeds."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.errors import DataError
@@ -19,6 +19,7 @@ from recap_core.sim.seeds import evaluation_seeds
 from recap_core.sim.supervisor import Judge
 
 
+@runtime_checkable
 class Witness(Protocol):
     """Somebody else who watches an episode: films or records it, and changes nothing."""
 

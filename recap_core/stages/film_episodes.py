@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 VIDEO_PX: Final = 320
 MAX_ROBOTS: Final = 8
 """Episodes filmed at a time; each keeps its images until it ends."""
-_MOUNTS: Final[tuple[Mount, ...]] = ("angle", "front_close", "left_pillar", "right_pillar", "top")
-_FOVY_DEG: Final = 50.0
+_MOUNTS: Final[tuple[Mount, ...]] = ("angle", "left_pillar", "right_pillar", "top")
+_FOVY_DEG: Final = 65.0
 
 
 class Filmed(NamedTuple):
@@ -86,9 +86,13 @@ def film_episodes(  # noqa: PLR0913 - all but the first three by name
             watching=Watching(studio.witness),
         )
     return [
-        Filmed(now, paths[now.seed], now == before)
+        Filmed(now, paths[now.seed], _result(now) == _result(before))
         for now, before in zip(again, outcomes, strict=True)
     ]
+
+
+def _result(outcome: "EpisodeOutcome") -> tuple[bool, int, int]:
+    return outcome.success, outcome.num_frames, outcome.best_stage
 
 
 class _Studio:
