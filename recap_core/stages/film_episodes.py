@@ -102,8 +102,8 @@ class _Studio:
         from recap_core.sim.rendering import probe_rendering
 
         probe_rendering()
-        used = {camera.mount for camera in config.robot.cameras}
-        mount = next(mount for mount in _MOUNTS if mount not in used)
+        used: set[Mount] = {camera.mount for camera in config.robot.cameras}
+        mount: Mount = next(mount for mount in _MOUNTS if mount not in used)
         self._view = SimRobotConfig(
             fps=config.robot.fps,
             cameras=(CameraConfig(name="film", mount=mount, fovy_deg=_FOVY_DEG),),

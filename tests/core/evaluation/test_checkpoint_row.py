@@ -43,7 +43,7 @@ def test_a_row_by_hand() -> None:
 
 @pytest.mark.parametrize("num_successes", [0, 1, 17, 49, 50])
 def test_wilsons_interval_is_scipys(num_successes: int) -> None:
-    """Of 50 episodes; once also held against statsmodels 0.14.5's proportion_confint(wilson)."""
+    """Of 50 episodes; once also held against statsmodels 0.15.0's proportion_confint(wilson)."""
     episodes = [simulated(i, 9, 0, success=i < num_successes) for i in range(50)]
     row = checkpoint_row("new", episodes, fps=10, max_frames=60)
 

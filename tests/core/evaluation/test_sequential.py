@@ -29,7 +29,12 @@ ANY_DIFFERENCE = is_better(margin=None)
 
 def stops(question: Question) -> Callable[[int, int], Verdict]:
     """The verdict on won and lost trials, each asked for once; ties say nothing of a direction."""
-    return cache(lambda won, lost: verdict_on(Trials(won, 0, lost), question))
+
+    @cache
+    def verdict(won: int, lost: int) -> Verdict:
+        return verdict_on(Trials(won, 0, lost), question)
+
+    return verdict
 
 
 def chances(

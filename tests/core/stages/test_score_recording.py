@@ -36,8 +36,8 @@ def record(
 
     def build(area: Build) -> Built:
         write_synthetic_recording(area.output, robot=SyntheticRobot(cameras=()))
-        for path in area.output.glob("episode_*/metadata.json") if metadata else ():
-            path.write_text(json.dumps({**json.loads(path.read_text()), **metadata}))
+        for path in area.output.glob("episode_*/metadata.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), **(metadata or {})}))
         return Built(
             {
                 "num_episodes": 4,

@@ -38,6 +38,7 @@ MODULES = {
     "evaluate": "evaluate",
     "check_policy": "check_policy",
     "score_recording": "score_recording",
+    "record_evaluation": "record_evaluation",
     "report": "report",
     "record_iteration": "record_iteration",
     "import_labels": "import_labels",
@@ -99,6 +100,10 @@ PAGES = "intervals are the gate's; numbers for other pages lie beside the page"
 DRAWN = "what pages show has changed, not what is computed"
 LOCKED = "one job per device, and files read without pandas: the same results"
 
+WATCHED = "episodes can be watched, and be of any seeds: those of the config go as before"
+SCORED = "episodes say when they were, why they failed and which do not count"
+SUMS = "the same interval, by its public name; videos on other pages"
+
 RECORDED: dict[str, Recorded] = {
     "collect": Recorded(2, "1e4cf27e04a498ec", LOCKED),
     "annotate": Recorded(1, "e006bd635adfb043", STRICTER),
@@ -114,11 +119,12 @@ RECORDED: dict[str, Recorded] = {
     "label": Recorded(2, "9187041d7411285e", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
-    "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
-    "report": Recorded(4, "5043629b17c2696c", PAGES),
+    "evaluate": Recorded(2, "26299a210ab49f0b", WATCHED),
+    "report": Recorded(4, "2948c0997dd0075c", SUMS),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "7a1b75003fb56b59", FIRST),
-    "score_recording": Recorded(1, "02f68bd5bfe80b41", FIRST),
+    "score_recording": Recorded(2, "48531cbf7d0f1ff0", SCORED),
+    "record_evaluation": Recorded(1, "fcc2f3a25acc0cf9", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
     "import_policy": Recorded(1, "aeebdf8dd849d5f9", STRICTER),
