@@ -113,7 +113,11 @@ def _newest(manifests: Iterable[Manifest], kind: str) -> dict[str, object]:
 def compare_with_current(
     store: Store, project: str, policy: PolicyCheckpoint, config: GateConfig
 ) -> GateDecision | None:
-    """The gate's word on a policy against the one in use, by their newest comparable evaluations.
+    """The gate's word on a policy against the one in use.
+
+    Of the evaluations of both that can be compared, the newest ones say who evaluated (a simulator,
+    or an operator), and the largest ones of that kind decide: an evaluation that was stopped early
+    does not hide the one with more episodes.
 
     Returns:
         None if the policy has no evaluation.
@@ -134,11 +138,23 @@ def compare_with_current(
     if not theirs:
         return None
     decisions = [
-        judge(before, new, config, offline=offline, store=store)
+        (store.manifest(new).stage, judge(before, new, config, offline=offline, store=store))
         for new in theirs
         for before in evaluations.get(current or "", [None])
     ]
-    return next((each for each in decisions if each.overall is not None), decisions[0])
+    comparable = [each for each in decisions if each[1].overall is not None]
+    if not comparable:
+        return decisions[0][1]
+    newest_stage = comparable[0][0]
+    return max(
+        (decision for stage, decision in comparable if stage == newest_stage), key=_num_episodes
+    )
+
+
+def _num_episodes(decision: GateDecision) -> tuple[bool, int]:
+    """On the same seeds before all others."""
+    overall = decision.overall
+    return (overall.is_paired, overall.num_episodes) if overall else (False, 0)
 
 
 def candidate_of(store: Store, project: str) -> PolicyCheckpoint:

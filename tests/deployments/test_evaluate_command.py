@@ -107,6 +107,9 @@ def test_it_stops_early_where_eight_seeds_in_a_row_are_gained(store: Store) -> N
     assert compared["sequential"]["verdict"] == "better"
     assert compared["sequential"]["num_pairs_at_verdict"] == 25
     assert told["next"] is None  # the reference is not the policy in use
+    store.set_ref(f"{PROJECT}/current", old)
+    reasons = answer("promote", new.id)["reasons"]
+    assert "succeeds in 150 of 150 episodes" in reasons[1]  # not hidden by the shorter one
 
 
 def session(store: Store, name: str, driver: PolicyCheckpoint, num_successes: int) -> Recording:

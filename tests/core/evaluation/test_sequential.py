@@ -135,7 +135,7 @@ def test_every_sequence_of_twelve_seeds() -> None:
 def test_no_number_of_looks_makes_it_wrong_more_often(question: Question, wins: float) -> None:
     """A look after each of 250 trials: exact chance of a false verdict at most 2.5 % per side.
 
-    The same look with a test for a fixed number would be wrong in a third of all sequences.
+    With a test for a fixed number it grows with every look: tests/peeking.py.
     """
     exact, _ = chances(question, wins=wins, num_trials=250)
 
