@@ -62,8 +62,8 @@ def simulate(test: Test, *, gain: float, loss: float, every: int) -> Ended:
                 break
         count[verdict] += 1
         seeds += num
-    shares = (count[key] / NUM_SEQUENCES for key in ("better", "worse", "futile"))
-    return Ended(*shares, seeds / NUM_SEQUENCES)
+    better, worse, futile = (count[key] / NUM_SEQUENCES for key in ("better", "worse", "futile"))
+    return Ended(better, worse, futile, seeds / NUM_SEQUENCES)
 
 
 def main() -> None:

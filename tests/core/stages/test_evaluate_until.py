@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.errors import DataError
 from recap_core.evaluation.sequential import is_at_least, is_better
 from recap_core.lineage.artifacts import Evaluation
 from recap_core.lineage.store import Store
-from recap_core.stages.evaluate import publish_outcomes
+from recap_core.stages.evaluate import EPISODES_FILE, evaluate_policy, publish_outcomes
 from recap_core.stages.evaluate_until import BlockEvaluator, known_outcomes
 from recap_core.stages.judge import episodes_of
 from tests.judged_policies import make_evaluation, make_policy
+from tests.simulated_policies import make_tiny_policy
 
 CONFIG = EvaluationConfig(num_episodes=150)
 FAILS_THEN_WINS = [0] * 30 + [1] * 120
@@ -68,6 +70,25 @@ def test_one_policy_against_a_rate(store: Store) -> None:
 
     assert test.verdict == "better"
     assert evaluation.num_episodes == 25
+
+
+@pytest.mark.timeout(300)  # compiles a policy; a busy machine takes minutes
+def test_blocks_that_are_run_are_the_stages_own_episodes(store: Store) -> None:
+    """A real policy on 27 seeds in two blocks, and on all of them at once: equal, file by file."""
+    policy = make_tiny_policy(store, "tiny", 3)
+    runtime = CollectRuntime(num_robots=5)
+    config = EvaluationConfig(num_episodes=27, first_seed=40, max_episode_frames=3)
+    same = config.model_copy(update={"confidence": 0.9})  # another key, the same episodes
+
+    in_blocks, test = BlockEvaluator(config, store=store, runtime=runtime).reach(
+        policy, is_at_least(0.02)
+    )
+    at_once = evaluate_policy(policy, same, name="once", store=store, runtime=runtime)
+
+    assert test.verdict == "continue"
+    files = [store.path(each) / EPISODES_FILE for each in (in_blocks, at_once)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert in_blocks != at_once
 
 
 def test_only_episodes_under_the_same_conditions_are_known(store: Store) -> None:
