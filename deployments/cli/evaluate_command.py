@@ -42,70 +42,78 @@ RecordingsOption = Annotated[
         "to compare several.",
     ),
 ]
+PoliciesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[POLICY]...",
+        help="Policies: id, name-id8 or ref (round-3-policy). Default: the project's "
+        "candidate, or where there is none its current policy.",
+    ),
+]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option(help="project/robot, or project. Default: the only one of the store."),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="What they are compared with. Default: current; start for current itself.",
+    ),
+]
+EpisodesOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=100_000, help="Of each policy; with --stop-early at most."),
+]
+FirstSeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Episode i starts from this seed plus i.")
+]
+StopEarlyOption = Annotated[
+    bool,
+    typer.Option("--stop-early", help="In blocks of 25 seeds, until it is known which is better."),
+]
+AtLeastOption = Annotated[
+    float | None,
+    typer.Option(min=0.01, max=0.99, help="Success rate to be reached, such as 0.8."),
+]
+TakeoversOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--leave-out-takeovers/--takeovers-fail",
+        help="Of recordings. Default: disqualified where an evaluation was recorded, else "
+        "failures.",
+    ),
+]
+VideosOption = Annotated[Videos, typer.Option(help="Film episodes, each run again from its seed.")]
+VideosLimitOption = Annotated[int, typer.Option(min=1, help="Videos per policy.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Directory of the videos. Default: ./evaluation."),
+]
+RecordOption = Annotated[
+    bool,
+    typer.Option(
+        "--record", help="Keep the episodes as recordings, on seeds of their own, to train on."
+    ),
+]
 
 
 def evaluate(  # noqa: PLR0913 - one parameter per option
-    policies: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[POLICY]...",
-            help="Policies: id, name-id8 or ref (round-3-policy). Default: the project's "
-            "candidate, or where there is none its current policy.",
-        ),
-    ] = None,
+    policies: PoliciesArgument = None,
     *,
-    project: Annotated[
-        str | None,
-        typer.Option(help="project/robot, or project. Default: the only one of the store."),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="What they are compared with. Default: current; start for current itself.",
-        ),
-    ] = None,
+    project: ProjectOption = None,
+    against: AgainstOption = None,
     recordings: RecordingsOption = None,
-    episodes: Annotated[
-        int | None,
-        typer.Option(min=1, max=100_000, help="Of each policy; with --stop-early at most."),
-    ] = None,
-    first_seed: Annotated[
-        int | None, typer.Option(min=0, help="Episode i starts from this seed plus i.")
-    ] = None,
+    episodes: EpisodesOption = None,
+    first_seed: FirstSeedOption = None,
     settings: SetOption = None,
-    stop_early: Annotated[
-        bool,
-        typer.Option(
-            "--stop-early", help="In blocks of 25 seeds, until it is known which is better."
-        ),
-    ] = False,
-    at_least: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=0.99, help="Success rate to be reached, such as 0.8."),
-    ] = None,
-    leave_out_takeovers: Annotated[
-        bool | None,
-        typer.Option(
-            "--leave-out-takeovers/--takeovers-fail",
-            help="Of recordings. Default: disqualified where an evaluation was recorded, else "
-            "failures.",
-        ),
-    ] = None,
-    videos: Annotated[
-        Videos, typer.Option(help="Film episodes, each run again from its seed.")
-    ] = Videos.none,
-    videos_limit: Annotated[int, typer.Option(min=1, help="Videos per policy.")] = 8,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Directory of the videos. Default: ./evaluation."),
-    ] = None,
-    record: Annotated[
-        bool,
-        typer.Option(
-            "--record", help="Keep the episodes as recordings, on seeds of their own, to train on."
-        ),
-    ] = False,
+    stop_early: StopEarlyOption = False,
+    at_least: AtLeastOption = None,
+    leave_out_takeovers: TakeoversOption = None,
+    videos: VideosOption = Videos.none,
+    videos_limit: VideosLimitOption = 8,
+    output: OutputOption = None,
+    record: RecordOption = False,
     json: JsonOption = False,
 ) -> None:
     """How often policies succeed, and which is better: in simulation, or on recorded episodes.

@@ -39,8 +39,7 @@ def film_all(  # noqa: PLR0913 - all but the first three by name
         directory: Where videos and page go.
         runtime: How many robots.
 
-    Returns:
-        The page.
+    Returns: The page.
 
     Raises:
         RenderingError: If there is no GL context.
