@@ -39,11 +39,13 @@ def film_all(  # noqa: PLR0913 - all but the first three by name
         directory: Where videos and page go.
         runtime: How many robots.
 
-    Returns: The page.
+    Returns:
+        The page.
 
     Raises:
         RenderingError: If there is no GL context.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     groups = []
     for one in tried:
         wanted = [each for each in one.outcomes if not (only_failures and each.success)]
@@ -65,13 +67,11 @@ def film_all(  # noqa: PLR0913 - all but the first three by name
                 num_left_out=len(wanted) - len(chosen),
             )
         )
-    directory.mkdir(parents=True, exist_ok=True)
     page = directory / PAGE
     last = config.first_seed + config.num_episodes - 1
-    what = "Failed episodes" if only_failures else "Episodes"
     with atomic_file(page, overwrite=True) as draft:
         write_film_sheet(
-            f"{what} of {', '.join(one.name for one in tried)}",
+            f"{'Failed episodes' if only_failures else 'Episodes'} of {_names(tried)}",
             f"seeds {config.first_seed} to {last}, at most {config.max_episode_frames} frames at "
             f"{config.robot.fps} per second; each was run again from its seed",
             groups,
@@ -92,6 +92,10 @@ def mixed(
         seen[reason] = seen.get(reason, 0) + 1
     chosen = [outcome for _, _, outcome in sorted(rounds, key=lambda each: each[:2])[:limit]]
     return sorted(chosen, key=lambda each: each.seed)
+
+
+def _names(tried: Sequence[Tried]) -> str:
+    return ", ".join(one.name for one in tried)
 
 
 def _film(filmed: Filmed, config: EvaluationConfig) -> Film:
