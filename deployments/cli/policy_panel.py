@@ -6,6 +6,7 @@ import typer
 
 from deployments.cli import policy_commands, training_commands
 from deployments.cli.configs_commands import configs
+from deployments.cli.evaluate_command import evaluate
 from deployments.cli.serve_command import serve
 
 PANEL = "Policies"
@@ -29,5 +30,6 @@ def add_policy_commands(app: typer.Typer) -> None:
         "./checkpoints/pi05_yam/fold/29999 --config pi05_yam_vial_30fps",
     )
     add("export-policy", policy_commands.export_policy, "demo/sim-aloha/current ./checkpoints/mine")
+    add("evaluate", evaluate, "round-3-policy --against current --episodes 100 --stop-early")
     add("serve", serve, "demo/sim-aloha/current --port 8111")
     app.add_typer(configs, name="configs", rich_help_panel=PANEL)

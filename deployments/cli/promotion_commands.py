@@ -12,7 +12,6 @@ import typer
 from rich.markup import escape
 
 from deployments.cli.options import JsonOption, Output, print_indented
-from recap_core.errors import ArtifactNotFoundError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +64,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Make a policy current: the robots drive it, and the next round collects with it."""
     from deployments.cli.artifact_arguments import open_store
-    from deployments.cli.promotion_facts import NOT_EVALUATED, compare_with_current
+    from deployments.cli.promotion_facts import NOT_EVALUATED, compare_with_current, gate_of
     from recap_core.lineage.decisions import CURRENT, decision_on, person
     from recap_core.lineage.decisions import promote as make_current
 
@@ -75,7 +74,7 @@ def promote(  # noqa: PLR0913 - one parameter per option
     if before == chosen:
         _answer(f"{_label(chosen)} is {where}/current already.", {"changed": False}, json=json)
         return
-    decision = compare_with_current(store, where, chosen, _gate(store, where))
+    decision = compare_with_current(store, where, chosen, gate_of(store, where))
     reasons = list(decision.reasons) if decision else [NOT_EVALUATED]
     told = Output(json=json, verbose=False).console
     told.print(f"{where}: [bold]{_label(chosen)}[/bold] to replace {_label(before)}")
@@ -136,13 +135,13 @@ def rollback(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Put the policy back in use that was current before; nothing is deleted."""
     from deployments.cli.artifact_arguments import open_store
-    from deployments.cli.promotion_facts import project_named
+    from deployments.cli.promotion_facts import policy_named, project_named
     from recap_core.lineage.decisions import person
     from recap_core.lineage.decisions import rollback as put_back
 
     store = open_store()
     where = project_named(store, project)
-    chosen = _named(store, where, to) if to else None
+    chosen = policy_named(store, where, to) if to else None
     _confirm(
         f"Roll {where}/current back to {_label(chosen) if chosen else 'what it was'}?", yes=yes
     )
@@ -160,35 +159,37 @@ def score(
     *,
     project: ProjectOption = None,
     leave_out_takeovers: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--leave-out-takeovers",
-            help="Episodes in which somebody took over count as failures; leave them out instead.",
+            "--leave-out-takeovers/--takeovers-fail",
+            help="Leave episodes out in which somebody took over, or count them as failures. "
+            "Default: of a session that was recorded as an evaluation they are disqualified, else "
+            "they are failures.",
         ),
-    ] = False,
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """An operator's evaluation: how a policy did in episodes that were recorded and marked."""
+    """An operator's evaluation: how a policy did in episodes that were recorded and marked.
+
+    'recap evaluate --recording' says more, and compares several.
+    """
     from deployments.cli.artifact_arguments import artifact_of_kind, open_store, tell
-    from recap_core.config.score import ScoreConfig
-    from recap_core.lineage.artifacts import Annotations, Recording
+    from deployments.cli.evaluate_recorded import score_one
+    from deployments.cli.promotion_facts import candidate_of, policy_named, project_named
+    from recap_core.lineage.artifacts import Recording
     from recap_core.lineage.headlines import success_text
-    from recap_core.stages.score_recording import score_recording
+    from recap_core.stages.score_recording import driver_of
 
     store = open_store()
     recorded = artifact_of_kind(store, recording, Recording, wanted="a recording")
-    where, chosen = _chosen(store, project, policy)
-    annotations = store.get_ref(f"{where}/annotations")
-    evaluation = score_recording(
-        recorded,
-        chosen,
-        ScoreConfig(takeovers="leave_out" if leave_out_takeovers else "failure"),
-        name=f"{chosen.name}-on-{recorded.name}"[:64],
-        store=store,
-        annotations=annotations if isinstance(annotations, Annotations) else None,
-    )
-    text = f"{_label(chosen)} succeeds in {success_text(evaluation)} episodes of {_label(recorded)}"
-    tell(evaluation, store, json=json, lines=[text])
+    where = project_named(store, project)
+    chosen = policy_named(store, where, policy) if policy else driver_of(recorded, store)
+    chosen = chosen or candidate_of(store, where)
+    tried = score_one(store, where, recorded, chosen, is_left_out=leave_out_takeovers)
+    success = success_text(tried.evaluation)
+    lines = [f"{_label(chosen)} succeeds in {success} episodes of {_label(recorded)}"]
+    lines += [f"{left.episode} {left.why}" for left in tried.left_out]
+    tell(tried.evaluation, store, json=json, lines=lines)
 
 
 def candidates(
@@ -232,33 +233,10 @@ def candidates(
 def _chosen(
     store: "Store", project: str | None, policy: str | None
 ) -> "tuple[str, PolicyCheckpoint]":
-    from deployments.cli.promotion_facts import candidate_of, project_named
+    from deployments.cli.promotion_facts import candidate_of, policy_named, project_named
 
     where = project_named(store, project)
-    return where, _named(store, where, policy) if policy else candidate_of(store, where)
-
-
-def _named(store: "Store", project: str, name: str) -> "PolicyCheckpoint":
-    """A policy by the project's own ref, such as ``round-3-policy``, or by any other name."""
-    from recap_core.lineage.decisions import policy_at
-
-    own = f"{project}/{name}"
-    is_own = "/" not in name and own in store.refs()
-    try:
-        return policy_at(store, own if is_own else name)
-    except ArtifactNotFoundError as error:
-        raise ArtifactNotFoundError(
-            f"{error}. See the policies with: recap candidates --project {project}"
-        ) from error
-
-
-def _gate(store: "Store", project: str) -> Any:  # noqa: ANN401 - GateConfig, imported late
-    """The gate of the project's last round; the default one where none is written down."""
-    from recap_core.config.gate import written_gate
-    from recap_core.lineage.iterations import iteration_records
-
-    records = iteration_records(store, *project.split("/"))
-    return written_gate(records[-1].record(store).settings if records else {})
+    return where, policy_named(store, where, policy) if policy else candidate_of(store, where)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

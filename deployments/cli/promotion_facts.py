@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from recap_core.config.gate import GateConfig, GateDecision
+from recap_core.config.gate import GateConfig, GateDecision, written_gate
 from recap_core.errors import ArtifactNotFoundError, ConfigError
 from recap_core.lineage.artifacts import Evaluation, OfflineCheck, PolicyCheckpoint
-from recap_core.lineage.decisions import CANDIDATE, CURRENT, PersonsWord, decision_on
-from recap_core.lineage.iterations import records_among
+from recap_core.lineage.decisions import CANDIDATE, CURRENT, PersonsWord, decision_on, policy_at
+from recap_core.lineage.iterations import iteration_records, records_among
 from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
 
@@ -113,7 +113,11 @@ def _newest(manifests: Iterable[Manifest], kind: str) -> dict[str, object]:
 def compare_with_current(
     store: Store, project: str, policy: PolicyCheckpoint, config: GateConfig
 ) -> GateDecision | None:
-    """The gate's word on a policy against the one in use, by their newest comparable evaluations.
+    """The gate's word on a policy against the one in use.
+
+    Of the evaluations of both that can be compared, the newest ones say who evaluated (a simulator,
+    or an operator), and the largest ones of that kind decide: an evaluation that was stopped early
+    does not hide the one with more episodes.
 
     Returns:
         None if the policy has no evaluation.
@@ -134,11 +138,23 @@ def compare_with_current(
     if not theirs:
         return None
     decisions = [
-        judge(before, new, config, offline=offline, store=store)
+        (store.manifest(new).stage, judge(before, new, config, offline=offline, store=store))
         for new in theirs
         for before in evaluations.get(current or "", [None])
     ]
-    return next((each for each in decisions if each.overall is not None), decisions[0])
+    comparable = [each for each in decisions if each[1].overall is not None]
+    if not comparable:
+        return decisions[0][1]
+    newest_stage = comparable[0][0]
+    return max(
+        (decision for stage, decision in comparable if stage == newest_stage), key=_num_episodes
+    )
+
+
+def _num_episodes(decision: GateDecision) -> tuple[bool, int]:
+    """On the same seeds before all others."""
+    overall = decision.overall
+    return (overall.is_paired, overall.num_episodes) if overall else (False, 0)
 
 
 def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
@@ -154,6 +170,29 @@ def candidate_of(store: Store, project: str) -> PolicyCheckpoint:
             f"(recap candidates --project {project} lists them), or run recap iterate"
         )
     return found
+
+
+def policy_named(store: Store, project: str, name: str) -> PolicyCheckpoint:
+    """A policy by the project's own ref, such as ``round-3-policy``, or by any other name.
+
+    Raises:
+        ArtifactNotFoundError: If there is none.
+        IncompatibleError: If it is no policy.
+    """
+    own = f"{project}/{name}"
+    is_own = "/" not in name and own in store.refs()
+    try:
+        return policy_at(store, own if is_own else name)
+    except ArtifactNotFoundError as error:
+        raise ArtifactNotFoundError(
+            f"{error}. See the policies with: recap candidates --project {project}"
+        ) from error
+
+
+def gate_of(store: Store, project: str) -> GateConfig:
+    """The gate of the project's last round; the default one where none is written down."""
+    records = iteration_records(store, *project.split("/"))
+    return written_gate(records[-1].record(store).settings if records else {})
 
 
 def check_text(check: OfflineCheck) -> str:

@@ -1,6 +1,7 @@
 """Autonomous episodes of a policy on held-out seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.errors import DataError
@@ -18,28 +19,62 @@ from recap_core.sim.seeds import evaluation_seeds
 from recap_core.sim.supervisor import Judge
 
 
-def evaluate(
-    policy: PolicyClient, config: EvaluationConfig, *, num_robots: int, progress: Progress
+@runtime_checkable
+class Witness(Protocol):
+    """Somebody else who watches an episode: films or records it, and changes nothing."""
+
+    def record(self, frame: Frame) -> None:
+        """See one frame; the robot has made its step."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """The episode has ended."""
+        ...
+
+
+type Witnesses = Callable[[int, SimAloha], Witness]
+"""The witness of the episode of a seed, on a robot that is at its start."""
+
+
+class Watching(NamedTuple):
+    """Who watches the episodes besides whoever counts them."""
+
+    witnesses: Witnesses
+    reads_images: bool = False
+    """Whether every frame's cameras are rendered before the robot moves."""
+
+
+def evaluate(  # noqa: PLR0913 - all but the first two by name
+    policy: PolicyClient,
+    config: EvaluationConfig,
+    *,
+    num_robots: int,
+    progress: Progress,
+    seeds: Sequence[int] | None = None,
+    watching: Watching | None = None,
 ) -> list[EpisodeOutcome]:
     """Run the policy alone, and say how each episode went, in order of their seeds.
 
-    Outcomes depend on the policy and the config only, not on ``num_robots``. Cameras are rendered
-    only for the frames at which the policy is asked.
+    Outcomes depend on the policy and the config only, not on ``num_robots``, and every one on its
+    seed alone. Cameras are rendered only for the frames at which the policy is asked.
 
     Args:
         policy: Who drives.
         config: Seeds, episode length, robot.
         num_robots: Simulated robots in lockstep.
         progress: Told about every episode.
+        seeds: Other seeds than the config's.
+        watching: Who films or records; None: nobody.
 
     Raises:
         RenderingError: If the config has cameras and there is no GL context.
         RobotError: If the policy's chunks are misshapen or not finite.
     """
     policy.reset()
-    seeds = range(config.first_seed, config.first_seed + config.num_episodes)
+    if seeds is None:
+        seeds = range(config.first_seed, config.first_seed + config.num_episodes)
     with open_room(config.robot) as room, progress.bar("evaluate", total=len(seeds)) as bar:
-        session = _Session(config, room, bar)
+        session = _Session(config, seeds, room, bar, watching)
         run_lockstep(session.start, policy, num_robots=min(num_robots, len(seeds)))
     return [session.outcomes[seed] for seed in seeds]
 
@@ -47,8 +82,9 @@ def evaluate(
 class _Watcher:
     """Keeps what an outcome says about an episode; no frames."""
 
-    def __init__(self, robot: SimAloha) -> None:
+    def __init__(self, robot: SimAloha, witness: Witness | None) -> None:
         self._robot = robot
+        self._witness = witness
         self.num_frames = 0
         self.num_correcting_frames = 0
         self.best_stage = robot.stage
@@ -58,19 +94,32 @@ class _Watcher:
         self.num_frames += 1
         self.num_correcting_frames += frame.phase is Phase.CORRECTING
         self.best_stage = max(self.best_stage, self._robot.stage)
+        if self._witness is not None:
+            self._witness.record(frame)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Tell the witness."""
+        if self._witness is not None:
+            self._witness.finish(outcome)
 
 
 class _Session:
     """Hands out episodes to robots and collects outcomes by seed."""
 
-    def __init__(self, config: EvaluationConfig, room: Room, bar: Bar) -> None:
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        seeds: Sequence[int],
+        room: Room,
+        bar: Bar,
+        watching: Watching | None,
+    ) -> None:
         self._config = config
         self._room = room
         self._bar = bar
+        self._watching = watching
         self._robots: dict[int, SimAloha] = {}
-        self._seeds: Iterator[int] = iter(
-            range(config.first_seed, config.first_seed + config.num_episodes)
-        )
+        self._seeds: Iterator[int] = iter(seeds)
         self.outcomes: dict[int, EpisodeOutcome] = {}
 
     def start(self, robot_index: int) -> EpisodeRun | None:
@@ -78,7 +127,7 @@ class _Session:
         seed = next(self._seeds, None)
         if seed is None:
             return None
-        config = self._config
+        config, watching = self._config, self._watching
         if robot_index not in self._robots:
             self._robots[robot_index] = self._room.make_robot()
         robot = self._robots[robot_index]
@@ -91,11 +140,11 @@ class _Session:
                 prompt=config.robot.instruction,
                 max_frames=config.max_episode_frames,
                 execute_frames=config.execute_frames,
-                read_every_frame=False,
+                read_every_frame=watching is not None and watching.reads_images,
             ),
             episode_seed=streams.policy,
         )
-        watcher = _Watcher(robot)
+        watcher = _Watcher(robot, watching.witnesses(seed, robot) if watching else None)
 
         def finish(outcome: Outcome) -> None:
             self._finish(seed, watcher, outcome)
@@ -108,6 +157,7 @@ class _Session:
                 f"Evaluation episode {seed} has {watcher.num_correcting_frames} correcting "
                 "frames; nobody may take over in an evaluation."
             )
+        watcher.finish(outcome)
         self.outcomes[seed] = EpisodeOutcome(
             seed=seed,
             success=outcome is Outcome.SUCCESS,

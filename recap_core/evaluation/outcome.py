@@ -19,3 +19,11 @@ class EpisodeOutcome(BaseModel):
     """How far the task got: 0 nothing, 1 touched, 2 lifted, 3 left touches, 4 handed over."""
     task: str | None = None
     """What the policy was told; None: the evaluation's one instruction."""
+    failure_reason: str | None = None
+    """What the operator says went wrong; None: nothing was said, or nobody watched."""
+    episode: str | None = None
+    """Name of the recorded episode; None: it was simulated."""
+    started_at_s: float | None = None
+    """Unix time of its first frame, where a real clock was there."""
+    duration_s: float | None = Field(default=None, ge=0)
+    """From its first to its last frame."""

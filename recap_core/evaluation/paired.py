@@ -148,9 +148,8 @@ def _unpaired_interval(rates: Rates, confidence: float) -> Interval:
     """
     new = rates.new_successes / rates.new_episodes
     current = rates.current_successes / rates.current_episodes
-    z = _quantile(confidence)
-    of_new = _wilson(rates.new_successes, rates.new_episodes, z)
-    of_current = _wilson(rates.current_successes, rates.current_episodes, z)
+    of_new = wilson(rates.new_successes, rates.new_episodes, confidence)
+    of_current = wilson(rates.current_successes, rates.current_episodes, confidence)
     below = ((new - of_new.low) ** 2 + (of_current.high - current) ** 2) ** 0.5
     above = ((of_new.high - new) ** 2 + (current - of_current.low) ** 2) ** 0.5
     return Interval(max(new - current - below, -1.0), min(new - current + above, 1.0))
@@ -161,8 +160,9 @@ def _quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _wilson(num_successes: Count, num_episodes: Count, z: float) -> Interval:
+def wilson(num_successes: Count, num_episodes: Count, confidence: float) -> Interval:
     """Wilson's score interval of a rate, of counts that need not be whole."""
+    z = _quantile(confidence)
     n, rate = num_episodes, num_successes / num_episodes
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5

@@ -1,14 +1,20 @@
 """Stage E: the success rate of a policy on held-out seeds."""
 
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
+from recap_core.errors import DataError
 from recap_core.lineage.artifacts import Evaluation, PolicyCheckpoint
 from recap_core.lineage.device_lock import device_lock
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.progress import Progress, Silent
 from recap_core.stages.registry import EVALUATE
+
+if TYPE_CHECKING:
+    from recap_core.evaluation.outcome import EpisodeOutcome
 
 EPISODES_FILE = "episodes.json"
 
@@ -27,7 +33,6 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
 
     def build(area: Build) -> Built:
         from recap_core.evaluation.episodes import evaluate
-        from recap_core.evaluation.statistics import summarize
 
         with device_lock(progress):
             from recap_core.serving.policy import LoadedPolicy  # nothing heavy while it waits
@@ -36,16 +41,55 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
             outcomes = evaluate(
                 client, config, num_robots=num_robots, progress=progress or Silent()
             )
-        rows = [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
-        (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
-        summary = summarize(outcomes, confidence=config.confidence)
-        details = {
-            "num_episodes": summary.num_episodes,
-            "num_successes": summary.num_successes,
-            "success_low": summary.success_rate_low,
-            "success_high": summary.success_rate_high,
-            "successes_per_1000_frames": summary.successes_per_1000_frames,
-        }
-        return Built(details, {"success_rate": summary.success_rate})
+        return _built(area, outcomes, config)
 
     return store.produce(EVALUATE, config, {"policy": policy}, name=name, build=build)
+
+
+def publish_outcomes(
+    outcomes: "Sequence[EpisodeOutcome]",
+    policy: PolicyCheckpoint,
+    config: EvaluationConfig,
+    *,
+    name: str,
+    store: Store,
+) -> Evaluation:
+    """The evaluation that these episodes are: what :func:`evaluate_policy` makes, already run.
+
+    Args:
+        outcomes: Of the policy under ``config``, one per seed, in order.
+        policy: Who drove.
+        config: Seeds, episode length, robot.
+        name: Name of a new evaluation.
+        store: Where it is published.
+
+    Raises:
+        DataError: If they are of other seeds.
+    """
+    seeds = [outcome.seed for outcome in outcomes]
+    if seeds != list(range(config.first_seed, config.first_seed + config.num_episodes)):
+        raise DataError(
+            f"{len(seeds)} episodes from seed {seeds[0] if seeds else 'none'} on are not the "
+            f"{config.num_episodes} from {config.first_seed} on that the settings say; run them"
+        )
+
+    def build(area: Build) -> Built:
+        return _built(area, outcomes, config)
+
+    return store.produce(EVALUATE, config, {"policy": policy}, name=name, build=build)
+
+
+def _built(area: Build, outcomes: "Sequence[EpisodeOutcome]", config: EvaluationConfig) -> Built:
+    from recap_core.evaluation.statistics import summarize
+
+    rows = [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
+    (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
+    summary = summarize(outcomes, confidence=config.confidence)
+    details = {
+        "num_episodes": summary.num_episodes,
+        "num_successes": summary.num_successes,
+        "success_low": summary.success_rate_low,
+        "success_high": summary.success_rate_high,
+        "successes_per_1000_frames": summary.successes_per_1000_frames,
+    }
+    return Built(details, {"success_rate": summary.success_rate})

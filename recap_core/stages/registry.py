@@ -45,7 +45,8 @@ LABEL = Stage("label", 2, Labels)
 COPY = Stage("copy", 1, DatasetCopy)
 RELABEL = Stage("relabel", 3, RelabeledDataset)
 EVALUATE = Stage("evaluate", 2, Evaluation)
-SCORE_RECORDING = Stage("score_recording", 1, Evaluation)
+SCORE_RECORDING = Stage("score_recording", 2, Evaluation)
+RECORD_EVALUATION = Stage("record_evaluation", 1, Recording)
 CHECK_POLICY = Stage("check_policy", 1, OfflineCheck)
 REPORT = Stage("report", 4, Report)
 RECORD_ITERATION = Stage("record_iteration", 1, Iteration)
@@ -58,8 +59,8 @@ STAGES: dict[str, Stage] = {
     for stage in (
         COLLECT, INGEST, ANNOTATE, CONVERT, IMPORT_DATASET, MERGE, NORM_STATS, LOAD_NORM_STATS,
         TRAIN_POLICY, IMPORT_VALUE, ALIGN_VALUE, TRAIN_VALUE, INFER_VALUES, LABEL, IMPORT_LABELS,
-        COPY, RELABEL, EVALUATE, SCORE_RECORDING, CHECK_POLICY, REPORT, RECORD_ITERATION,
-        IMPORT_POLICY,
+        COPY, RELABEL, EVALUATE, SCORE_RECORDING, RECORD_EVALUATION, CHECK_POLICY, REPORT,
+        RECORD_ITERATION, IMPORT_POLICY,
     )
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ FROM_OUTSIDE = {
     "annotate",
     "check_policy",
     "score_recording",
+    "record_evaluation",
     "ingest",
     "import_dataset",
     "import_labels",

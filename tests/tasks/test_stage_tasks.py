@@ -64,6 +64,7 @@ COMMAND_LINE_ONLY = {
     "import_policy",
     "import_value",
     "load_norm_stats",
+    "record_evaluation",
     "score_recording",
 }
 """A person's word, or a file outside the store: no flow makes these by itself."""

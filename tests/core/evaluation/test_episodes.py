@@ -8,9 +8,9 @@ import pytest
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.robot import HEAD, SimRobotConfig
 from recap_core.errors import RenderingError
-from recap_core.evaluation.episodes import evaluate
+from recap_core.evaluation.episodes import Watching, evaluate
 from recap_core.progress import Silent
-from recap_core.rollout.frame import Observation
+from recap_core.rollout.frame import Frame, Observation, Outcome
 from recap_core.sim.aloha import SimAloha
 from recap_core.sim.expert import ScriptedExpert
 from recap_core.sim.kinematics import InverseKinematics
@@ -130,3 +130,46 @@ def test_cameras_are_seen_when_the_config_has_them() -> None:
     run(policy, CONFIG.model_copy(update={"num_episodes": 1, "robot": robot}))
     shapes = {each["observation.images.head_camera"].shape for each in policy.seen}
     assert shapes == {(32, 32, 3)}
+
+
+class Note:
+    """What a witness has seen of one episode."""
+
+    def __init__(self, robot: SimAloha) -> None:
+        self._robot = robot
+        self.frames: list[int] = []
+        self.positions = [robot.frame]
+        self.outcome: Outcome | None = None
+
+    def record(self, frame: Frame) -> None:
+        """Count, and look where the robot is."""
+        self.frames.append(frame.frame_index)
+        self.positions.append(self._robot.frame)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Remember it."""
+        self.outcome = outcome
+
+
+def test_a_witness_sees_every_frame_of_chosen_seeds_and_changes_nothing() -> None:
+    """Two seeds in any order, as they went among all four."""
+    notes: dict[int, Note] = {}
+
+    def witness(seed: int, robot: SimAloha) -> Note:
+        return notes.setdefault(seed, Note(robot))
+
+    alone = evaluate(
+        Still(),
+        CONFIG,
+        num_robots=2,
+        progress=Silent(),
+        seeds=[500_003, 500_001],
+        watching=Watching(witness),
+    )
+
+    everybody = {outcome.seed: outcome for outcome in run(Still(), CONFIG)}
+    assert alone == [everybody[500_003], everybody[500_001]]
+    assert set(notes) == {500_001, 500_003}
+    assert all(note.frames == list(range(6)) for note in notes.values())
+    assert all(note.positions == list(range(7)) for note in notes.values())
+    assert all(note.outcome is Outcome.FAILURE for note in notes.values())

@@ -38,6 +38,7 @@ MODULES = {
     "evaluate": "evaluate",
     "check_policy": "check_policy",
     "score_recording": "score_recording",
+    "record_evaluation": "record_evaluation",
     "report": "report",
     "record_iteration": "record_iteration",
     "import_labels": "import_labels",
@@ -100,6 +101,9 @@ DRAWN = "what pages show has changed, not what is computed"
 CACHED = "compiled programs may lie elsewhere: the same programs"
 LIVE = "videos of any height and width, sessions that are still open: the same results"
 LOCKED = "one job per device, and files read without pandas: the same results"
+WATCHED = "episodes can be watched, and be of any seeds: those of the config go as before"
+SCORED = "episodes say when they were, why they failed and which do not count"
+SUMS = "the same interval, by its public name; videos on other pages"
 
 RECORDED: dict[str, Recorded] = {
     "collect": Recorded(2, "5d40eef7a4dceecd", LIVE),
@@ -116,11 +120,12 @@ RECORDED: dict[str, Recorded] = {
     "label": Recorded(2, "9187041d7411285e", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
-    "evaluate": Recorded(2, "18923a535ca84ef6", LOCKED),
-    "report": Recorded(4, "5043629b17c2696c", PAGES),
+    "evaluate": Recorded(2, "26299a210ab49f0b", WATCHED),
+    "report": Recorded(4, "2948c0997dd0075c", SUMS),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "305e9711d8b8ed43", CACHED),
-    "score_recording": Recorded(1, "de47944e72d18c35", LIVE),
+    "score_recording": Recorded(2, "e28c284a5e4e8834", SCORED),
+    "record_evaluation": Recorded(1, "cdb82080506592a3", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
     "import_policy": Recorded(1, "aeebdf8dd849d5f9", STRICTER),
