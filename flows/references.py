@@ -109,6 +109,11 @@ class ProjectRefs:
         self._config = config
         self._prefix = f"{config.project}/{config.robot}"
 
+    @property
+    def name(self) -> str:
+        """``project/robot``."""
+        return self._prefix
+
     def find[A: Artifact](self, name: str, kind: type[A]) -> A | None:
         """The artifact that ref ``name`` points to; None if there is no such ref.
 

@@ -104,6 +104,7 @@ def _run(config: "CellConfig", console: "Console", *, draws: bool) -> "SessionEn
             name,
             session.robot.fps,
             is_evaluation=config.session.mode == "evaluation",
+            target_rate=config.session.target_rate,
             has_leader=has_leader(config.robot),
         )
         return run_session(session, facts, console, draws=draws)
@@ -122,7 +123,8 @@ def _tell(end: "SessionEnd", config: "CellConfig", console: "Console", *, json: 
     if json:
         sys.stdout.write(json_format.dumps(plain_summary(end, steps), indent=2) + "\n")
     else:
-        print_summary(end, steps, console, is_evaluation=is_evaluation)
+        target = config.session.target_rate
+        print_summary(end, steps, console, is_evaluation=is_evaluation, target_rate=target)
 
 
 def _cell_yaml(config: "CellConfig") -> str:

@@ -11,5 +11,7 @@ class Facts(NamedTuple):
     """Nominal rate of the control loop; None: not known."""
     is_evaluation: bool = False
     """Corrections are refused."""
+    target_rate: float | None = None
+    """Success rate that an evaluated policy shall reach."""
     has_leader: bool = True
     """Whether the operator has something to drive with."""

@@ -134,15 +134,16 @@ def _take_in(directory: Path, place: Place) -> list[Step]:
     ]
     steps += [
         Step(
-            f"{note.run_name} of {note.project} waits for {note.num_episodes or 1} new episodes: "
-            "the flow ingest wakes it."
+            f"{note.run_name} of {note.project} waits for {note.num_episodes or 1} new episodes; "
+            "take the session in for it, and it looks again:",
+            f"recap ingest {_q(directory)} --project {_q(note.project)}",
         )
         for note in place.waiting
     ]
-    if not place.inboxes:
+    if not place.inboxes and not place.waiting:
         steps.append(Step("Take it into the store:", f"recap ingest {_q(directory)}"))
     return [*steps, Step("Look at it:", f"recap doctor data {_q(directory)}")]
 
 
-def _q(path: Path) -> str:
+def _q(path: Path | str) -> str:
     return shlex.quote(str(path))

@@ -1,10 +1,13 @@
 """How a session goes, and how robot, policy and recorder do: rows of the screen."""
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from deployments.cli.collect_alarms import is_jittery, is_slow
 from deployments.cli.quantities import bytes_text, seconds_text
 from recap_core.evaluation.statistics import wilson_interval
+from recap_core.evaluation.tally import PassiveTally
 from recap_core.rollout.live import LiveStatus
 
 _LABEL_COLUMNS = 10
@@ -12,7 +15,12 @@ _BAD = "bold red"
 
 
 def session_rows(
-    status: LiveStatus, *, width: int, is_evaluation: bool, is_ascii: bool
+    status: LiveStatus,
+    *,
+    width: int,
+    is_evaluation: bool,
+    target_rate: float | None = None,
+    is_ascii: bool,
 ) -> list[Text]:
     """Outcomes, corrections and the goal."""
     num_episodes = status.num_successes + status.num_failures
@@ -21,6 +29,7 @@ def session_rows(
     return [
         Text("TRIALS" if is_evaluation else "SESSION", style="bold underline"),
         _row("success", success_text(status.num_successes, num_episodes)),
+        *([] if target_rate is None else [_row("target", target_text(status.trials, target_rate))]),
         _row("discarded", f"{status.num_discarded:,}"),
         _row("corrected", "never: evaluation" if is_evaluation else corrections),
         _row("goal", status.goal or "none"),
@@ -55,6 +64,27 @@ def success_text(num_successes: int, num_episodes: int) -> str:
     return (
         f"{num_successes} of {num_episodes}, {100 * rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     )
+
+
+def target_text(trials: Sequence[bool], target_rate: float) -> str:
+    """``80 %? about 29 more trials``, or what they have shown, however often one has looked."""
+    tally = tallied(trials, target_rate)
+    standing = tally.standing
+    if tally.verdict == "better":
+        return f"above {target_rate:.0%}: shown"
+    if tally.verdict == "worse":
+        return f"below {target_rate:.0%}: shown"
+    if standing is None or not standing.num_trials or standing.num_more is None:
+        return f"{target_rate:.0%}? not known yet"
+    return f"{target_rate:.0%}? about {standing.num_more:,} more trials"
+
+
+def tallied(trials: Sequence[bool], target_rate: float) -> PassiveTally:
+    """All trials that count, against a target."""
+    tally = PassiveTally(target=target_rate)
+    for is_success in trials:
+        tally.add(is_success=is_success)
+    return tally
 
 
 def bar(share: float, width: int, *, is_ascii: bool = False) -> str:

@@ -179,7 +179,11 @@ def _panels(status: LiveStatus, facts: Facts, width: int, *, is_ascii: bool) -> 
     is_wide = width >= _MIN_TWO_COLUMNS
     left_width = min((width - 3) * 9 // 20, 60) if is_wide else width
     session = session_rows(
-        status, width=left_width - 1, is_evaluation=facts.is_evaluation, is_ascii=is_ascii
+        status,
+        width=left_width - 1,
+        is_evaluation=facts.is_evaluation,
+        target_rate=facts.target_rate,
+        is_ascii=is_ascii,
     )
     health = health_rows(status, rate_hz=facts.rate_hz)
     session, health = ([Text(" ").append_text(row) for row in rows] for rows in (session, health))

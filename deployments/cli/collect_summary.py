@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deployments.cli.collect_next import Step, intervention_share
-from deployments.cli.collect_panels import clock_text, success_text
+from deployments.cli.collect_panels import clock_text, success_text, tallied
 from deployments.cli.quantities import bytes_text, count_text
-from recap_core.rollout.frame import Outcome
 
 if TYPE_CHECKING:
     from recap_core.collection.live_parts import SessionEnd
@@ -19,7 +18,12 @@ _REASONS = {"goal": "the goal is reached", "quit": "the operator quit"}
 
 
 def print_summary(
-    end: "SessionEnd", steps: list[Step], console: Console, *, is_evaluation: bool
+    end: "SessionEnd",
+    steps: list[Step],
+    console: Console,
+    *,
+    is_evaluation: bool,
+    target_rate: float | None = None,
 ) -> None:
     """Print how the session went, and what to do next."""
     console.print()
@@ -31,6 +35,8 @@ def print_summary(
     table.add_column(overflow="fold")
     for name, value in _rows(end, is_evaluation=is_evaluation):
         table.add_row(name, Text(value))
+    if target_rate is not None:
+        table.add_row("target", Text(tallied(end.trials, target_rate).sentence()))
     console.print(table)
     console.print(Text("\nWhat to do next", style="bold"))
     for step in steps:
@@ -46,7 +52,7 @@ def plain_summary(end: "SessionEnd", steps: list[Step]) -> dict[str, Any]:
         "reason": end.reason,
         "error": end.error,
         "num_episodes": len(end.episodes),
-        "num_successes": _num_successes(end),
+        "num_successes": sum(end.trials),
         "num_discarded": end.num_discarded,
         "num_disqualified": end.num_disqualified,
         "num_corrections": sum(episode.num_corrections for episode in end.episodes),
@@ -73,7 +79,7 @@ def _rows(end: "SessionEnd", *, is_evaluation: bool) -> list[tuple[str, str]]:
     rows = [
         ("directory", str(end.directory or "none")),
         ("episodes", f"{len(episodes)} saved, {end.num_discarded} discarded"),
-        ("success", success_text(_num_successes(end), len(episodes))),
+        ("success", success_text(sum(end.trials), len(end.trials))),
         ("frames", f"{num_frames:,} in {clock_text(duration_s)}, {num_dropped:,} images dropped"),
         ("loop", loop),
         ("on disk", bytes_text(_size(end.directory))),
@@ -85,10 +91,6 @@ def _rows(end: "SessionEnd", *, is_evaluation: bool) -> list[tuple[str, str]]:
         share = intervention_share(episodes)
         rows.insert(3, ("corrections", f"{corrections:,}, {share:.1%} of the frames"))
     return rows
-
-
-def _num_successes(end: "SessionEnd") -> int:
-    return sum(episode.outcome is Outcome.SUCCESS for episode in end.episodes)
 
 
 def _size(directory: Path | None) -> int:

@@ -13,6 +13,7 @@ import typer
 from deployments.cli.options import JsonOption, NameOption
 
 if TYPE_CHECKING:
+    from flows.references import ProjectRefs
     from recap_core.config.dataset import ConvertConfig
     from recap_core.config.recording_map import RecordingMap
     from recap_core.data.overview import Overview
@@ -42,7 +43,7 @@ WorkersOption = Annotated[
 ]
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - one parameter per option
     session: Annotated[Path, typer.Argument(help="Directory that holds episode_* directories.")],
     *,
     mode: Annotated[
@@ -52,6 +53,13 @@ def ingest(
         int | None,
         typer.Option("--round", min=0, help="0: demonstrations, k: rollouts of iteration k."),
     ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            help="Saved project whose next round learns from it; its runs that wait for episodes "
+            "look again."
+        ),
+    ] = None,
     name: NameOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -60,8 +68,14 @@ def ingest(
 
     _show_warnings()
     store = open_store()
+    refs = None if project is None else _refs(store, project)
+    if refs is not None and round_index is None:
+        round_index = refs.next_round()
     recording = _ingest(session, store, mode=mode, round_index=round_index, name=name)
-    tell(recording, store, json=json, lines=_recording_lines(recording))
+    lines = list(_recording_lines(recording))
+    if refs is not None:
+        lines += _keep(recording, refs, store)
+    tell(recording, store, json=json, lines=lines)
 
 
 def convert(  # noqa: PLR0913 - one parameter per option
@@ -177,6 +191,35 @@ def _ingest(
         session, mode=None if mode is None else mode.value, round_index=round_index, store=store
     )
     return ingest_recording(session, config, name=name or artifact_name(session), store=store)
+
+
+def _refs(store: "Store", project: str) -> "ProjectRefs":
+    """The refs of a saved project.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    from flows.references import ProjectRefs
+    from recap_core.lineage.project_files import load_project
+
+    return ProjectRefs(store, load_project(store.home, project))
+
+
+def _keep(recording: "Recording", refs: "ProjectRefs", store: "Store") -> list[str]:
+    """Make a recording a project's, and wake what waits for its episodes."""
+    from recap_core.lineage.waiting import all_waiting
+
+    refs.keep_recording(recording)
+    found = f"{refs.name} has {refs.num_new_episodes()} new episodes for its next round"
+    waiting = [note for note in all_waiting(store.home, refs.name) if note.waits_for == "episodes"]
+    if not waiting:
+        return [found]
+    from deployments.cli.promotion_waking import wake_runs
+
+    woken = wake_runs(store.home, waiting)
+    asleep = sorted({note.run_name for note in waiting} - set(woken))
+    lines = [found, *(f"{name} waited for episodes and looks again" for name in woken)]
+    return lines + [f"{name} looks again once a server runs (recap up)" for name in asleep]
 
 
 def artifact_name(session: Path) -> str:

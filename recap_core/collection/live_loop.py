@@ -122,6 +122,7 @@ class LiveLoop:
         return SessionEnd(
             self._parts.recorder.directory,
             tuple(self._tally.episodes),
+            tuple(self._tally.trials),
             self._tally.num_discarded,
             self._tally.num_disqualified,
             reason,
@@ -445,6 +446,7 @@ class LiveLoop:
                 policy=None if self._parts.policy is None else self._parts.policy.status(),
                 inputs=tuple(source.status() for source in self._parts.inputs),
                 messages=self.desk.messages,
+                trials=tuple(tally.trials),
             )
         )
 

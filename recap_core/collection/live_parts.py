@@ -58,6 +58,8 @@ class SessionEnd(NamedTuple):
 
     directory: Path
     episodes: tuple[EpisodeSummary, ...]
+    trials: tuple[bool, ...]
+    """Whether each of those that count has succeeded."""
     num_discarded: int
     num_disqualified: int
     reason: Literal["goal", "quit", "error"]

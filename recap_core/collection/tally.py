@@ -17,6 +17,8 @@ class SessionTally:
         self._wanted_corrections = num_corrections
         self.episodes: list[EpisodeSummary] = []
         """Saved ones, in order."""
+        self.trials: list[bool] = []
+        """Whether each of those that count has succeeded."""
         self.num_discarded = 0
         self.num_disqualified = 0
         """Saved episodes of an evaluation that do not count."""
@@ -55,6 +57,8 @@ class SessionTally:
         """The open episode is saved."""
         self.episodes.append(summary)
         self.num_disqualified += self.is_disqualified
+        if not self.is_disqualified:
+            self.trials.append(summary.outcome is Outcome.SUCCESS)
 
     @property
     def number(self) -> int:
@@ -63,13 +67,13 @@ class SessionTally:
 
     @property
     def num_successes(self) -> int:
-        """Saved episodes that succeeded."""
-        return sum(episode.outcome is Outcome.SUCCESS for episode in self.episodes)
+        """Of the saved episodes that count."""
+        return sum(self.trials)
 
     @property
     def num_failures(self) -> int:
-        """Saved episodes that failed."""
-        return len(self.episodes) - self.num_successes
+        """Of the saved episodes that count."""
+        return len(self.trials) - self.num_successes
 
     @property
     def num_corrections(self) -> int:
@@ -91,7 +95,7 @@ class SessionTally:
         """The goal in words."""
         words = []
         if self._wanted_episodes:
-            words.append(f"{self._num_valid} of {self._wanted_episodes} episodes")
+            words.append(f"{len(self.trials)} of {self._wanted_episodes} episodes")
         if self._wanted_corrections:
             words.append(f"{self.num_corrections} of {self._wanted_corrections} corrections")
         return " and ".join(words) or f"{len(self.episodes)} episodes, no goal"
@@ -101,11 +105,7 @@ class SessionTally:
         """How much of the goal is reached, 0 to 1; 0 where there is none."""
         shares = []
         if self._wanted_episodes:
-            shares.append(self._num_valid / self._wanted_episodes)
+            shares.append(len(self.trials) / self._wanted_episodes)
         if self._wanted_corrections:
             shares.append(self.num_corrections / self._wanted_corrections)
         return min(*shares, 1.0) if shares else 0.0
-
-    @property
-    def _num_valid(self) -> int:
-        return len(self.episodes) - self.num_disqualified

@@ -55,6 +55,9 @@ class SessionConfig(RuntimeConfig):
     """The session ends after so many saved episodes; 0: no such goal."""
     num_corrections: int = Field(default=0, ge=0)
     """It ends after so many corrections; 0: no such goal. With both, when both are reached."""
+    target_rate: float | None = Field(default=None, gt=0, lt=1)
+    """``evaluation``: success rate that the policy shall reach. The screen then says whether that
+    is shown, however often one looks, and how many more trials would."""
     episode_limit_s: float = Field(default=200.0, gt=0)
     """An episode that has not ended by then is a failure, unless the operator is correcting, s."""
     initial_phase: Literal["paused", "autonomous"] = "paused"

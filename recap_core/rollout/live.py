@@ -345,6 +345,7 @@ class LiveStatus(NamedTuple):
     episode_s: float
     episode_limit_s: float
     num_successes: int
+    """Of the episodes that count."""
     num_failures: int
     num_discarded: int
     num_corrections: int
@@ -363,3 +364,5 @@ class LiveStatus(NamedTuple):
     inputs: tuple[InputStatus, ...]
     messages: tuple[Message, ...]
     """The newest last."""
+    trials: tuple[bool, ...] = ()
+    """Whether each saved episode that counts has succeeded, in order."""

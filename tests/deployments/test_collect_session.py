@@ -180,7 +180,8 @@ def test_where_the_store_is_a_project_with_an_inbox_gets_it(tmp_path: Path) -> N
     words, commands = steps(session(), look_around(home))
 
     assert f"For the next round of {name}" in words
-    assert f"round-2 of {name} waits for 20 new episodes: the flow ingest wakes it" in words
+    assert f"round-2 of {name} waits for 20 new episodes" in words
+    assert commands[1] == f"recap ingest '{SESSION}' --project {name}"
     assert commands[0].endswith(f" '{SESSION}' {inbox}/")
     assert look_around(tmp_path / "nothing") == Place(has_store=False)
     by_hand = steps(session(), Place(has_store=True))[1]
@@ -204,7 +205,8 @@ def test_the_summary_counts_what_was_saved(tmp_path: Path) -> None:
     """By hand: 4 of 8, 2 corrections each, 200 of 900 frames; and the same as JSON."""
     (tmp_path / "video.mp4").write_bytes(bytes(1_500_000))
     timing = TimingStats(7200, 29.97, 1.25, 9.0, 1)
-    end = SessionEnd(tmp_path, tuple(session()), 3, 2, "goal", None, timing)
+    trials = tuple(episode.outcome is Outcome.SUCCESS for episode in session())
+    end = SessionEnd(tmp_path, tuple(session()), trials, 3, 2, "goal", None, timing)
     found = next_steps(tmp_path, end.episodes, Place(has_store=False), is_evaluation=False)
     out = io.StringIO()
 
@@ -222,7 +224,9 @@ def test_the_summary_counts_what_was_saved(tmp_path: Path) -> None:
     assert plain["episodes"][1]["outcome"] == "failure"
     assert plain["next"][-1]["command"].startswith("rsync")
 
-    failed = end._replace(reason="error", error="the robot could not be read")
-    print_summary(failed, found, Console(file=out, width=120), is_evaluation=True)
+    failed = end._replace(reason="error", error="the robot could not be read", trials=trials[:6])
+    print_summary(failed, found, Console(file=out, width=120), is_evaluation=True, target_rate=0.9)
+    assert "3 of 6, 50 %" in out.getvalue()
+    assert "whether it reaches 90 %" in out.getvalue()
     assert "it failed: the robot could not be read" in out.getvalue()
     assert "disqualified  2 episodes:" in out.getvalue()

@@ -1,6 +1,7 @@
 """``recap ingest`` and ``convert``."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ from typer.testing import CliRunner, Result
 
 from deployments.cli.main import app
 from deployments.cli.recording_commands import artifact_name
+from recap_core.config.presets import plumbing_project
 from recap_core.data.frames import read_frames
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
 from recap_core.errors import ArtifactNotFoundError, ConfigError, DataError, RecapError
+from recap_core.lineage.artifacts import Recording
+from recap_core.lineage.project_files import project_name, save_project
+from recap_core.lineage.store import Store
+from recap_core.lineage.waiting import Waiting, note_waiting
 
 NO_CAMERA = SyntheticRobot(cameras=())
 
@@ -59,6 +65,37 @@ def test_ingest_then_convert(session: Path) -> None:
     assert (dataset["name"], dataset["tasks"]) == (recording["name"], ["fold"])
     assert (dataset["num_frames"], dataset["fps"]) == (11, 5)
     assert dataset["metrics"] == {"success_share": 0.5, "intervention_share": 1 / 11}
+
+
+def test_a_session_is_taken_in_for_a_project(session: Path, recap_home: Path) -> None:
+    """Its next round learns from it, and a run that waits for episodes is told, or named."""
+    config = plumbing_project()
+    name = project_name(config)
+    save_project(recap_home, config)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    note_waiting(
+        recap_home,
+        Waiting(
+            run="1",
+            run_name="round-1",
+            waits_for="episodes",
+            project=name,
+            num_episodes=20,
+            since=begin,
+            until=begin + timedelta(days=7),
+        ),
+    )
+
+    result = run("ingest", str(session), "--project", name)
+
+    assert f"{name} has 2 new episodes for its next round" in result.stdout
+    assert "round-1 looks again once a server runs" in result.stdout
+    store = Store(recap_home)
+    (ref,) = [ref for ref in store.refs() if ref.startswith(f"{name}/recording-")]
+    recording = store.get(ref)
+    assert isinstance(recording, Recording)
+    assert recording.round_index == 1
+    assert "other" in refused(ConfigError, "ingest", str(session), "--project", "other")
 
 
 def test_a_directory_is_ingested_first(session: Path) -> None:

@@ -309,6 +309,8 @@ def test_nobody_corrects_in_an_evaluation() -> None:
     end = cell.end  # type: ignore[attr-defined]
     assert end.num_disqualified == 1
     assert len(end.episodes) == 3
+    assert end.trials == (True, False)
+    assert [(status.num_successes, status.num_failures) for status in cell.statuses][-1] == (1, 1)
     assert [note for note in cell.recorder.notes if "loop" not in note] == [
         {"disqualified": "a correction was asked for"}
     ]
