@@ -73,15 +73,11 @@ def _policy(config: CellConfig, robot: LiveRobot) -> LivePolicy | None:
         return RemoteLivePolicy(
             config.policy,
             api_key=config.policy.read_api_key(),
-            action_dim=_num_dims(robot.description),
+            action_dim=robot.description.num_dims,
         )
     if config.robot.kind in SCRIPTED_KINDS:
         return scripted_policy(robot, config.scripted_policy)
     return None
-
-
-def _num_dims(robot: RobotDescription) -> int:
-    return sum(len(arm.joints) + len(arm.gripper) for arm in robot.arms)
 
 
 def _guard(safety: SafetyConfig, robot: RobotDescription) -> ActionGuard:
@@ -90,7 +86,7 @@ def _guard(safety: SafetyConfig, robot: RobotDescription) -> ActionGuard:
     Raises:
         ConfigError: If there are not as many numbers as the robot's actions have dims.
     """
-    num_dims = _num_dims(robot)
+    num_dims = robot.num_dims
     step = safety.max_step
     for name in ("action_low", "action_high", "max_step"):
         value = getattr(safety, name)
@@ -122,6 +118,7 @@ def _rules(config: CellConfig) -> SessionRules:
         initial_phase=Phase(session.initial_phase),
         pause_between_episodes=session.pause_between_episodes,
         resume_ramp_s=session.resume_ramp_s,
+        takeover_ramp_s=session.takeover_ramp_s,
         pause_stiffens_leader=session.pause_stiffens_leader,
         max_observation_age_s=safety.max_observation_age_s,
         robot_timeout_s=safety.robot_timeout_s,

@@ -9,7 +9,7 @@ something is wrong the robot is PAUSED: nothing is sent, and it holds what it wa
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,6 @@ from recap_core.errors import EpisodeError, RobotError
 from recap_core.rollout.episode_lifecycle import EpisodeLifecycle, EpisodeState, EpisodeStep
 from recap_core.rollout.frame import Observation, Outcome
 from recap_core.rollout.live import (
-    CAMERA_TIMES,
-    OBSERVED_AT,
     LiveFrame,
     LiveStatus,
     PolicyAnswer,
@@ -33,7 +31,7 @@ from recap_core.rollout.live import (
 )
 from recap_core.rollout.phase import Phase, PhaseEvent, PhaseMachine, Transition
 from recap_core.rollout.protocols import EpisodeReset
-from recap_core.rollout.safety import ActionGuard, ResumeRamp
+from recap_core.rollout.safety import ActionGuard, ResumeRamp, oldest_part
 
 STATE = "observation.state"
 STATUS_HZ = 5
@@ -41,6 +39,8 @@ RECENT_S = 3
 """What the screen calls the present rate."""
 SWITCH_S = 0.0005
 """Longest time that an encoder's thread keeps the interpreter while a tick is due."""
+GRACE_S = 0.5
+"""After a pause that nobody asked for: what is pressed then was meant for what was before."""
 HALF_A_MS = 0.0005
 NOTHING = PolicyAnswer(None)
 
@@ -74,7 +74,9 @@ class LiveLoop:
         self._pace = pace or Pace(fps)
         self._now = now
         self._guard = guard or ActionGuard()
+        self._num_dims = parts.robot.description.num_dims
         self._ramp = ResumeRamp(round(rules.resume_ramp_s * fps))
+        self._takeover_ramp = ResumeRamp(round(rules.takeover_ramp_s * fps))
         self._machine = PhaseMachine(rules.initial_phase)
         self._lifecycle = EpisodeLifecycle()
         self.desk = OperatorDesk(self._machine, self._lifecycle, why_not=self._why_not, now=now)
@@ -83,9 +85,12 @@ class LiveLoop:
         self._watchdog = Watchdog(rules.watchdog_s, self._barked)
         self._last_action: np.ndarray | None = None
         self._leader_state: np.ndarray | None = None
-        self._resumes = rules.initial_phase is Phase.AUTONOMOUS
+        self._begins_to_drive = True
+        """Whether nothing was sent yet since the policy or the operator has got control."""
         self._was_stopped = False
-        self._read_at_s = now()
+        self._num_stops_seen = 0
+        self._read_at_s = self._ticked_at_s = now()
+        self._paused_itself_s = -GRACE_S
         self._began_s = 0.0
         self._num_ticks = 0
         self._ticks_per_status = max(round(fps / STATUS_HZ), 1)
@@ -112,6 +117,7 @@ class LiveLoop:
                 source.start(self.desk.request)
             with self._watchdog:
                 self._publish()
+                self._read_at_s = self._now()
                 while self._lifecycle.state is not EpisodeState.OVER:
                     self._tick()
         finally:
@@ -135,7 +141,7 @@ class LiveLoop:
         self._watchdog.tick()
         if interval_s > self._rules.watchdog_s:
             self._pause(f"the control loop stood still for {interval_s:.1f} s")
-        now_s = self._now()
+        now_s = self._ticked_at_s = self._now()
         self._obey_stop()
         if self._obey_episodes(now_s):
             return  # it took its time: the next tick begins at once
@@ -165,19 +171,25 @@ class LiveLoop:
                 return "there is no policy; name a server, or drive yourself (correction)"
             if (problem := self._parts.policy.status().problem) is not None:
                 return problem
+        if phase is Phase.PAUSED and self._now() - self._paused_itself_s < GRACE_S:
+            return "the robot has just been paused by itself; look, then press again"
         return None
 
     def _obey_stop(self) -> None:
-        is_stopped = self.desk.is_stopped
-        if is_stopped and not self._was_stopped:
+        num_stops = self.desk.num_stops
+        if num_stops != self._num_stops_seen:
+            self._num_stops_seen, self._was_stopped = num_stops, True
+            self._pause("EMERGENCY STOP: nothing is sent until it is reset")
             stop = getattr(self._parts.robot, "emergency_stop", None)
             if stop is not None:
-                stop()
-            self._pause("EMERGENCY STOP: nothing is sent until it is reset")
-        if self._was_stopped and not is_stopped:
+                try:
+                    stop()
+                except RobotError as error:
+                    self.desk.say("error", str(error))
+        if self._was_stopped and not self.desk.is_stopped:
+            self._was_stopped = False
             self._last_action = None  # it may have been moved by hand
             self._machine.reset(Phase.PAUSED)  # a wish from before the stop is no wish any more
-        self._was_stopped = is_stopped
 
     def _obey_episodes(self, now_s: float) -> bool:
         """Begin or end an episode; whether there was anything to do."""
@@ -197,6 +209,7 @@ class LiveLoop:
                 self._start_episode()
             elif step.kind == "end":
                 self._end_episode(step)
+        self._read_at_s = self._now()
         self._pace.skip()
         self._publish()
         return True
@@ -224,7 +237,10 @@ class LiveLoop:
     def _end_episode(self, step: EpisodeStep) -> None:
         if self._rules.pause_between_episodes and self._machine.phase is not Phase.PAUSED:
             self._pause(None)
+            self._publish()
         self._save(step.outcome or Outcome.FAILURE)
+        if self._rules.pause_between_episodes:
+            self._machine.reset(Phase.PAUSED)  # what was wished while it was saved
         if self._tally.is_reached:
             self._lifecycle.finish()
 
@@ -252,12 +268,13 @@ class LiveLoop:
     def _enter(self, transition: Transition) -> None:
         """Side effects of a transition (SPEC §2.1)."""
         leader = self._parts.leader
+        self._begins_to_drive = True
         try:
             match transition.after:
                 case Phase.CORRECTING:
-                    self._tally.corrected()
                     if leader is not None:
                         leader.set_compliant()
+                    self._tally.corrected()
                 case Phase.PAUSED:
                     if (
                         transition.before is Phase.CORRECTING
@@ -265,8 +282,6 @@ class LiveLoop:
                         and self._rules.pause_stiffens_leader
                     ):
                         leader.set_stiff()
-                case Phase.AUTONOMOUS:
-                    self._resumes = True
         except RobotError as error:
             self._pause(str(error))
         if transition.after is not Phase.PAUSED and self._parts.policy is not None:
@@ -277,6 +292,8 @@ class LiveLoop:
         before = self._machine.phase
         self._machine.reset(Phase.PAUSED)
         if problem is not None:
+            if before is not Phase.PAUSED:
+                self._paused_itself_s = self._now()
             self.desk.say("error", f"paused: {problem}")
         leader = self._parts.leader
         if before is Phase.CORRECTING and leader is not None and self._rules.pause_stiffens_leader:
@@ -302,7 +319,7 @@ class LiveLoop:
         except RobotError as error:
             self._lost(now_s, str(error))
             return None
-        age_s, what = _age(observation, now_s)
+        age_s, what = oldest_part(observation, self._now())  # reading it may have taken long
         if age_s > self._rules.max_observation_age_s:
             self._lost(now_s, f"{what} {age_s:.2f} s old; check the cables")
             return None
@@ -310,6 +327,7 @@ class LiveLoop:
         return observation
 
     def _lost(self, now_s: float, problem: str) -> None:
+        self._last_action = None  # who knows where it is when it comes back
         if self._machine.phase is not Phase.PAUSED:
             self._pause(problem)
         elif self._num_ticks % (5 * self._ticks_per_status) == 0:
@@ -322,8 +340,9 @@ class LiveLoop:
             self._lifecycle.finish()
 
     def _step(self, observation: Observation, now_s: float) -> None:
-        pose = np.asarray(observation[STATE], np.float32)
+        pose = np.asarray(observation[STATE], np.float32)[: self._num_dims]
         phase, answer = self._machine.phase, NOTHING
+        self._leader_state = None
         if phase is not Phase.PAUSED:
             answer = self._ask(observation)
         if phase is Phase.AUTONOMOUS:
@@ -358,13 +377,17 @@ class LiveLoop:
             self._pause(answer.problem)
         if answer.action is None or answer.problem is not None:
             return
-        if self._resumes:
-            self._resumes = False
+        if self._begins_to_drive:
             self._ramp.begin(pose)
         target = self._ramp.blend(np.asarray(answer.action, np.float32))
         if self._send(target, pose, may_be_far=False) and self._parts.leader is not None:
             assert self._last_action is not None  # noqa: S101 - it was just sent
-            self._parts.leader.follow(self._last_action)
+            try:
+                self._parts.leader.follow(self._last_action)
+            except RobotError as error:
+                self._pause(str(error))
+                return
+            self._leader_state = self._last_action
 
     def _follow_operator(self, pose: Float[np.ndarray, " s"]) -> None:
         assert self._parts.leader is not None  # noqa: S101 - else CORRECTING is refused
@@ -374,17 +397,21 @@ class LiveLoop:
             self._pause(str(error))
             return
         self._leader_state = target
-        self._send(target, pose, may_be_far=True)
+        if self._begins_to_drive:
+            self._takeover_ramp.begin(pose)
+        self._send(self._takeover_ramp.blend(target), pose, may_be_far=True)
 
     def _send(
         self, target: Float[np.ndarray, " a"], pose: Float[np.ndarray, " s"], *, may_be_far: bool
     ) -> bool:
         last = self._last_action
-        if last is None and pose.shape == target.shape:
+        if last is None or self._begins_to_drive:  # it may have sagged, or been moved
             last = pose
         guarded = self._guard.check(target, last, may_be_far=may_be_far)
         if guarded.action is None:
             self._pause(guarded.problem)
+            return False
+        if not self._may_send():
             return False
         try:
             sent = self._parts.robot.send_action({"action": guarded.action})
@@ -392,6 +419,17 @@ class LiveLoop:
             self._pause(str(error))
             return False
         self._last_action = np.asarray(sent["action"], np.float32)
+        self._begins_to_drive = False
+        return True
+
+    def _may_send(self) -> bool:
+        """Not after an emergency stop that came within this tick, nor if the tick took too long."""
+        if self.desk.is_stopped or self.desk.num_stops != self._num_stops_seen:
+            return False
+        took_s = self._now() - self._ticked_at_s
+        if took_s > self._rules.watchdog_s:
+            self._pause(f"a tick took {took_s:.1f} s; nothing is sent after so long")
+            return False
         return True
 
     # -- the end, and what is shown
@@ -449,14 +487,3 @@ class LiveLoop:
                 trials=tuple(tally.trials),
             )
         )
-
-
-def _age(observation: Mapping[str, object], now_s: float) -> tuple[float, str]:
-    """Age of the oldest thing in an observation, s, and what it is."""
-    observed_at = observation.get(OBSERVED_AT)
-    ages = {"the joints are": now_s - observed_at if isinstance(observed_at, float) else 0.0}
-    times = observation.get(CAMERA_TIMES)
-    if isinstance(times, Mapping):
-        ages |= {f"the image of {name} is": now_s - float(time) for name, time in times.items()}
-    what = max(ages, key=lambda name: ages[name])
-    return ages[what], what

@@ -42,6 +42,8 @@ class SessionRules(NamedTuple):
     pause_between_episodes: bool = True
     """Whether the robot is PAUSED when an episode ends."""
     resume_ramp_s: float = 0.5
+    takeover_ramp_s: float = 0.5
+    """From the robot's pose to the leader's, where a correction begins."""
     pause_stiffens_leader: bool = True
     max_observation_age_s: float = 0.5
     """Joints and images older than this pause the robot."""

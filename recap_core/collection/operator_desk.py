@@ -46,6 +46,8 @@ class OperatorDesk:
         self._messages: deque[Message] = deque(maxlen=KEPT_MESSAGES)
         self.num_refused = 0
         """Requests that were refused."""
+        self.num_stops = 0
+        """Emergency stops so far: one that was reset at once shows here all the same."""
 
     @property
     def is_stopped(self) -> bool:
@@ -90,7 +92,9 @@ class OperatorDesk:
 
     def _stop_or_reset(self, signal: SafetySignal) -> str | None:
         if signal is SafetySignal.EMERGENCY_STOP:
-            self._is_stopped = True
+            with self._lock:
+                self._is_stopped = True
+                self.num_stops += 1
             return None
         if not self._is_stopped:
             return f"{signal.value}: no emergency stop is in force"

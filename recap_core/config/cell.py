@@ -67,6 +67,9 @@ class SessionConfig(RuntimeConfig):
     goes on, as the reference collector's."""
     resume_ramp_s: float = Field(default=0.5, ge=0, le=10)
     """Length of the transition from the robot's pose to the policy after a pause, s; 0: none."""
+    takeover_ramp_s: float = Field(default=0.5, ge=0, le=10)
+    """Length of the transition from the robot's pose to the leader's where a correction begins, s:
+    a leader that has not followed the robot may be far away. 0: at once, as the reference."""
     pause_stiffens_leader: bool = True
     """Make leader arms stiff at the end of a correction."""
     seed: int = Field(default=0, ge=0)

@@ -117,11 +117,12 @@ class EpisodeLifecycle:
             return step
 
     def cancel_start(self) -> None:
-        """The episode that was to begin could not: there is none."""
+        """The episode that was to begin could not: there is none. Only ``quit`` is still wanted."""
         with self._lock:
             if self._state is EpisodeState.RECORDING:
                 self._state = EpisodeState.IDLE
-            self._pending = None
+            wants_to_quit = self._pending is not None and self._pending.ends_session
+            self._pending = EpisodeStep("quit", ends_session=True) if wants_to_quit else None
 
     def finish(self) -> None:
         """The session is over, because its goal is reached."""

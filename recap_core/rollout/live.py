@@ -115,6 +115,11 @@ class RobotDescription(NamedTuple):
     ee_frame_names: Mapping[str, str] = {}
     """Frame of ``observation.ee_pose`` by arm; empty: poses are not known."""
 
+    @property
+    def num_dims(self) -> int:
+        """Width of an action; the state begins with the same dims."""
+        return sum(len(arm.joints) + len(arm.gripper) for arm in self.arms)
+
 
 @runtime_checkable
 class LiveRobot(Protocol):

@@ -4,13 +4,14 @@ A policy that jumps has gone wrong, so the robot is stopped; a person's leader a
 the robot when a correction begins, so the robot goes there at a limited speed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from recap_core.errors import ConfigError
+from recap_core.rollout.live import CAMERA_TIMES, OBSERVED_AT
 
 type Limits = Sequence[float | int] | np.ndarray | float | int
 """One number per dim, or one for all."""
@@ -127,3 +128,19 @@ class ResumeRamp:
         self._elapsed += 1
         alpha = np.float32(1 - elapsed / self._num_ticks)
         return alpha * pose.astype(np.float32) + (1 - alpha) * target.astype(np.float32)
+
+
+def oldest_part(observation: Mapping[str, object], now_s: float) -> tuple[float, str]:
+    """Age of the oldest thing in an observation, s, and what it is, as the subject of a sentence.
+
+    Args:
+        observation: As a :class:`~recap_core.rollout.live.LiveRobot` gives it.
+        now_s: Unix time, s.
+    """
+    observed_at = observation.get(OBSERVED_AT)
+    ages = {"the joints are": now_s - observed_at if isinstance(observed_at, float) else 0.0}
+    times = observation.get(CAMERA_TIMES)
+    if isinstance(times, Mapping):
+        ages |= {f"the image of {name} is": now_s - float(time) for name, time in times.items()}
+    what = max(ages, key=lambda name: ages[name])
+    return ages[what], what

@@ -9,19 +9,21 @@ from typing import Literal
 import numpy as np
 
 from recap_core.collection.live_loop import LiveLoop
-from recap_core.collection.live_parts import CellParts, SessionRules
+from recap_core.collection.live_parts import CellParts, SessionEnd, SessionRules
 from recap_core.collection.pace import Pace
 from recap_core.errors import EpisodeError, RobotError
 from recap_core.rollout.frame import Action, Observation, Outcome
 from recap_core.rollout.live import (
     OBSERVED_AT,
     ArmLayout,
+    EpisodeSignal,
     EpisodeSummary,
     LiveFrame,
     LiveStatus,
     PolicyAnswer,
     PolicyStatus,
     RecorderStatus,
+    Request,
     RobotDescription,
 )
 from recap_core.rollout.phase import Phase
@@ -58,15 +60,18 @@ class PointRobot:
         self.age_s = 0.0
         self.is_connected = True
         self.num_stops = 0
+        self.num_extra_dims = 0
+        self.while_reading: Callable[[], None] = lambda: None
 
     def connect(self) -> None:
         self.is_connected = True
 
     def get_observation(self) -> Observation:
+        self.while_reading()
         if self.is_broken:
             raise RobotError("the cable is out")
         return {
-            "observation.state": self.pose.copy(),
+            "observation.state": np.append(self.pose, np.zeros(self.num_extra_dims, np.float32)),
             OBSERVED_AT: self._clock.now() - self.age_s,
         }
 
@@ -103,6 +108,8 @@ class HandLeader:
 
     def follow(self, action: np.ndarray) -> None:
         del action
+        if self.is_broken:
+            raise RobotError("the leader does not answer")
         if not self.told or self.told[-1] != "follow":
             self.told.append("follow")
 
@@ -199,6 +206,7 @@ class Cell:
         self.policy = StepPolicy()
         self.recorder = MemoryRecorder()
         self.statuses: list[LiveStatus] = []
+        self.end: SessionEnd | None = None
         self.script: Callable[[int], None] = lambda tick: None  # noqa: ARG005
         self._tick = 0
         parts = CellParts(
@@ -209,7 +217,7 @@ class Cell:
         )
         self.loop = LiveLoop(
             parts,
-            SessionRules("fold", **{"resume_ramp_s": 0.0, **rules}),  # type: ignore[arg-type]
+            SessionRules("fold", **{"resume_ramp_s": 0.0, "takeover_ramp_s": 0.0, **rules}),  # type: ignore[arg-type]
             guard=guard,
             pace=Pace(FPS, now=self.clock.now, sleep=self._sleep),
             now=self.clock.now,
@@ -236,3 +244,31 @@ class Cell:
             ]
             for _, frames in self.recorder.episodes
         ]
+
+
+def play(cell: Cell, keys: dict[int, Request | list[Request]], **later: object) -> None:
+    """Press keys before those ticks, and run until the session is over."""
+    for name, value in later.items():
+        setattr(cell, name, value)
+    other = cell.script
+
+    def script(tick: int) -> None:
+        other(tick)
+        found = keys.get(tick, [])
+        for key in found if isinstance(found, list) else [found]:
+            cell.loop.request(key, "test")
+        if tick > 500:
+            cell.loop.request(EpisodeSignal.QUIT, "test")
+
+    cell.script = script
+    cell.end = cell.loop.run(cell.statuses.append)
+
+
+def once(cell: Cell, act: Callable[[], object]) -> Callable[[], None]:
+    """Something that happens during one reading of the robot."""
+
+    def read() -> None:
+        cell.robot.while_reading = lambda: None
+        act()
+
+    return read

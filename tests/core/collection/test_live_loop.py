@@ -1,37 +1,17 @@
 """The control loop of a robot cell, tick by tick, on a clock that is moved by hand."""
 
-import threading
-
 import numpy as np
 import pytest
 
+from recap_core.errors import EpisodeError
 from recap_core.rollout.frame import Outcome
 from recap_core.rollout.live import EpisodeSignal, Request, SafetySignal
 from recap_core.rollout.phase import Phase, PhaseEvent
-from recap_core.rollout.safety import ActionGuard
-from tests.core.collection.memory_cell import Cell
+from tests.core.collection.memory_cell import Cell, play
 
 START, SUCCESS, DISCARD, QUIT = EpisodeSignal
 PAUSE, CORRECT = PhaseEvent
 STOP, RESET = SafetySignal
-
-
-def play(cell: Cell, keys: dict[int, Request | list[Request]], **later: object) -> None:
-    """Press keys before those ticks, and run until the session is over."""
-    for name, value in later.items():
-        setattr(cell, name, value)
-    other = cell.script
-
-    def script(tick: int) -> None:
-        other(tick)
-        found = keys.get(tick, [])
-        for key in found if isinstance(found, list) else [found]:
-            cell.loop.request(key, "test")
-        if tick > 500:
-            cell.loop.request(QUIT, "test")
-
-    cell.script = script
-    cell.end = cell.loop.run(cell.statuses.append)  # type: ignore[attr-defined]
 
 
 def test_a_session() -> None:
@@ -57,7 +37,8 @@ def test_a_session() -> None:
         },
     )
 
-    end = cell.end  # type: ignore[attr-defined]
+    end = cell.end
+    assert end is not None
     assert end.reason == "quit"
     assert [episode.outcome for episode in end.episodes] == [
         Outcome.SUCCESS,
@@ -152,109 +133,6 @@ def test_the_policys_wish_is_recorded_while_the_operator_drives() -> None:
     assert {frame.policy_id for frame in frames} == {"step"}
 
 
-def test_a_policy_that_fails_pauses_the_robot_and_comes_back() -> None:
-    """It cannot be resumed before it is back; the session goes on, and so does the episode."""
-    cell = Cell()
-
-    def script(tick: int) -> None:
-        cell.policy.problem = "the server is gone" if 4 <= tick < 8 else None
-
-    play(cell, {0: [START, PAUSE], 6: PAUSE, 9: PAUSE, 14: SUCCESS, 16: QUIT}, script=script)
-
-    assert cell.phases == [["autonomous", "paused", "autonomous"]]
-    assert "paused: the server is gone" in cell.said
-    assert "refused pause_resume: the server is gone" in cell.said
-
-
-def test_a_policy_that_thinks_makes_the_robot_wait() -> None:
-    """No action yet: it holds still, autonomous."""
-    cell = Cell()
-
-    def script(tick: int) -> None:
-        cell.policy.is_thinking = tick < 5
-
-    play(cell, {0: [START, PAUSE], 8: SUCCESS, 10: QUIT}, script=script)
-
-    frames = cell.recorder.episodes[0][1]
-    assert {frame.phase for frame in frames} == {Phase.AUTONOMOUS}
-    assert [frame.policy_action is None for frame in frames] == [True] * 5 + [False] * 3
-
-
-def test_a_jump_of_the_policy_pauses_and_a_far_leader_is_approached() -> None:
-    """The jump is never sent; the leader is reached in steps."""
-    cell = Cell(guard=ActionGuard(max_step=2))
-
-    def script(tick: int) -> None:
-        cell.policy.target = np.full(2, 1 if tick < 4 else 4, np.float32)
-
-    play(cell, {0: [START, PAUSE], 7: CORRECT, 12: SUCCESS, 14: QUIT}, script=script)
-
-    assert cell.phases == [["autonomous", "paused", "correcting"]]
-    assert "jumps by 3" in cell.said
-    assert [action[0] for action in cell.robot.sent] == [1, 1, 1, 1, 3, 5, 5, 5, 5]
-
-
-@pytest.mark.parametrize("what", ["is_broken", "age_s"])
-def test_an_old_or_missing_observation_pauses(what: str) -> None:
-    """No frame is recorded from it; resuming is up to the operator."""
-    cell = Cell()
-
-    def script(tick: int) -> None:
-        setattr(cell.robot, what, 1.0 if 4 <= tick < 7 else 0)
-
-    play(cell, {0: [START, PAUSE], 8: PAUSE, 12: SUCCESS, 14: QUIT}, script=script)
-
-    assert cell.phases == [["autonomous", "paused", "autonomous"]]
-    assert len(cell.recorder.episodes[0][1]) == 12 - 3
-    assert (
-        "paused: " + ("the cable is out" if what == "is_broken" else "the joints are") in cell.said
-    )
-
-
-def test_a_robot_that_stays_away_ends_the_session() -> None:
-    """The open episode is kept as a failure, and the reason is told."""
-    cell = Cell(robot_timeout_s=2)
-
-    def script(tick: int) -> None:
-        cell.robot.is_broken = tick >= 5
-
-    play(cell, {0: [START, PAUSE]}, script=script)
-
-    end = cell.end  # type: ignore[attr-defined]
-    assert end.reason == "error"
-    assert "could not be read for 2" in end.error
-    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
-
-
-def test_a_leader_that_does_not_answer_pauses() -> None:
-    """Its last wish is not repeated."""
-    cell = Cell()
-
-    def script(tick: int) -> None:
-        cell.leader.is_broken = tick >= 4
-
-    play(cell, {0: START, 1: CORRECT, 8: SUCCESS, 10: QUIT}, script=script)
-
-    assert cell.phases == [["paused", "correcting", "paused"]]
-    assert len(cell.robot.sent) == 3
-
-
-def test_an_emergency_stop() -> None:
-    """Nothing is sent until it is reset, whatever is pressed; the robot is told at once."""
-    cell = Cell()
-    play(
-        cell,
-        {0: [START, PAUSE], 4: [PAUSE, STOP], 6: PAUSE, 8: RESET, 10: PAUSE, 13: SUCCESS, 15: QUIT},
-    )
-
-    assert cell.robot.num_stops == 1
-    assert cell.phases == [["autonomous", "paused", "autonomous"]]
-    frames = cell.recorder.episodes[0][1]
-    assert [f.phase for f in frames].count(Phase.PAUSED) == 6
-    assert "pause_resume: an emergency stop is in force" in cell.said
-    assert any(status.is_stopped for status in cell.statuses)
-
-
 def test_the_limit_waits_for_a_correction() -> None:
     """An episode that is over its time while the operator drives goes on until he is done."""
     cell = Cell(episode_limit_s=1)
@@ -283,7 +161,8 @@ def test_a_goal_ends_the_session(cell: Cell, num_episodes: int) -> None:
     """After the episode that reaches it."""
     play(cell, {0: START, 2: CORRECT, 5: SUCCESS, 8: START, 10: SUCCESS})
 
-    end = cell.end  # type: ignore[attr-defined]
+    end = cell.end
+    assert end is not None
     assert end.reason == "goal"
     assert len(end.episodes) == num_episodes
     assert cell.statuses[-1].goal_share == 1
@@ -306,7 +185,8 @@ def test_nobody_corrects_in_an_evaluation() -> None:
         },
     )
 
-    end = cell.end  # type: ignore[attr-defined]
+    end = cell.end
+    assert end is not None
     assert end.num_disqualified == 1
     assert len(end.episodes) == 3
     assert end.trials == (True, False)
@@ -331,41 +211,6 @@ def test_an_episode_that_cannot_be_recorded_does_not_begin() -> None:
     assert cell.said.count("the disk is full") == 2
 
 
-def test_a_loop_that_stood_still_is_paused() -> None:
-    """Whatever the policy had planned before is not played after it."""
-    cell = Cell(watchdog_s=0.5)
-
-    def script(tick: int) -> None:
-        if tick == 5:
-            cell.clock.sleep(0.8)
-
-    play(cell, {0: [START, PAUSE], 9: SUCCESS, 11: QUIT}, script=script)
-
-    assert cell.phases == [["autonomous", "paused"]]
-    assert "stood still for 0.9 s" in cell.said
-
-
-def test_the_watchdog_speaks_while_the_loop_hangs() -> None:
-    """From its own thread, because the loop cannot."""
-    cell = Cell(watchdog_s=0.15)
-    was_told = threading.Event()
-
-    def watch(status: object) -> None:
-        if "does not answer" in str(status):
-            was_told.set()
-
-    def script(tick: int) -> None:
-        if tick == 3:
-            assert was_told.wait(30)
-        if tick == 5:
-            cell.loop.request(QUIT, "test")
-
-    cell.script = script
-    cell.loop.run(watch)
-
-    assert was_told.is_set()
-
-
 def test_an_error_in_the_loop_saves_what_is_open_and_lets_go() -> None:
     """A bug, or Ctrl-C: the episode is a failure, never a success."""
     cell = Cell()
@@ -380,3 +225,46 @@ def test_an_error_in_the_loop_saves_what_is_open_and_lets_go() -> None:
     assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
     assert not cell.robot.is_connected
     assert cell.recorder.is_closed
+
+
+def test_a_correction_begins_where_the_robot_is() -> None:
+    """However far away the leader is held."""
+    cell = Cell(takeover_ramp_s=0.4)
+    play(cell, {0: START, 1: CORRECT, 8: SUCCESS, 10: QUIT})
+
+    assert [float(action[0]) for action in cell.robot.sent] == [0, 1.25, 2.5, 3.75, 5, 5, 5]
+
+
+def test_a_state_may_be_wider_than_an_action() -> None:
+    """What lies behind the action's dims is recorded, and moves nothing."""
+    cell = Cell(resume_ramp_s=0.2)
+    cell.robot.num_extra_dims = 3
+    play(cell, {0: START, 2: PAUSE, 6: SUCCESS, 8: QUIT})
+
+    frames = cell.recorder.episodes[0][1]
+    assert {frame.action.shape for frame in frames} == {(2,)}
+    assert [float(action[0]) for action in cell.robot.sent] == [0, 0.5, 1, 1]
+
+
+def test_the_leaders_state_is_what_it_was_told_or_shows() -> None:
+    """Following, driving, and unknown while paused."""
+    cell = Cell()
+    play(cell, {0: [START, PAUSE], 3: PAUSE, 5: CORRECT, 7: CORRECT, 9: SUCCESS, 11: QUIT})
+
+    frames = cell.recorder.episodes[0][1]
+    states = [None if f.leader_state is None else float(f.leader_state[0]) for f in frames]
+    assert states == [1, 1, 1, None, None, 5, 5, None, None]
+
+
+def test_a_quit_that_comes_while_an_episode_cannot_begin_counts() -> None:
+    """The session ends, as the operator was told."""
+    cell = Cell()
+
+    def start() -> None:
+        assert cell.loop.request(QUIT, "test")
+        raise EpisodeError("the disk is full")
+
+    cell.recorder.start = start  # type: ignore[method-assign]
+    play(cell, {2: START, 30: QUIT})
+
+    assert cell._tick < 10
