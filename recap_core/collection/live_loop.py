@@ -180,6 +180,7 @@ class LiveLoop:
         if num_stops != self._num_stops_seen:
             self._num_stops_seen, self._was_stopped = num_stops, True
             self._pause("EMERGENCY STOP: nothing is sent until it is reset")
+            self._paused_itself_s = -GRACE_S  # it was asked for
             stop = getattr(self._parts.robot, "emergency_stop", None)
             if stop is not None:
                 try:
@@ -194,14 +195,10 @@ class LiveLoop:
     def _obey_episodes(self, now_s: float) -> bool:
         """Begin or end an episode; whether there was anything to do."""
         step = self._lifecycle.consume()
-        if step is None and self._lifecycle.state is EpisodeState.RECORDING:
-            is_over = now_s - self._began_s > self._rules.episode_limit_s - HALF_A_MS
-            if is_over and self._machine.phase is not Phase.CORRECTING:
-                self.desk.say("warning", "the episode's time is over: saved as a failure")
-                step = self._lifecycle.expire()
-            elif (problem := self._recording_problem()) is not None:
-                self.desk.say("error", f"recording cannot go on: {problem}")
-                step = self._lifecycle.expire()
+        reason = self._why_it_ends(now_s) if step is None else None
+        if reason is not None:
+            self.desk.say("error", reason)
+            step = self._lifecycle.expire()
         if step is None:
             return False
         with self._watchdog.held():
@@ -210,14 +207,23 @@ class LiveLoop:
             elif step.kind == "end":
                 self._end_episode(step)
         self._read_at_s = self._now()
+        if reason is not None:
+            self._paused_itself_s = self._now()
         self._pace.skip()
         self._publish()
         return True
 
-    def _recording_problem(self) -> str | None:
+    def _why_it_ends(self, now_s: float) -> str | None:
+        """Why the open episode ends by itself now; None: it does not, or none is open."""
+        if self._lifecycle.state is not EpisodeState.RECORDING:
+            return None
+        is_over = now_s - self._began_s > self._rules.episode_limit_s - HALF_A_MS
+        if is_over and self._machine.phase is not Phase.CORRECTING:
+            return "the episode's time is over: saved as a failure"
         if self._num_ticks % self._ticks_per_status:
-            return None  # it looks at the disk
-        return self._parts.recorder.status().problem
+            return None  # the recorder looks at the disk
+        problem = self._parts.recorder.status().problem
+        return None if problem is None else f"recording cannot go on: {problem}"
 
     def _start_episode(self) -> None:
         try:
