@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -52,6 +53,11 @@ LONG_FIXTURES = {"eight_rounds", "finished_rounds", "prefect_api", "simulated"}
 # However slow a machine is, it draws the same examples.
 settings.register_profile("recap", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("recap")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has jobs in the background ignore Ctrl-C; tests press it, and children inherit this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
