@@ -15,7 +15,7 @@ everything that lerobot drives is described like this (docs/robot-side.md):
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -197,7 +197,9 @@ def _limits_itself(settings: Mapping[str, Any]) -> bool:
     if settings.get("max_relative_target") is not None:
         return True
     arms = [settings[side] for side in ("left_arm_config", "right_arm_config") if side in settings]
-    return bool(arms) and all(isinstance(arm, Mapping) and _limits_itself(arm) for arm in arms)
+    return bool(arms) and all(
+        isinstance(arm, Mapping) and _limits_itself(cast("Mapping[str, Any]", arm)) for arm in arms
+    )
 
 
 type LiveRobotConfig = Annotated[
