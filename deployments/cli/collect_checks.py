@@ -40,6 +40,7 @@ def check_cell(config: "CellConfig", *, writes: bool) -> "list[Finding]":
     """
     return [
         *check_robot_of(config),
+        *check_speed(config),
         *check_inputs(config.inputs),
         *check_policy(config),
         *check_disk(config.recording, writes=writes),
@@ -53,6 +54,18 @@ def check_robot_of(config: "CellConfig") -> "Generator[Finding]":
     for found in check_robot(config.robot):
         severity = "note" if found.problem is None else "error"
         yield finding(severity, "robot", found.name, found.text, found.problem or "", "")
+
+
+def check_speed(config: "CellConfig") -> "Generator[Finding]":
+    """Whether anything limits how fast a real robot moves: the cell, or its driver."""
+    if config.robot.kind != "lerobot" or config.safety.limits_steps:
+        return
+    if not config.robot.limits_itself:
+        yield finding(
+            "warning", "robot", "speed",
+            "nothing limits how fast it follows the leader or the policy", "",
+            "set safety.max_step, or max_relative_target in the settings of a driver that has it",
+        )  # fmt: skip
 
 
 def check_inputs(config: "OperatorConfig") -> "Generator[Finding]":

@@ -44,6 +44,12 @@ class SafetyConfig(RuntimeConfig):
     watchdog_s: float = Field(default=1.0, gt=0)
     """Longest tick; after a longer one the robot is paused, s."""
 
+    @property
+    def limits_steps(self) -> bool:
+        """Whether ``max_step`` limits any dim."""
+        steps = self.max_step if isinstance(self.max_step, tuple) else (self.max_step,)
+        return any(step is not None for step in steps)
+
 
 class SessionConfig(RuntimeConfig):
     """How a collection session goes."""

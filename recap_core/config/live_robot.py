@@ -13,8 +13,9 @@ everything that lerobot drives is described like this (docs/robot-side.md):
     fps: 30
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -183,6 +184,22 @@ class LerobotConfig(Config):
         if self.type:
             return LerobotDevice(type=self.type, settings=self.settings)
         return LerobotPair(parts=self.parts)
+
+    @property
+    def limits_itself(self) -> bool:
+        """Whether every arm's driver is told how far it may go in one tick."""
+        settings = [part.settings for part in self.parts.values()] or [self.settings]
+        return all(_limits_itself(one) for one in settings)
+
+
+def _limits_itself(settings: Mapping[str, Any]) -> bool:
+    """Of one device, or of the two arms that it says it has."""
+    if settings.get("max_relative_target") is not None:
+        return True
+    arms = [settings[side] for side in ("left_arm_config", "right_arm_config") if side in settings]
+    return bool(arms) and all(
+        isinstance(arm, Mapping) and _limits_itself(cast("Mapping[str, Any]", arm)) for arm in arms
+    )
 
 
 type LiveRobotConfig = Annotated[

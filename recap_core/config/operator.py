@@ -173,8 +173,9 @@ class KeyboardConfig(RuntimeConfig):
     debounce_s: float = Field(default=0.0, ge=0, le=2)
     """A key counts once in this time, however often it is pressed, s."""
     held_s: float = Field(default=0.7, gt=0, le=3)
-    """On a terminal, which tells no release: a key that comes again within this time of its last
-    coming is the same press, held, s. Longer than the keyboard waits before it repeats."""
+    """On a terminal, which tells no release: a key that comes again within this time is the same
+    press, held, unless its rhythm says otherwise, s. Longer than the keyboard waits before it
+    repeats."""
 
     @field_validator("keys", mode="before")
     @classmethod

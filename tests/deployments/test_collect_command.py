@@ -14,9 +14,11 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from deployments.cli.collect_checks import check_speed
 from deployments.cli.collect_command import draws_screen
 from deployments.cli.collect_settings import Options, bytes_per_hour, cell_settings
 from deployments.cli.main import app
+from recap_core.config.cell import CellConfig
 from recap_core.errors import ConfigError
 from tests.core.serving import tiny
 from tests.core.serving.scripted import ScriptedHost
@@ -196,6 +198,43 @@ def test_the_doctor_of_a_cell(tmp_path: Path) -> None:
     checks = {finding["check"] for finding in told["findings"]}
     assert checks == {"robot", "input", "policy", "disk"}
     assert any("per second" in finding["value"] for finding in told["findings"])
+
+
+STEP = {"max_step": 5}
+OWN_LIMIT = {"max_relative_target": 10}
+ARM = {"kind": "lerobot", "type": "so101_follower"}
+
+
+@pytest.mark.parametrize(
+    ("robot", "safety", "is_limited"),
+    [
+        (ARM, {}, False),
+        (ARM, STEP, True),
+        (ARM, {"max_step": [5, None]}, True),
+        (ARM, {"max_step": [None, None]}, False),
+        ({**ARM, "settings": OWN_LIMIT}, {}, True),
+        ({**ARM, "settings": {"left_arm_config": OWN_LIMIT, "right_arm_config": {}}}, {}, False),
+        ({**ARM, "settings": dict.fromkeys(("left_arm_config", "right_arm_config"), OWN_LIMIT)},
+         {}, True),
+        ({"kind": "lerobot", "parts": {"left": {"type": "a", "settings": OWN_LIMIT},
+                                       "right": {"type": "a"}}}, {}, False),
+        ({"kind": "sim"}, {}, True),
+    ],
+)  # fmt: skip
+def test_a_robot_that_nothing_slows_down_is_told(
+    robot: dict[str, Any],
+    safety: dict[str, Any],
+    is_limited: bool,  # noqa: FBT001
+) -> None:
+    """By the cell, or by the driver of every arm; a simulator needs no limit."""
+    config = CellConfig.model_validate({"robot": robot, "safety": safety})
+
+    found = list(check_speed(config))
+
+    assert (found == []) == is_limited
+    for finding in found:
+        assert finding.severity == "warning"
+        assert "safety.max_step" in finding.fix
 
 
 def test_options_become_settings() -> None:

@@ -4,7 +4,7 @@ A held key arrives in three ways. An X server sends it as many presses, some as 
 press at the same moment, and often keeps them back and sends all just before the release. Linux's
 input devices send one press and then repeats of another kind, which never come here. A terminal
 sends it again and again and never tells a release. One rule covers all: a press counts if the key
-was up, or, where releases go unheard, has been silent for so long that it must have been.
+was up, or, where releases go unheard, comes in a rhythm that no held key has.
 """
 
 import math
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from recap_core.rollout.live import Request
+from recap_core.rollout.live import Request, SafetySignal
 
 
 class KeyEvent(NamedTuple):
@@ -34,6 +34,9 @@ class EdgeRule(NamedTuple):
     silence_s: float = math.inf
     """Even while the key is down, once nothing came from it for this time, s. 0: every press of a
     key that is down means that its release was lost."""
+    repeat_s: float = math.inf
+    """Even while the key is down, if it comes this much later than its last repeat, s: a held key
+    waits once, before its first repeat."""
 
 
 class _Key:
@@ -41,6 +44,7 @@ class _Key:
 
     def __init__(self) -> None:
         self.is_down = False
+        self.is_repeating = False
         self.pressed_s = -math.inf
         self.released_s = -math.inf
         self.counted_s = -math.inf
@@ -72,10 +76,12 @@ class EdgeTrigger:
 
     def _pressed(self, key: _Key, time_s: float) -> bool:
         if key.is_down:
-            is_held = time_s - key.pressed_s < self._rule.silence_s
+            gap_s = time_s - key.pressed_s
+            is_late = key.is_repeating and gap_s > self._rule.repeat_s
+            is_held = gap_s < self._rule.silence_s and not is_late
         else:
             is_held = time_s - key.released_s <= self._rule.flicker_s
-        key.is_down, key.pressed_s = True, time_s
+        key.is_down, key.is_repeating, key.pressed_s = True, is_held, time_s
         if is_held or time_s - key.counted_s < self._rule.debounce_s:
             return False
         key.counted_s = time_s
@@ -83,7 +89,10 @@ class EdgeTrigger:
 
 
 class BoundKeys:
-    """Turns key events into requests; keys that mean nothing are ignored."""
+    """Turns key events into requests; keys that mean nothing are ignored.
+
+    Every coming of a key that means an emergency stop is one, repeats included.
+    """
 
     def __init__(self, requests: Mapping[str, Request], rule: EdgeRule) -> None:
         self._requests = requests
@@ -92,6 +101,8 @@ class BoundKeys:
     def request(self, event: KeyEvent) -> Request | None:
         """What ``event`` asks for; None: nothing."""
         request = self._requests.get(event.key)
+        if request is SafetySignal.EMERGENCY_STOP:
+            return request if event.is_down else None
         if request is None or not self._trigger.is_press(event):
             return None
         return request

@@ -19,6 +19,8 @@ ESCAPE_WAIT_S = 0.1
 """An Esc that nothing has followed for this time was pressed alone, s. A network
 connection may cut a sequence in two, and Esc ends a session: so the wait is longer than most
 programs'."""
+REPEAT_S = 0.12
+"""A held key that has begun to repeat comes again within this time (most after 25 to 50 ms), s."""
 STOP_S = 0.8
 """How long a thread may take to end, s."""
 
@@ -68,8 +70,9 @@ class QuietTerminal:
 class TerminalKeyboard:
     """Reads keys from a terminal in a thread of its own.
 
-    A terminal tells no release: a key that comes again within ``held_s`` of its last coming is
-    taken for the same press, held down.
+    A terminal tells no release: a key that comes again within ``held_s`` is taken for the same
+    press, held down, and so is what then follows within ``REPEAT_S`` each. So of presses in quick
+    succession at least every other one counts.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class TerminalKeyboard:
             clock: Seconds that never go back.
         """
         self._health = SourceHealth("keyboard", keys)
-        self._keys = BoundKeys(keys, EdgeRule(debounce_s=debounce_s, silence_s=held_s))
+        rule = EdgeRule(debounce_s=debounce_s, silence_s=held_s, repeat_s=REPEAT_S)
+        self._keys = BoundKeys(keys, rule)
         self._path = path
         self._clock = clock
         self._terminal: QuietTerminal | None = None

@@ -9,10 +9,14 @@ from recap_core.rollout.frame import Action, Observation
 from recap_core.rollout.live import CAMERA_TIMES, OBSERVED_AT, LiveRobot, RobotDescription
 
 IMAGES = "observation.images."
+OPTIONAL_ABILITIES = ("reset_episode", "emergency_stop")
+"""Methods that a robot may have beyond those of every live robot."""
 
 
 class FaultyRobot:
     """Another robot, with faults at given observations since connecting.
+
+    It can reset its scene, or stop, if that robot can.
 
     Args:
         robot: The one that works; its observations must say when they were made.
@@ -24,6 +28,9 @@ class FaultyRobot:
         self._faults = faults
         self._num_observations = 0
         self._last: Mapping[str, Any] = {}
+        for name in OPTIONAL_ABILITIES:
+            if hasattr(robot, name):
+                setattr(self, name, getattr(robot, name))
 
     @property
     def description(self) -> RobotDescription:

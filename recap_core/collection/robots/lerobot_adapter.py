@@ -1,7 +1,5 @@
 """lerobot's robots as live robots."""
 
-import contextlib
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -16,12 +14,11 @@ from recap_core.collection.robots.faults import IMAGES, observed
 from recap_core.collection.robots.key_mapping import KeyMapping
 from recap_core.collection.robots.lerobot_devices import LoadedDevice
 from recap_core.collection.robots.lerobot_leader import LerobotLeader
+from recap_core.collection.robots.lerobot_release import release
 from recap_core.config.live_robot import LerobotConfig
 from recap_core.errors import RecapError, RobotError
 from recap_core.rollout.frame import Action, Observation
 from recap_core.rollout.live import RobotDescription
-
-logger = logging.getLogger(__name__)
 
 PLACES = ("port", "channel", "index_or_path", "serial_number_or_name", "ip_address", "address")
 """Settings that say where a device is."""
@@ -143,19 +140,14 @@ class LerobotRobot:
                 f"{self._loaded.type} does not take an action ({type(error).__name__}: {error})"
             ) from error
         # Some drivers answer with nothing, or with some of the keys.
-        answered = {**by_key, **(sent or {})}
-        values = [float(answered[key]) for key in mapping.action]
-        return {"action": np.array(values, dtype=np.float32)}
+        answered = {**by_key, **sent} if isinstance(sent, Mapping) else by_key
+        return {"action": self._vector(answered, "action")}
 
     def disconnect(self) -> None:
         """Let go of robot and teleoperator; what goes wrong is logged."""
-        devices = [self._robot] if self._leader is None else [self._leader.device, self._robot]
-        for device in devices:
-            try:
-                if device.is_connected:
-                    device.disconnect()
-            except Exception as error:  # noqa: BLE001 - the others must still be let go
-                logger.warning("%s was not let go cleanly: %s", self._loaded.type, error)
+        if self._leader is not None:
+            release(self._leader.device)
+        release(self._robot)
 
     def _measured(self, state: Float[np.ndarray, " s"]) -> Float[np.ndarray, " a"]:
         """Where the joints of the action are; NaN for those that are not observed as such."""
@@ -165,14 +157,22 @@ class LerobotRobot:
         return np.where(is_same, state[: len(action)], np.nan).astype(np.float32)
 
     def _vector(self, read: Mapping[str, Any], what: str) -> Float[np.ndarray, " a"]:
-        keys = getattr(self._mapping, what)
-        try:
-            return np.array([read[key] for key in keys], dtype=np.float32)
-        except KeyError as error:
-            raise RobotError(
-                f"{self._loaded.type} observes no {error} now, although its features name it; "
-                f"it has {', '.join(read)}"
-            ) from None
+        keys: tuple[str, ...] = getattr(self._mapping, what)
+        values = np.empty(len(keys), dtype=np.float32)
+        for dim, key in enumerate(keys):
+            try:
+                values[dim] = float(read[key])
+            except KeyError:
+                raise RobotError(
+                    f"{self._loaded.type} observes no {key!r} now, although its features name it; "
+                    f"it has {', '.join(read)}"
+                ) from None
+            except (TypeError, ValueError) as error:
+                raise RobotError(
+                    f"{self._loaded.type} has no number for {key} ({error}). Look at its cables "
+                    f"and power: {_places(self._loaded)}"
+                ) from error
+        return values
 
     def _image(self, read: Mapping[str, Any], name: str, key: str) -> Image:
         image = np.asarray(read[key]) if read.get(key) is not None else np.empty(0)
@@ -211,11 +211,19 @@ class _CameraImages:
 
 
 def open_device(loaded: LoadedDevice, what: Literal["robot", "teleoperator"]) -> None:
-    """Connect one of lerobot's devices without calibrating it.
+    """Connect one of lerobot's devices without calibrating it, or let it go again.
 
     Raises:
         RobotError: If it cannot be opened, or is not calibrated; it says what to do.
     """
+    try:
+        _connect(loaded, what)
+    except BaseException:
+        release(loaded.device)
+        raise
+
+
+def _connect(loaded: LoadedDevice, what: Literal["robot", "teleoperator"]) -> None:
     device = loaded.device
     try:
         device.connect(calibrate=False)
@@ -230,8 +238,6 @@ def open_device(loaded: LoadedDevice, what: Literal["robot", "teleoperator"]) ->
             "checks both; 'lerobot-find-port' and 'lerobot-find-cameras' show what there is"
         ) from error
     if not is_calibrated:
-        with contextlib.suppress(Exception):
-            device.disconnect()
         raise RobotError(
             f"the {what} {loaded.type} is not calibrated, or its calibration is of another id. "
             f"Run lerobot-calibrate with --{'robot' if what == 'robot' else 'teleop'}.type="

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from recap_core.collection.robots.key_mapping import no_such_key
 from recap_core.collection.robots.lerobot_devices import LoadedDevice
+from recap_core.collection.robots.lerobot_release import parts_of
 from recap_core.errors import RobotError
 from recap_core.rollout.frame import Action
 
@@ -71,7 +72,7 @@ class LerobotLeader:
                 raise no_such_key(key, available, "the robot's action, for its teleoperator,")
 
     def hold_where(self, joints: Float[np.ndarray, " a"]) -> None:
-        """Where joints stay that it has no number for, until it has one; NaN: not known."""
+        """Where joints stay that had no number since a correction began; NaN: not known."""
         self._last = np.where(np.isnan(self._last), joints, self._last)
 
     def get_action(self) -> Action:
@@ -100,7 +101,8 @@ class LerobotLeader:
         return {"action": self._last.copy()}
 
     def set_compliant(self) -> None:
-        """A hand can move it."""
+        """A hand can move it; where its joints were in an earlier correction is forgotten."""
+        self._last[:] = np.nan
         self._ramp_from = None
         if self._is_active():
             self._switch("disable_torque")
@@ -160,10 +162,7 @@ def torque_switches(device: Any) -> list[Any]:  # noqa: ANN401 - lerobot is not 
     """What turns a device's torque on and off: itself, its arms, or its motor bus."""
     if hasattr(device, "enable_torque") and hasattr(device, "disable_torque"):
         return [device]
-    arms = [*getattr(device, "parts", {}).values()] or [
-        getattr(device, side) for side in ("left_arm", "right_arm") if hasattr(device, side)
-    ]
-    if arms:
+    if arms := parts_of(device):
         switches = [torque_switches(arm) for arm in arms]
         return [part for own in switches for part in own] if all(switches) else []
     bus = getattr(device, "bus", None)

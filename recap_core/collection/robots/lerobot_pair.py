@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from recap_core.collection.robots.lerobot_release import release
+
 
 class LerobotDevices:
     """Robots or teleoperators that act as one; the keys of each begin with its name and ``_``.
@@ -42,15 +44,12 @@ class LerobotDevices:
         return all(part.is_calibrated for part in self.parts.values())
 
     def connect(self, *, calibrate: bool = True) -> None:
-        """Connect one after another; if one fails, those before it are let go again."""
-        connected = []
+        """Connect one after another; if one fails, all are let go again."""
         try:
             for part in self.parts.values():
                 part.connect(calibrate=calibrate)
-                connected.append(part)
         except BaseException:
-            for part in connected:
-                part.disconnect()
+            self.disconnect()
             raise
 
     def get_observation(self) -> dict[str, Any]:
@@ -72,16 +71,9 @@ class LerobotDevices:
             part.send_feedback(_of(feedback, name))
 
     def disconnect(self) -> None:
-        """Disconnect all that are connected, even if one refuses."""
-        failures = []
+        """Let go of all, even if one refuses, which is logged."""
         for part in self.parts.values():
-            try:
-                if part.is_connected:
-                    part.disconnect()
-            except Exception as error:  # noqa: BLE001 - the others must still be let go
-                failures.append(error)
-        if failures:
-            raise failures[0]
+            release(part)
 
     def _items(self) -> list[tuple[str, Any]]:
         return list(self.parts.items())

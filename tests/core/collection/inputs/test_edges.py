@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from recap_core.collection.inputs.display import FLICKER_S
 from recap_core.collection.inputs.edges import BoundKeys, EdgeRule, EdgeTrigger, KeyEvent
 from recap_core.collection.inputs.requests import REQUEST_LABELS, REQUESTS, bound_requests
+from recap_core.collection.inputs.terminal import REPEAT_S
 from recap_core.config.operator import KEYBOARD_KEYS, REQUEST_NAMES
-from recap_core.rollout.live import EpisodeSignal
+from recap_core.rollout.live import EpisodeSignal, SafetySignal
 from recap_core.rollout.phase import PhaseEvent
 
 KEYBOARD = EdgeRule(flicker_s=FLICKER_S)
 PEDAL = EdgeRule(debounce_s=0.3, silence_s=0.0)
-TERMINAL = EdgeRule(silence_s=0.7)
+TERMINAL = EdgeRule(silence_s=0.7, repeat_s=REPEAT_S)
 
 
 def _counted(rule: EdgeRule, events: list[tuple[float, bool]]) -> list[float]:
@@ -51,7 +52,12 @@ def test_every_request_has_one_name_everywhere() -> None:
         # A press while down, with Linux's other value for repeats: its release was lost.
         (PEDAL, [(0, True), (0.4, True)], [0, 0.4]),
         # A terminal repeats a held key and tells no release.
-        (TERMINAL, [(0, True), (0.66, True), (0.7, True), (1.3, True)], [0]),
+        (TERMINAL, [(0, True), (0.66, True), (0.7, True), (0.8, True)], [0]),
+        # Let go of and pressed again: no held key pauses once it repeats.
+        (TERMINAL, [(0, True), (0.66, True), (0.7, True), (1.3, True)], [0, 1.3]),
+        # Somebody hammers it: no two presses in a row go unheard.
+        (TERMINAL, [(index * 0.3, True) for index in range(5)], [0, 0.6, 1.2]),
+        (TERMINAL, [(0, True), (0.5, True), (0.8, True), (1.1, True)], [0, 0.8]),
         (TERMINAL, [(0, True), (0.8, True)], [0, 0.8]),
     ],
 )
@@ -124,6 +130,17 @@ def test_a_key_becomes_what_it_is_bound_to() -> None:
     ]
 
     assert heard == [EpisodeSignal.START_STOP, None, PhaseEvent.PAUSE_RESUME, None]
+
+
+@pytest.mark.parametrize("rule", [KEYBOARD, PEDAL, TERMINAL, EdgeRule(debounce_s=2.0)])
+def test_every_press_of_an_emergency_stop_counts(rule: EdgeRule) -> None:
+    """Bouncing, repeated or held: to stop twice does no harm. A release asks for nothing."""
+    keys = BoundKeys(bound_requests({"e": "emergency_stop"}), rule)
+    events = [(0.0, True), (0.01, True), (0.02, False), (0.025, True), (0.5, True), (0.6, True)]
+
+    heard = [keys.request(KeyEvent("e", is_down, time_s)) for time_s, is_down in events]
+
+    assert heard == [SafetySignal.EMERGENCY_STOP if down else None for _, down in events]
 
 
 def test_after_a_reset_all_keys_are_up() -> None:

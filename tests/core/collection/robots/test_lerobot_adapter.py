@@ -125,7 +125,44 @@ def test_a_part_that_fails_lets_the_others_go(tmp_path: Path) -> None:
     robot = opened({"parts": parts})
     with pytest.raises(RobotError, match=r"/dev/right.*parts\.right\.port /dev/right"):
         robot.connect()
-    assert not robot._robot.parts["left"].is_connected
+    for part in robot._robot.parts.values():
+        assert not part.bus.has_torque
+
+
+def test_an_arm_that_lost_a_camera_is_let_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says that it is not connected, but its motors are powered; its neighbour's are, too."""
+    robot = opened({"parts": {"left": arm(tmp_path), "right": arm(tmp_path)}})
+    robot.connect()
+    left, right = robot._robot.parts.values()
+    left.cameras["front"].is_connected = False
+    assert left.bus.has_torque
+
+    robot.disconnect()
+
+    assert not left.bus.has_torque
+    assert not right.bus.has_torque
+    assert not left.cameras["side"].is_connected
+    assert "only half connected: its bus is let go alone" in caplog.text
+
+
+@pytest.mark.parametrize("keeps_torque", [False, True])
+def test_an_arm_that_cannot_be_disconnected_loses_its_torque(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, keeps_torque: bool
+) -> None:
+    """Unless its settings say that it keeps it; the next arm is let go all the same."""
+    stuck = arm(tmp_path, trouble="disconnect", disable_torque_on_disconnect=not keeps_torque)
+    robot = opened({"parts": {"left": stuck, "right": arm(tmp_path)}})
+    robot.connect()
+
+    robot.disconnect()
+
+    left, right = robot._robot.parts.values()
+    assert left.bus.has_torque == keeps_torque
+    assert not left.bus.is_connected
+    assert not right.bus.has_torque
+    assert "was not let go cleanly: no status packet" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +213,7 @@ def test_a_robot_that_cannot_be_opened(tmp_path: Path, trouble: str, message: st
     robot = opened(arm(tmp_path, trouble=trouble))
     with pytest.raises(RobotError, match=message):
         robot.connect()
-    assert not robot._robot.is_connected
+    assert not robot._robot.bus.has_torque
 
 
 def test_trouble_while_it_runs(tmp_path: Path) -> None:
@@ -192,6 +229,11 @@ def test_trouble_while_it_runs(tmp_path: Path) -> None:
             robot.get_observation()
     robot._robot.config.trouble = "send"
     with pytest.raises(RobotError, match="the bus is gone"):
+        robot.send_action({"action": np.zeros(3, dtype=np.float32)})
+    robot._robot.config.trouble = "silent"
+    with pytest.raises(RobotError, match=r"pretended_arm has no number for shoulder\.pos"):
+        robot.get_observation()
+    with pytest.raises(RobotError, match=r"pretended_arm has no number for shoulder\.pos"):
         robot.send_action({"action": np.zeros(3, dtype=np.float32)})
     with pytest.raises(RobotError, match=r"must be \(3,\) and finite"):
         robot.send_action({"action": np.array([0, np.nan, 0], dtype=np.float32)})

@@ -124,6 +124,24 @@ def test_a_joint_out_of_its_range_holds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(leader.get_action()["action"], [3, 2, 0])
 
 
+def test_a_joint_out_of_its_range_forgets_an_earlier_correction(tmp_path: Path) -> None:
+    """In the next one it holds the robot's pose, in the loop's order, and does not jump."""
+    robot, leader, _ = station(tmp_path)
+    leader.set_compliant()
+    leader.device.pose.update(shoulder=-30.0)
+    robot.get_observation()
+    leader.get_action()
+    leader.set_stiff()
+    robot.send_action({"action": ROBOT_POSE})  # the policy takes it elsewhere
+    robot.get_observation()
+
+    leader.set_compliant()
+    leader.device.pose.update(shoulder=np.nan, elbow=2.0)
+    robot.get_observation()
+
+    np.testing.assert_array_equal(leader.get_action()["action"], [20, 2, 0])
+
+
 def test_other_keys_are_matched_by_name(tmp_path: Path) -> None:
     """A leader that calls a joint otherwise is refused, until it is said which one it is."""
     joints = ["base", "elbow", "gripper"]

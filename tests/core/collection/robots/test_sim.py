@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from recap_core.collection.robots.faults import FaultyRobot
 from recap_core.collection.robots.opening import open_robot, scripted_policy
 from recap_core.collection.robots.sim import ExpertLeader, SimLiveRobot
-from recap_core.config.live_robot import ScriptedPolicyConfig, SimLiveConfig
+from recap_core.config.live_robot import RobotFaults, ScriptedPolicyConfig, SimLiveConfig
 from recap_core.config.robot import SimRobotConfig
 from recap_core.errors import RobotError
 from recap_core.rollout.live import OBSERVED_AT, Leader, LivePolicy, LiveRobot
@@ -59,6 +60,15 @@ def test_the_cube_lies_where_the_seed_says(robot: SimLiveRobot) -> None:
         places.append(robot.get_observation()["observation.environment_state"][:2])
     np.testing.assert_array_equal(places[0], places[1])
     assert not np.array_equal(places[0], places[2])
+
+
+def test_faults_leave_it_what_it_can(robot: SimLiveRobot) -> None:
+    """A robot that fails still resets its scene."""
+    faulty = FaultyRobot(robot, RobotFaults(error_at=0))
+    assert isinstance(faulty, EpisodeReset)
+    before = robot.get_observation()["observation.environment_state"]
+    faulty.reset_episode(np.random.default_rng(3))
+    assert not np.array_equal(robot.get_observation()["observation.environment_state"], before)
 
 
 def test_a_cube_that_fell_is_a_failure(robot: SimLiveRobot) -> None:

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from recap_core.collection.robots.faults import FaultyRobot
 from recap_core.collection.robots.opening import open_robot
-from recap_core.config.live_robot import SyntheticConfig
+from recap_core.config.live_robot import RobotFaults, SyntheticConfig
 from recap_core.rollout.live import CAMERA_TIMES, OBSERVED_AT, CameraFormat
+from recap_core.rollout.protocols import EpisodeReset
 
 
 def test_pictures_move_and_joints_go_where_they_are_sent() -> None:
@@ -40,3 +42,11 @@ def test_an_arm_without_a_gripper() -> None:
     (arm,) = robot.description.arms
     assert (arm.name, arm.joints, arm.gripper) == ("franka", tuple(range(7)), ())
     robot.disconnect()
+
+
+def test_one_that_fails_cannot_do_more_than_before() -> None:
+    """It has no scene to reset, and faults add none."""
+    robot, _ = open_robot(SyntheticConfig(kind="synthetic", faults=RobotFaults(error_at=0)))
+    assert isinstance(robot, FaultyRobot)
+    assert not isinstance(robot, EpisodeReset)
+    assert not hasattr(robot, "emergency_stop")

@@ -21,7 +21,35 @@ class PretendedArmConfig(RobotConfig):
     cameras: dict[str, CameraConfig] = field(default_factory=dict)
     has_camera: bool = True
     trouble: str = ""
-    """``connect``, ``calibration``, ``read``, ``camera`` or ``send``."""
+    """``connect``, ``calibration``, ``read``, ``silent``, ``camera``, ``send``, ``disconnect``."""
+    disable_torque_on_disconnect: bool = True
+
+
+class PretendedMotors:
+    """Powered from connect to disconnect, unless they are to keep their torque."""
+
+    def __init__(self) -> None:
+        self.is_connected = False
+        self.has_torque = False
+
+    def connect(self) -> None:
+        """Power."""
+        self.is_connected = self.has_torque = True
+
+    def disconnect(self, disable_torque: bool = True) -> None:  # noqa: FBT001, FBT002 (lerobot's signature)
+        """No power, if so wanted."""
+        self.is_connected, self.has_torque = False, not disable_torque
+
+
+class PretendedCamera:
+    """A camera that may be unplugged."""
+
+    def __init__(self) -> None:
+        self.is_connected = False
+
+    def disconnect(self) -> None:
+        """Let go."""
+        self.is_connected = False
 
 
 class PretendedArm(Robot):
@@ -36,7 +64,8 @@ class PretendedArm(Robot):
         self.joints = dict.fromkeys(config.joints, 0.0)
         self.image = np.zeros((4, 6, 3), dtype=np.uint8)
         """What its camera shows until the next image has come."""
-        self._is_connected = False
+        self.bus = PretendedMotors()
+        self.cameras = {"front": PretendedCamera(), "side": PretendedCamera()}
 
     @property
     def observation_features(self) -> dict[str, Any]:
@@ -53,8 +82,8 @@ class PretendedArm(Robot):
 
     @property
     def is_connected(self) -> bool:
-        """Between connect and disconnect."""
-        return self._is_connected
+        """Whether its motors and all cameras are, as lerobot's own arms say it."""
+        return self.bus.is_connected and all(one.is_connected for one in self.cameras.values())
 
     @property
     def is_calibrated(self) -> bool:
@@ -62,11 +91,13 @@ class PretendedArm(Robot):
         return self.config.trouble != "calibration"
 
     def connect(self, calibrate: bool = True) -> None:  # noqa: FBT001, FBT002 (lerobot's signature)
-        """Fail, if that is the trouble."""
+        """Fail after the motors are powered, if that is the trouble."""
         assert not calibrate
+        self.bus.connect()
         if self.config.trouble == "connect":
             raise ConnectionError(f"could not open port {self.config.port}")
-        self._is_connected = True
+        for camera in self.cameras.values():
+            camera.is_connected = True
 
     def calibrate(self) -> None:
         """Nobody asks for it."""
@@ -81,6 +112,8 @@ class PretendedArm(Robot):
             raise ConnectionError("no status packet")
         positions = {f"{joint}.pos": value for joint, value in self.joints.items()}
         speeds = {f"{joint}.vel": -value for joint, value in self.joints.items()}
+        if self.config.trouble == "silent":
+            positions = dict.fromkeys(positions)
         image = self.image[:, :5] if self.config.trouble == "camera" else self.image
         cameras = {"front": image, "front_depth": image[..., :1]}
         return {**positions, **speeds, **(cameras if self.config.has_camera else {})}
@@ -91,8 +124,14 @@ class PretendedArm(Robot):
             raise ConnectionError("the bus is gone")
         sent = {key: min(OWN_LIMIT, max(-OWN_LIMIT, value)) for key, value in action.items()}
         self.joints.update({key.removesuffix(".pos"): value for key, value in sent.items()})
-        return sent
+        return dict.fromkeys(sent) if self.config.trouble == "silent" else sent
 
     def disconnect(self) -> None:
-        """Let go."""
-        self._is_connected = False
+        """Let go; as lerobot's own arms, it refuses where it is not connected."""
+        if not self.is_connected:
+            raise ConnectionError("it is not connected")
+        if self.config.trouble == "disconnect":
+            raise ConnectionError("no status packet")
+        self.bus.disconnect(self.config.disable_torque_on_disconnect)
+        for camera in self.cameras.values():
+            camera.disconnect()
