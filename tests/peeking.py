@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recap_core.evaluation.paired import PairCounts, tails
+from recap_core.evaluation.paired import PairCounts, interval, tails
 from recap_core.evaluation.sequential import Trials, is_better, verdict_on
 
 NUM_SEQUENCES, NUM_SEEDS, BLOCK = 4000, 300, 25
@@ -27,6 +27,8 @@ class Ended(NamedTuple):
     worse: float
     futile: float
     num_seeds: float
+    missed: float
+    """Intervals made for one look that do not hold the true difference."""
 
 
 @cache
@@ -44,6 +46,13 @@ def looked_at_any_time(gained: int, lost: int, num_seeds: int) -> str:
     return verdict_on(Trials(gained, num_seeds - gained - lost, lost), is_better(margin=0.1))
 
 
+@cache
+def misses(gained: int, lost: int, num_seeds: int, difference: float) -> bool:
+    """Whether the interval made for one look does not hold the true difference."""
+    low, high = interval(PairCounts(num_seeds, gained, lost), 1 - LEVEL)
+    return not low <= difference <= high
+
+
 def simulate(test: Test, *, gain: float, loss: float, every: int) -> Ended:
     """Compare two policies many times, looking after every so many seeds, and stop at a verdict."""
     rng = np.random.default_rng(7)
@@ -53,17 +62,19 @@ def simulate(test: Test, *, gain: float, loss: float, every: int) -> Ended:
     gained = (steps > 0).cumsum(axis=1)[:, looks - 1]
     lost = (steps < 0).cumsum(axis=1)[:, looks - 1]
     count = {"better": 0, "worse": 0, "futile": 0, "continue": 0}
-    seeds = 0
+    seeds = num_missed = 0
     for won, gone in zip(gained.tolist(), lost.tolist(), strict=True):
-        verdict, num = "continue", NUM_SEEDS
+        verdict, num, one, other = "continue", NUM_SEEDS, 0, 0
         for one, other, num in zip(won, gone, looks.tolist(), strict=True):
             verdict = test(one, other, num)
             if verdict != "continue":
                 break
         count[verdict] += 1
         seeds += num
+        num_missed += misses(one, other, num, gain - loss)
     better, worse, futile = (count[key] / NUM_SEQUENCES for key in ("better", "worse", "futile"))
-    return Ended(better, worse, futile, seeds / NUM_SEQUENCES)
+    shares = (seeds / NUM_SEQUENCES, num_missed / NUM_SEQUENCES)
+    return Ended(better, worse, futile, *shares)
 
 
 def main() -> None:
@@ -79,7 +90,8 @@ def main() -> None:
         wrong = (each.better + each.worse for each in (one, other))
         write("{:<26}{:>18.1%}{:>22.1%}\n".format(name, *wrong))
     write(f"\nany-time test, a look every {BLOCK} seeds, at most {NUM_SEEDS}\n")
-    write("gain   seeds that differ   better   worse   futile   undecided   seeds on average\n")
+    write("gain   seeds that differ   better   worse   futile   undecided   seeds on average")
+    write("   missed\n")
     for difference, differ in (
         (0, 0.1),
         (0, 0.4),
@@ -93,7 +105,8 @@ def main() -> None:
         rest = 1 - found.better - found.worse - found.futile
         write(
             f"{100 * difference:+4.0f} {differ:>18.0%} {found.better:>11.1%} {found.worse:>7.1%} "
-            f"{found.futile:>8.1%} {rest:>11.1%} {found.num_seeds:>18.0f}\n"
+            f"{found.futile:>8.1%} {rest:>11.1%} {found.num_seeds:>18.0f} "
+            f"{found.missed:>8.1%}\n"
         )
 
 
