@@ -28,7 +28,7 @@ class Ended(NamedTuple):
     futile: float
     num_seeds: float
     missed: float
-    """Intervals made for one look that do not hold the true difference."""
+    """Of those that stopped early: intervals made for one look without the true difference."""
 
 
 @cache
@@ -53,28 +53,31 @@ def misses(gained: int, lost: int, num_seeds: int, difference: float) -> bool:
     return not low <= difference <= high
 
 
-def simulate(test: Test, *, gain: float, loss: float, every: int) -> Ended:
+def simulate(
+    test: Test, *, gain: float, loss: float, every: int, num_seeds: int = NUM_SEEDS
+) -> Ended:
     """Compare two policies many times, looking after every so many seeds, and stop at a verdict."""
     rng = np.random.default_rng(7)
     chances = (gain, loss, 1 - gain - loss)
-    steps = rng.choice((1, -1, 0), p=chances, size=(NUM_SEQUENCES, NUM_SEEDS))
-    looks = np.arange(every, NUM_SEEDS + 1, every)
+    steps = rng.choice((1, -1, 0), p=chances, size=(NUM_SEQUENCES, num_seeds))
+    looks = np.arange(every, num_seeds + 1, every)
     gained = (steps > 0).cumsum(axis=1)[:, looks - 1]
     lost = (steps < 0).cumsum(axis=1)[:, looks - 1]
     count = {"better": 0, "worse": 0, "futile": 0, "continue": 0}
-    seeds = num_missed = 0
+    seeds = num_early = num_missed = 0
     for won, gone in zip(gained.tolist(), lost.tolist(), strict=True):
-        verdict, num, one, other = "continue", NUM_SEEDS, 0, 0
+        verdict, num, one, other = "continue", num_seeds, 0, 0
         for one, other, num in zip(won, gone, looks.tolist(), strict=True):
             verdict = test(one, other, num)
             if verdict != "continue":
                 break
         count[verdict] += 1
         seeds += num
-        num_missed += misses(one, other, num, gain - loss)
+        num_early += num < num_seeds
+        num_missed += num < num_seeds and misses(one, other, num, gain - loss)
     better, worse, futile = (count[key] / NUM_SEQUENCES for key in ("better", "worse", "futile"))
-    shares = (seeds / NUM_SEQUENCES, num_missed / NUM_SEQUENCES)
-    return Ended(better, worse, futile, *shares)
+    missed = num_missed / num_early if num_early else 0.0
+    return Ended(better, worse, futile, seeds / NUM_SEQUENCES, missed)
 
 
 def main() -> None:
@@ -90,8 +93,7 @@ def main() -> None:
         wrong = (each.better + each.worse for each in (one, other))
         write("{:<26}{:>18.1%}{:>22.1%}\n".format(name, *wrong))
     write(f"\nany-time test, a look every {BLOCK} seeds, at most {NUM_SEEDS}\n")
-    write("gain   seeds that differ   better   worse   futile   undecided   seeds on average")
-    write("   missed\n")
+    write("gain   seeds that differ   better   worse   futile   undecided   seeds on average\n")
     for difference, differ in (
         (0, 0.1),
         (0, 0.4),
@@ -105,9 +107,17 @@ def main() -> None:
         rest = 1 - found.better - found.worse - found.futile
         write(
             f"{100 * difference:+4.0f} {differ:>18.0%} {found.better:>11.1%} {found.worse:>7.1%} "
-            f"{found.futile:>8.1%} {rest:>11.1%} {found.num_seeds:>18.0f} "
-            f"{found.missed:>8.1%}\n"
+            f"{found.futile:>8.1%} {rest:>11.1%} {found.num_seeds:>18.0f}\n"
         )
+    write("\nwhere it stopped early: 95 % intervals made for one look that miss the truth\n")
+    write("gain   seeds that differ   at most 300   at most 150\n")
+    for difference, differ in ((0.1, 0.3), (0.2, 0.4)):
+        gain, loss = (differ + difference) / 2, (differ - difference) / 2
+        missed = [
+            simulate(looked_at_any_time, gain=gain, loss=loss, every=BLOCK, num_seeds=most).missed
+            for most in (NUM_SEEDS, NUM_SEEDS // 2)
+        ]
+        write(f"{100 * difference:+4.0f} {differ:>18.0%} {missed[0]:>13.1%} {missed[1]:>13.1%}\n")
 
 
 if __name__ == "__main__":
