@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.markup import escape
 
-from deployments.cli.options import JsonOption, Output, SetOption
+from deployments.cli.options import JsonOption, Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,16 @@ PoliciesArgument = Annotated[
 ProjectOption = Annotated[
     str | None,
     typer.Option(help="project/robot, or project. Default: the only one of the store."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting of iteration.evaluation or iteration.gate, such as "
+        "iteration.gate.rule=better; may be repeated.",
+    ),
 ]
 AgainstOption = Annotated[
     str | None,

@@ -221,7 +221,7 @@ def candidates(
     if any(each.is_stopped_early for each in found[:limit]):
         from recap_core.evaluation.gate_words import STOPPED_EARLY
 
-        console.print(f"* {STOPPED_EARLY}", soft_wrap=True, markup=False, highlight=False)
+        print_indented(console, escape(f"* {STOPPED_EARLY}"))
     if len(found) > limit:
         console.print(f"{len(found) - limit} older ones; show them with --limit {len(found)}")
     for note in waiting:
