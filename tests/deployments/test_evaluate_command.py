@@ -12,17 +12,20 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
 
 from deployments.cli.evaluate_simulated import held_out_seeds
+from deployments.cli.evaluation_facts import Tried, compare
 from deployments.cli.main import app
 from recap_core.config.base import Config
 from recap_core.config.evaluation import EvaluationConfig
-from recap_core.config.gate import GateDecision
+from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
 from recap_core.errors import ConfigError, RenderingError
+from recap_core.evaluation.checkpoint_row import checkpoint_row
 from recap_core.evaluation.gate_words import STOPPED_EARLY
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.sim.rendering import probe_rendering
+from recap_core.stages.judge import episodes_of
 from recap_core.stages.registry import CHECK_POLICY
 from tests.judged_policies import PROJECT, make_evaluation, make_policy, make_round
 from tests.simulated_policies import make_tiny_policy
@@ -266,6 +269,27 @@ def test_sessions_are_compared_under_one_rule(store: Store) -> None:
     text = recap("evaluate", "-r", other.id, "-r", monday.id).output
     assert "there is nothing to compare" in " ".join(text.split())
     assert "Decided" not in text
+
+
+def test_what_cannot_be_compared_has_no_other_test_either(store: Store) -> None:
+    """The same seeds under another limit: what went differently may be the limit's doing."""
+
+    def tried(name: str, success: int, max_frames: int) -> Tried:
+        config = EvaluationConfig(num_episodes=30, max_episode_frames=max_frames)
+        policy = make_policy(store, name)
+        evaluation = make_evaluation(store, policy, [success] * 30, config=config)
+        outcomes = tuple(episodes_of(evaluation, store))
+        row = checkpoint_row(name, outcomes, fps=10, max_frames=max_frames)
+        return Tried(name, policy, evaluation, outcomes, row)
+
+    was, short, long = tried("weak", 0, 60), tried("strong", 1, 60), tried("other", 1, 90)
+    found, refused = (
+        compare(one, was, gate=GateConfig(), offline=None, store=store) for one in (short, long)
+    )
+
+    assert len(found.gained) == 30
+    assert found.test is not None
+    assert (refused.decision.overall, refused.test, refused.gained) == (None, None, ())
 
 
 def test_what_does_not_go_together_is_refused(store: Store) -> None:

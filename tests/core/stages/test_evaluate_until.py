@@ -94,8 +94,8 @@ def test_it_goes_on_while_anything_is_open(store: Store) -> None:
 def test_it_ends_with_the_seeds(store: Store) -> None:
     """Two policies that lose as many seeds as they gain: undecided after all of them."""
     old, new = make_policy(store, "old"), make_policy(store, "new")
-    make_evaluation(store, old, [0, 1] * 75)
-    make_evaluation(store, new, [1, 0] * 75)
+    make_evaluation(store, old, [0, 1] * 100)
+    make_evaluation(store, new, [1, 0] * 100)
 
     found = BlockEvaluator(CONFIG, store=store).compare(new, old, is_better(margin=0.1))
 
