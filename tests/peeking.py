@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recap_core.evaluation.paired import PairCounts, tails
+from recap_core.evaluation.paired import PairCounts, interval, tails
 from recap_core.evaluation.sequential import Trials, is_better, verdict_on
 
 NUM_SEQUENCES, NUM_SEEDS, BLOCK = 4000, 300, 25
@@ -27,6 +27,10 @@ class Ended(NamedTuple):
     worse: float
     futile: float
     num_seeds: float
+    missed: float
+    """Of those that stopped early: intervals made for one look without the true difference."""
+    called_better: float
+    """By the test made for one look, after the last seed that was tried."""
 
 
 @cache
@@ -44,26 +48,40 @@ def looked_at_any_time(gained: int, lost: int, num_seeds: int) -> str:
     return verdict_on(Trials(gained, num_seeds - gained - lost, lost), is_better(margin=0.1))
 
 
-def simulate(test: Test, *, gain: float, loss: float, every: int) -> Ended:
+@cache
+def misses(gained: int, lost: int, num_seeds: int, difference: float) -> bool:
+    """Whether the interval made for one look does not hold the true difference."""
+    low, high = interval(PairCounts(num_seeds, gained, lost), 1 - LEVEL)
+    return not low <= difference <= high
+
+
+def simulate(
+    test: Test, *, gain: float, loss: float, every: int, num_seeds: int = NUM_SEEDS
+) -> Ended:
     """Compare two policies many times, looking after every so many seeds, and stop at a verdict."""
     rng = np.random.default_rng(7)
     chances = (gain, loss, 1 - gain - loss)
-    steps = rng.choice((1, -1, 0), p=chances, size=(NUM_SEQUENCES, NUM_SEEDS))
-    looks = np.arange(every, NUM_SEEDS + 1, every)
+    steps = rng.choice((1, -1, 0), p=chances, size=(NUM_SEQUENCES, num_seeds))
+    looks = np.arange(every, num_seeds + 1, every)
     gained = (steps > 0).cumsum(axis=1)[:, looks - 1]
     lost = (steps < 0).cumsum(axis=1)[:, looks - 1]
     count = {"better": 0, "worse": 0, "futile": 0, "continue": 0}
-    seeds = 0
+    seeds = num_early = num_missed = num_called = 0
     for won, gone in zip(gained.tolist(), lost.tolist(), strict=True):
-        verdict, num = "continue", NUM_SEEDS
+        verdict, num, one, other = "continue", num_seeds, 0, 0
         for one, other, num in zip(won, gone, looks.tolist(), strict=True):
             verdict = test(one, other, num)
             if verdict != "continue":
                 break
         count[verdict] += 1
         seeds += num
+        num_called += looked_at_once(one, other, num) == "better"
+        num_early += num < num_seeds
+        num_missed += num < num_seeds and misses(one, other, num, gain - loss)
     better, worse, futile = (count[key] / NUM_SEQUENCES for key in ("better", "worse", "futile"))
-    return Ended(better, worse, futile, seeds / NUM_SEQUENCES)
+    missed = num_missed / num_early if num_early else 0.0
+    called_better = num_called / NUM_SEQUENCES
+    return Ended(better, worse, futile, seeds / NUM_SEQUENCES, missed, called_better)
 
 
 def main() -> None:
@@ -95,6 +113,23 @@ def main() -> None:
             f"{100 * difference:+4.0f} {differ:>18.0%} {found.better:>11.1%} {found.worse:>7.1%} "
             f"{found.futile:>8.1%} {rest:>11.1%} {found.num_seeds:>18.0f}\n"
         )
+    write("\nwhere it stopped early: 95 % intervals made for one look that miss the truth\n")
+    write("gain   seeds that differ   at most 300   at most 150\n")
+    for difference, differ in ((0.1, 0.3), (0.2, 0.4)):
+        gain, loss = (differ + difference) / 2, (differ - difference) / 2
+        missed = [
+            simulate(looked_at_any_time, gain=gain, loss=loss, every=BLOCK, num_seeds=most).missed
+            for most in (NUM_SEEDS, NUM_SEEDS // 2)
+        ]
+        write(f"{100 * difference:+4.0f} {differ:>18.0%} {missed[0]:>13.1%} {missed[1]:>13.1%}\n")
+    write("\nequal policies called better by the gate's test, which is made for one look\n")
+    write("seeds that differ   fixed 300   stopped early\n")
+    for differ in (0.2, 0.4):
+        fixed, early = (
+            simulate(looked_at_any_time, gain=differ / 2, loss=differ / 2, every=every)
+            for every in (NUM_SEEDS, BLOCK)
+        )
+        write(f"{differ:>17.0%} {fixed.called_better:>11.1%} {early.called_better:>15.1%}\n")
 
 
 if __name__ == "__main__":

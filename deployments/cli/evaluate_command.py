@@ -7,18 +7,20 @@ import json as json_format
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 
-from deployments.cli.options import JsonOption, Output, SetOption
+from deployments.cli.options import JsonOption, Output
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from deployments.cli.evaluate_simulated import Simulated, Wanted
     from deployments.cli.evaluation_facts import Compared, Tried
+    from recap_core.config.evaluation import EvaluationConfig
+    from recap_core.config.flows import ProjectConfig
     from recap_core.config.gate import GateConfig
     from recap_core.evaluation.sequential import SequentialTest
     from recap_core.lineage.store import Store
@@ -54,6 +56,16 @@ ProjectOption = Annotated[
     str | None,
     typer.Option(help="project/robot, or project. Default: the only one of the store."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting of iteration.evaluation or iteration.gate, such as "
+        "iteration.gate.rule=better; may be repeated.",
+    ),
+]
 AgainstOption = Annotated[
     str | None,
     typer.Option(
@@ -70,7 +82,11 @@ FirstSeedOption = Annotated[
 ]
 StopEarlyOption = Annotated[
     bool,
-    typer.Option("--stop-early", help="In blocks of 25 seeds, until it is known which is better."),
+    typer.Option(
+        "--stop-early",
+        help="In blocks of 25 seeds, until it is known which is better, and with --at-least also "
+        "whether each reaches the rate; never before gate.min_episodes.",
+    ),
 ]
 AtLeastOption = Annotated[
     float | None,
@@ -80,7 +96,7 @@ TakeoversOption = Annotated[
     bool | None,
     typer.Option(
         "--leave-out-takeovers/--takeovers-fail",
-        help="Of recordings. Default: disqualified where an evaluation was recorded, else "
+        help="Of recordings. Default: disqualified where every one is an evaluation, else "
         "failures.",
     ),
 ]
@@ -122,13 +138,12 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     evaluated before is not run again. Without --stop-early the number of episodes is fixed.
     """
     from deployments.cli.artifact_arguments import open_store
-    from deployments.cli.evaluate_simulated import Wanted
+    from deployments.cli.evaluate_simulated import Wanted, project_settings
     from deployments.cli.promotion_facts import gate_of, project_named
 
     store = open_store()
     where = project_named(store, project)
-    # Who has the last word does not change what is shown.
-    gate = gate_of(store, where).model_copy(update={"approval": "automatic"})
+    gate = gate_of(store, where)
     wanted = Wanted(
         project=where,
         policies=tuple(policies or ()),
@@ -140,14 +155,25 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         is_recorded=record,
         target=at_least,
     )
-    answer = _Answer(store, where, gate, wanted, Output(json=json, verbose=False))
+    told = Output(json=json, verbose=False)
     if recordings:
         _refuse_simulation(wanted, videos)
+        answer = _Answer(store, where, gate, wanted, told)
         answer.of_recordings(recordings, is_left_out=leave_out_takeovers)
         return
     if leave_out_takeovers is not None:
         _refuse("--leave-out-takeovers and --takeovers-fail are of recordings; name one with -r")
-    answer.of_simulation(videos, limit=videos_limit, directory=output or Path("evaluation"))
+    used = project_settings(store, where, wanted.settings, gate)
+    films = _Films(videos, videos_limit, output or Path("evaluation"))
+    _Answer(store, where, used.iteration.gate, wanted, told).of_simulation(used, films)
+
+
+class _Films(NamedTuple):
+    """Which episodes are filmed, at most how many of a policy, and where to."""
+
+    videos: Videos
+    limit: int
+    directory: Path
 
 
 class _Answer:
@@ -158,16 +184,17 @@ class _Answer:
     ) -> None:
         self._store = store
         self._project = project
-        self._gate = gate
+        # Who has the last word does not change what is shown.
+        self._gate = gate.model_copy(update={"approval": "automatic"})
         self._wanted = wanted
         self._output = output
 
-    def of_simulation(self, videos: Videos, *, limit: int, directory: Path) -> None:
+    def of_simulation(self, project: "ProjectConfig", films: _Films) -> None:
         """Simulated episodes."""
         from deployments.cli.evaluate_simulated import evaluate_all
 
-        found = evaluate_all(self._store, self._wanted, self._gate)
-        page = self._film(found, videos, limit, directory)
+        found = evaluate_all(self._store, self._wanted, project, self._gate)
+        page = self._film(found, project, films)
         fields = {
             "kind": "simulated",
             "first_seed": found.config.first_seed,
@@ -177,48 +204,62 @@ class _Answer:
             "notes": list(found.notes),
         }
         after = [*found.notes, *([f"Videos: {page.absolute()}"] if page else [])]
-        self._tell(found.tried, found.comparisons, fields, after, fps=found.config.robot.fps)
+        self._tell(found.tried, found.comparisons, fields, after, of=found.config)
 
     def of_recordings(self, names: list[str], *, is_left_out: bool | None) -> None:
         """Recorded episodes; all are compared with the reference's, else with the first ones."""
         from deployments.cli.evaluate_recorded import score_all
         from deployments.cli.evaluation_facts import compare
+        from deployments.cli.promotion_facts import newest_check
 
         tried = score_all(
             self._store, self._project, names, self._wanted.policies, is_left_out=is_left_out
         )
         reference = self._reference(tried)
         comparisons = tuple(
-            compare(one, reference, gate=self._gate, store=self._store)
+            compare(
+                one,
+                reference,
+                gate=self._gate,
+                offline=newest_check(self._store, one.policy),
+                store=self._store,
+            )
             for one in tried
             if one is not reference and one.policy != reference.policy
         )
-        self._tell(tuple(tried), comparisons, {"kind": "recorded"}, [], fps=None)
+        self._tell(tuple(tried), comparisons, {"kind": "recorded"}, [], of=None)
 
     def _reference(self, tried: "list[Tried]") -> "Tried":
+        from deployments.cli.evaluation_facts import label
         from deployments.cli.promotion_facts import policy_named
         from recap_core.lineage.decisions import CURRENT
 
+        against = self._wanted.against
         has_current = f"{self._project}/{CURRENT}" in self._store.refs()
-        name = self._wanted.against or (CURRENT if has_current else None)
+        name = against or (CURRENT if has_current else None)
         policy = policy_named(self._store, self._project, name) if name else None
-        return next((one for one in tried if one.policy == policy), tried[0])
+        found = next((one for one in tried if one.policy == policy), None)
+        if found is None and against is not None and policy is not None:
+            _refuse(
+                f"--against {against} is {label(policy)}, and no recording is of that policy; they "
+                f"are of {', '.join(dict.fromkeys(one.label for one in tried))}. Name a recording "
+                "of it with -r, or leave --against out"
+            )
+        return found or tried[0]
 
-    def _film(self, found: "Simulated", videos: Videos, limit: int, directory: Path) -> Path | None:
-        if videos is Videos.none:
+    def _film(self, found: "Simulated", project: "ProjectConfig", films: _Films) -> Path | None:
+        if films.videos is Videos.none:
             return None
-        from deployments.cli.evaluate_simulated import project_settings
         from deployments.cli.evaluation_films import film_all
 
-        settings = project_settings(self._store, self._project, self._wanted.settings)
         return film_all(
             self._store,
             found.tried,
             found.config,
-            only_failures=videos is Videos.failures,
-            limit=limit,
-            directory=directory,
-            runtime=settings.runtime.collect,
+            only_failures=films.videos is Videos.failures,
+            limit=films.limit,
+            directory=films.directory,
+            runtime=project.runtime.collect,
         )
 
     def _tell(
@@ -228,7 +269,7 @@ class _Answer:
         fields: dict[str, Any],
         after: list[str],
         *,
-        fps: int | None,
+        of: "EvaluationConfig | None",
     ) -> None:
         tests = self._targets(tried)
         following = self._next(comparisons)
@@ -246,7 +287,10 @@ class _Answer:
         from deployments.cli.evaluation_text import print_comparison, print_table, print_target
 
         console = self._output.console
-        print_table(console, tried, fps=fps)
+        if of is None:
+            print_table(console, tried)
+        else:
+            print_table(console, tried, fps=of.robot.fps, confidence=of.confidence)
         for one, test in tests:
             print_target(console, one, test)
         for compared in comparisons:
@@ -290,7 +334,7 @@ class _Answer:
         if typer.confirm(f"Promote {label} now?", default=False):
             from deployments.cli.promotion_commands import promote
 
-            promote(label, project=self._project, yes=True)
+            promote(label, project=self._project)  # shows what it rests on, and asks
 
     def _nothing(self, comparisons: "tuple[Compared, ...]") -> str:
         current = self._store.refs().get(f"{self._project}/current")

@@ -37,6 +37,9 @@ def score_all(
             the project's candidate.
         is_left_out: Whether episodes with takeovers are left out; None: as they were recorded.
 
+    Takeovers count the same way in all of them, or the policies could not be compared: where
+    nobody says it, they are left out if every recording is an evaluation.
+
     Raises:
         ConfigError: If there are other numbers of policies.
     """
@@ -46,9 +49,14 @@ def score_all(
             "one per recording in the same order, or none where the recordings say who drove"
         )
     names = list(policies) * len(recordings) if len(policies) == 1 else list(policies)
+    found = [
+        artifact_of_kind(store, reference, Recording, wanted="a recording")
+        for reference in recordings
+    ]
+    if is_left_out is None:
+        is_left_out = all(default_takeovers(each, store) == "leave_out" for each in found)
     tried: list[Tried] = []
-    for index, reference in enumerate(recordings):
-        recorded = artifact_of_kind(store, reference, Recording, wanted="a recording")
+    for index, recorded in enumerate(found):
         policy = policy_named(store, project, names[index]) if names else None
         chosen = policy or driver_of(recorded, store) or candidate_of(store, project)
         tried.append(score_one(store, project, recorded, chosen, is_left_out=is_left_out))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deployments.cli.evaluation_facts import Compared, Tried, compare, label, question_of
-from deployments.cli.promotion_facts import policy_named
+from deployments.cli.promotion_facts import newest_check, policy_named
 from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import (
+    RECORDED_SEED,
     EvaluationConfig,
     RecordEvaluationConfig,
     recorded_first_seed,
@@ -25,6 +26,7 @@ from recap_core.progress import Terminal
 from recap_core.stages.evaluate import evaluate_policy, publish_outcomes
 from recap_core.stages.evaluate_until import BlockEvaluator
 from recap_core.stages.judge import episodes_of
+from recap_core.stages.registry import EVALUATE
 
 
 class Wanted(NamedTuple):
@@ -57,6 +59,15 @@ class Simulated(NamedTuple):
     comparisons: tuple[Compared, ...]
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...]
+
+
+_SETTINGS_USED = (
+    "iteration.evaluation",
+    "iteration.gate",
+    "iteration.judge",
+    "iteration.collect.robot",
+    "runtime.collect",
+)
 
 
 def chosen_policies(
@@ -95,22 +106,32 @@ def chosen_policies(
     return news, reference
 
 
-def evaluate_all(store: Store, wanted: Wanted, gate: GateConfig) -> Simulated:
+def evaluate_all(
+    store: Store, wanted: Wanted, project: ProjectConfig, gate: GateConfig
+) -> Simulated:
     """Try policies on the same seeds.
 
+    Args:
+        store: Where policies and evaluations are.
+        wanted: What is asked.
+        project: From :func:`project_settings`.
+        gate: What is said of the policies, and when stopping early is allowed.
+
     Raises:
-        ConfigError: If a setting is wrong, or an operator judges the project's policies.
+        ConfigError: If a setting is wrong, or nothing is there to decide.
     """
-    project = project_settings(store, wanted.project, wanted.settings)
     round_index = 1 + len(iteration_records(store, *wanted.project.split("/")))
     config = _config(project.iteration.evaluation, wanted, round_index)
     runtime = project.runtime.collect
     news, reference = chosen_policies(store, wanted.project, wanted.policies, wanted.against)
+    if wanted.is_stopped_early and wanted.target is None and (reference is None or not news):
+        raise ConfigError(_nothing_to_decide(reference))
     notes, recordings = [], ()
     if wanted.is_recorded:
         everybody = [*news, *([reference] if reference else [])]
+        held_out = held_out_seeds(store, project.iteration.evaluation, config.num_episodes)
         recordings = _record(store, everybody, config, project, round_index)
-        notes = _seed_notes(config, project.iteration.evaluation, recordings)
+        notes = [_seed_note(config, held_out, recordings)]
     if wanted.is_stopped_early:
         tried, comparisons = _until_decided(store, news, reference, config, runtime, gate, wanted)
         return Simulated(config, tried, comparisons, recordings, tuple(notes))
@@ -120,22 +141,73 @@ def evaluate_all(store: Store, wanted: Wanted, gate: GateConfig) -> Simulated:
     )
     comparisons = ()
     if reference is not None:
-        comparisons = tuple(compare(one, tried[-1], gate=gate, store=store) for one in tried[:-1])
+        comparisons = tuple(
+            compare(
+                one,
+                tried[-1],
+                gate=gate,
+                offline=newest_check(store, one.policy),
+                store=store,
+            )
+            for one in tried[:-1]
+        )
     return Simulated(config, tried, comparisons, recordings, tuple(notes))
 
 
-def project_settings(store: Store, project: str, overrides: Sequence[str]) -> ProjectConfig:
+def held_out_seeds(store: Store, saved: EvaluationConfig, num_asked: int) -> list[range]:
+    """Seeds that nobody may train on, for evaluations use them, or have used them.
+
+    Seeds of evaluations that were recorded to train on are not among them.
+
+    Args:
+        store: Where evaluations are.
+        saved: The project's.
+        num_asked: Episodes of an evaluation by now.
+
+    Returns:
+        The project's first.
+    """
+    used = {saved.first_seed: max(saved.num_episodes, num_asked)}
+    for manifest in store.artifacts():
+        if manifest.stage != EVALUATE.id:
+            continue
+        config = EvaluationConfig.model_validate(manifest.config)
+        if config.first_seed < RECORDED_SEED:
+            known = used.get(config.first_seed, 0)
+            used[config.first_seed] = max(known, config.num_episodes)
+    return [range(first, first + num_seeds) for first, num_seeds in used.items()]
+
+
+def project_settings(
+    store: Store, project: str, overrides: Sequence[str], gate: GateConfig
+) -> ProjectConfig:
     """A project's settings as they are saved, else the demo's, with ``overrides`` over them.
 
+    Args:
+        store: Where they are saved.
+        project: ``project/robot``.
+        overrides: ``KEY=VALUE``, of what an evaluation uses.
+        gate: The project's, over which ``iteration.gate`` of the overrides is laid.
+
     Raises:
-        ConfigError: If one is wrong, or an operator judges the project's policies.
+        ConfigError: If one is wrong or not used, or an operator judges the project's policies.
     """
     from deployments.cli.configuration import load_settings
     from recap_core.config.presets import tiny_project
 
     is_saved = project in list_projects(store.home)
     saved = load_project(store.home, project) if is_saved else tiny_project()
+    saved = saved.model_copy(
+        update={"iteration": saved.iteration.model_copy(update={"gate": gate})}
+    )
     settings = load_settings(saved, file=None, overrides=overrides)
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not any(f"{key}.".startswith(f"{used}.") for used in _SETTINGS_USED):
+            raise ConfigError(
+                f"--set {key} would change nothing here: an evaluation uses settings of "
+                f"{', '.join(_SETTINGS_USED)}. Leave it out"
+            )
     if settings.iteration.judge == "operator":
         raise ConfigError(
             f"policies of {project} are judged by an operator (iteration.judge): record episodes "
@@ -194,26 +266,48 @@ def _until_decided(  # noqa: PLR0913, PLR0917 - of one caller
     wanted: Wanted,
 ) -> tuple[tuple[Tried, ...], tuple[Compared, ...]]:
     """Block by block, every policy by itself."""
-    blocks = BlockEvaluator(config, store=store, runtime=runtime, progress=Terminal())
-    if reference is None:
-        if wanted.target is None:
-            raise ConfigError(
-                "--stop-early needs something to decide: compare with a policy (--against), or ask "
-                "for a success rate (--at-least 0.8)"
-            )
-        question = is_at_least(wanted.target, confidence=gate.confidence)
-        found = [(one, blocks.reach(one.policy, question)[0]) for one in news]
+    blocks = BlockEvaluator(
+        config,
+        min_episodes=gate.min_episodes,
+        store=store,
+        runtime=runtime,
+        progress=Terminal(),
+    )
+    target = None
+    if wanted.target is not None:
+        target = is_at_least(wanted.target, confidence=gate.confidence)
+    if target is not None and (reference is None or not news):
+        alone = news or ([reference] if reference else [])
+        found = [(one, blocks.reach(one.policy, target)[0]) for one in alone]
         return tuple(_tried(store, one, evaluation, config) for one, evaluation in found), ()
+    assert reference is not None  # noqa: S101 - else there would be nothing to decide
     tried: list[Tried] = []
     comparisons: list[Compared] = []
     for one in news:
-        decided = blocks.compare(one.policy, reference.policy, question_of(gate))
+        question = question_of(gate)
+        decided = blocks.compare(one.policy, reference.policy, question, of_each=target)
         new = _tried(store, one, decided.new, config)
         was = _tried(store, reference, decided.reference, config)
         tried.append(new)
-        comparisons.append(compare(new, was, gate=gate, store=store, test=decided.test))
+        offline = newest_check(store, one.policy)
+        comparisons.append(
+            compare(new, was, gate=gate, offline=offline, store=store, test=decided.test)
+        )
     longest = max((each.reference for each in comparisons), key=lambda one: len(one.outcomes))
     return (*tried, longest), tuple(comparisons)
+
+
+def _nothing_to_decide(reference: Chosen | None) -> str:
+    if reference is None:
+        return (
+            "--stop-early needs something to decide: compare with a policy (--against), or ask for "
+            "a success rate (--at-least 0.8)"
+        )
+    return (
+        f"--stop-early needs something to decide: {label(reference.policy)} would be compared with "
+        f"itself ({reference.name}). Name another policy with --against, or ask for a success rate "
+        "(--at-least 0.8)"
+    )
 
 
 def _record(
@@ -250,21 +344,20 @@ def _record(
     return tuple(found)
 
 
-def _seed_notes(
-    config: EvaluationConfig, saved: EvaluationConfig, recordings: Sequence[Recording]
-) -> list[str]:
+def _seed_note(
+    config: EvaluationConfig, held_out: Sequence[range], recordings: Sequence[Recording]
+) -> str:
     """What the seeds of a recording mean for later evaluations."""
     first, last = config.first_seed, config.first_seed + config.num_episodes - 1
     names = ", ".join(label(recording) for recording in recordings)
-    held_out = range(saved.first_seed, saved.first_seed + saved.num_episodes)
-    note = (
-        f"{names} recorded seeds {first} to {last}, apart from the held-out ones ({held_out[0]} to "
-        f"{held_out[-1]}): train on them as on any rollouts, and evaluate on the held-out ones."
-    )
-    if first <= held_out[-1] and last >= held_out[0]:
-        note = (
-            f"{names} recorded the held-out seeds {first} to {last}: whoever trains on them spoils "
+    if any(first <= seeds[-1] and last >= seeds[0] for seeds in held_out):
+        return (
+            f"{names} recorded held-out seeds, {first} to {last}: whoever trains on them spoils "
             "every later evaluation on these seeds, for a policy knows what it has seen. Leave "
             "--first-seed out, or train on none of it."
         )
-    return [note]
+    return (
+        f"{names} recorded seeds {first} to {last}, apart from the held-out ones "
+        f"({held_out[0][0]} to {held_out[0][-1]}): train on them as on any rollouts, and evaluate "
+        "on the held-out ones."
+    )

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.evaluation.checkpoint_row import CheckpointRow
+from recap_core.evaluation.gate import Pair, pairs_by_seed
 from recap_core.evaluation.outcome import EpisodeOutcome
-from recap_core.evaluation.sequential import SequentialTest, is_at_least, is_better
+from recap_core.evaluation.sequential import Question, SequentialTest, is_at_least, is_better
 from recap_core.evaluation.tally import verdict_sentence
-from recap_core.lineage.artifacts import Evaluation, PolicyCheckpoint, Recording
+from recap_core.lineage.artifacts import Evaluation, OfflineCheck, PolicyCheckpoint, Recording
 from recap_core.lineage.store import Store
 from recap_core.stages.judge import judge
 from recap_core.stages.score_recording import LeftOut
@@ -55,12 +56,13 @@ class Compared(NamedTuple):
     gained: tuple[int, ...]
     """Seeds on which only the new policy succeeded; none where seeds differ."""
     lost: tuple[int, ...]
-    test: SequentialTest
-    """The same question, answered in a way that allows for stopping early."""
+    test: SequentialTest | None
+    """The same question, answered in a way that allows for stopping early; None where there are no
+    pairs."""
 
     def plain(self) -> dict[str, Any]:
         """For programs."""
-        standing, overall = self.test.standing(), self.decision.overall
+        overall = self.decision.overall
         return {
             "new": self.new.policy.id,
             "reference": self.reference.policy.id,
@@ -70,23 +72,29 @@ class Compared(NamedTuple):
             "overall": overall.model_dump(mode="json") if overall else None,
             "gained_seeds": list(self.gained),
             "lost_seeds": list(self.lost),
-            "sequential": {
-                "verdict": standing.verdict,
-                "num_pairs": standing.num_trials,
-                "num_pairs_at_verdict": self.test.num_at_verdict,
-                "num_more_pairs": standing.num_more,
-                "estimate": standing.estimate,
-                "interval": list(standing.interval),
-                "sentence": verdict_sentence(self.test),
-            },
+            "sequential": None if self.test is None else _plain(self.test),
         }
 
 
-def compare(
+def _plain(test: SequentialTest) -> dict[str, Any]:
+    standing = test.standing()
+    return {
+        "verdict": standing.verdict,
+        "num_pairs": standing.num_trials,
+        "num_pairs_at_verdict": test.num_at_verdict,
+        "num_more_pairs": standing.num_more,
+        "estimate": standing.estimate,
+        "interval": list(standing.interval),
+        "sentence": verdict_sentence(test),
+    }
+
+
+def compare(  # noqa: PLR0913 - all but the first two by name
     new: Tried,
     reference: Tried,
     *,
     gate: GateConfig,
+    offline: OfflineCheck | None,
     store: Store,
     test: SequentialTest | None = None,
 ) -> Compared:
@@ -96,40 +104,41 @@ def compare(
         new: The policy.
         reference: What it is compared with.
         gate: The rule, its confidence, and the loss that matters.
+        offline: Check of the new policy without a robot; None: there was none.
         store: Where both evaluations are.
-        test: The sequential test that stopped the evaluation; None: it is made up for now, episode
-            by episode: seed by seed where they are the same, else the next of each.
+        test: The sequential test that stopped the evaluation; None: it is made up for now, seed by
+            seed, where the gate compares the policies seed by seed.
     """
-    decision = judge(reference.evaluation, new.evaluation, gate, offline=None, store=store)
-    was = {outcome.seed: outcome.success for outcome in reference.outcomes}
-    both = [outcome for outcome in new.outcomes if outcome.seed in was]
+    decision = judge(reference.evaluation, new.evaluation, gate, offline=offline, store=store)
+    is_comparable = decision.overall is not None
+    pairs = pairs_by_seed(reference.outcomes, new.outcomes) if is_comparable else None
+    if pairs is None:
+        return Compared(new, reference, decision, gained=(), lost=(), test=None)
     return Compared(
         new,
         reference,
         decision,
-        gained=tuple(each.seed for each in both if each.success and not was[each.seed]),
-        lost=tuple(each.seed for each in both if was[each.seed] and not each.success),
-        test=test or _sequential(new.outcomes, reference.outcomes, gate),
+        gained=tuple(each.new.seed for each in pairs if each.new.success > each.current.success),
+        lost=tuple(each.new.seed for each in pairs if each.new.success < each.current.success),
+        test=test or _sequential(pairs, gate),
     )
 
 
-def question_of(gate: GateConfig) -> Any:  # noqa: ANN401 - Question
-    """What a sequential test asks under a gate: its confidence, and the difference that matters."""
+def question_of(gate: GateConfig) -> Question:
+    """What a sequential test asks under a gate: its confidence, and the difference that matters.
+
+    Where a gain must have a size, that is what matters, and what falls short of it is shown sooner.
+    """
+    if gate.rule == "better" and gate.min_gain:
+        return is_better(margin=None, min_gain=gate.min_gain, confidence=gate.confidence)
     margin = gate.max_loss if 0 < gate.max_loss < 1 else None
     return is_better(margin=margin, confidence=gate.confidence)
 
 
-def _sequential(
-    new: Sequence[EpisodeOutcome], reference: Sequence[EpisodeOutcome], gate: GateConfig
-) -> SequentialTest:
+def _sequential(pairs: Sequence[Pair], gate: GateConfig) -> SequentialTest:
     test = SequentialTest(question_of(gate))
-    was = {outcome.seed: outcome.success for outcome in reference}
-    is_paired = bool(was) and all(outcome.seed in was for outcome in new)
-    for index, outcome in enumerate(new):
-        if is_paired:
-            test.add_pair(new=outcome.success, other=was[outcome.seed])
-        elif index < len(reference):
-            test.add_pair(new=outcome.success, other=reference[index].success)
+    for pair in pairs:
+        test.add_pair(new=pair.new.success, other=pair.current.success)
     return test
 
 

@@ -15,18 +15,25 @@ from recap_core.evaluation.tally import verdict_sentence
 _MAX_SEEDS = 12
 
 
-def print_table(console: Console, tried: Sequence[Tried], *, fps: int | None) -> None:
+def print_table(
+    console: Console,
+    tried: Sequence[Tried],
+    *,
+    fps: int | None = None,
+    confidence: float = 0.95,
+) -> None:
     """A line per policy, what its failures are, and what the columns mean.
 
     Args:
         console: Where it goes.
         tried: The policies.
         fps: Control rate of simulated episodes; None: recorded ones.
+        confidence: Of the intervals.
     """
     has_resets = any(one.row.per_hour_with_resets is not None for one in tried)
     table = Table(box=None, pad_edge=False)
     table.add_column("policy", overflow="fold")
-    columns = ["n", "successes", "success [95 %]", "per hour"]
+    columns = ["n", "successes", f"success [{100 * confidence:g} %]", "per hour"]
     columns += ["with resets"] if has_resets else []
     columns += ["per 1000 frames", "length of a success"]
     for column in columns:
@@ -91,14 +98,14 @@ def print_comparison(console: Console, compared: Compared, *, is_stopped_early: 
     new, reference = compared.new.name, compared.reference.name
     console.print(f"\n[bold]{escape(new)}[/bold] against {escape(reference)}", soft_wrap=True)
     print_indented(console, f"  (new: {escape(new)}; current: {escape(reference)})")
-    if is_stopped_early:
+    if is_stopped_early and compared.test is not None:
         _print_sequential(console, compared.test)
     for reason in compared.decision.reasons:
         print_indented(console, f"  {escape(reason)}")
     if compared.gained or compared.lost:
         print_indented(console, f"  Gained seeds: {_seeds(compared.gained)}")
         print_indented(console, f"  Lost seeds: {_seeds(compared.lost)}")
-    if not is_stopped_early:
+    if not is_stopped_early and compared.test is not None:
         _print_sequential(console, compared.test)
 
 

@@ -218,6 +218,10 @@ def candidates(
         console.print(f"{where} has no new policy yet; run recap iterate.")
         return
     console.print(_table(where, found[:limit]))
+    if any(each.is_stopped_early for each in found[:limit]):
+        from recap_core.evaluation.gate_words import STOPPED_EARLY
+
+        print_indented(console, escape(f"* {STOPPED_EARLY}"))
     if len(found) > limit:
         console.print(f"{len(found) - limit} older ones; show them with --limit {len(found)}")
     for note in waiting:
@@ -278,7 +282,7 @@ def _table(project: str, found: "list[Candidate]") -> "Table":
             str(each.round_index or ""),
             each.verdict or "",
             "current" if each.is_current else fields["decision"] or "",
-            fields["success"] or "not evaluated",
+            (fields["success"] or "not evaluated") + "*" * each.is_stopped_early,
             fields["offline"] or "none",
             _age(each.made_at),
         )
@@ -302,6 +306,7 @@ def _fields(candidate: "Candidate") -> dict[str, Any]:
         "is_candidate": candidate.is_candidate,
         "success": success_text(candidate.evaluation) if candidate.evaluation else None,
         "evaluation": candidate.evaluation.id if candidate.evaluation else None,
+        "is_stopped_early": candidate.is_stopped_early,
         "offline": check_text(candidate.offline) if candidate.offline else None,
         "made_at": candidate.made_at.isoformat(),
     }

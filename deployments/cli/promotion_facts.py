@@ -1,16 +1,17 @@
 """What is known of a project's policies: which are new, how they did, what people said."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from recap_core.config.gate import GateConfig, GateDecision, written_gate
 from recap_core.errors import ArtifactNotFoundError, ConfigError
-from recap_core.lineage.artifacts import Evaluation, OfflineCheck, PolicyCheckpoint
+from recap_core.lineage.artifacts import Artifact, Evaluation, OfflineCheck, PolicyCheckpoint
 from recap_core.lineage.decisions import CANDIDATE, CURRENT, PersonsWord, decision_on, policy_at
 from recap_core.lineage.iterations import iteration_records, records_among
 from recap_core.lineage.manifest import Manifest
 from recap_core.lineage.store import Store
+from recap_core.stages.evaluate import is_stopped_early
 
 NOT_EVALUATED = "This policy has not been evaluated: nobody knows how often it succeeds."
 
@@ -27,7 +28,9 @@ class Candidate(NamedTuple):
     word: PersonsWord | None
     """What was decided last."""
     evaluation: Evaluation | None
-    """The newest one."""
+    """The one that a promotion would rest on."""
+    is_stopped_early: bool
+    """Whether that one's number of episodes was not fixed beforehand."""
     offline: OfflineCheck | None
     """The newest one."""
     is_current: bool
@@ -74,7 +77,8 @@ def candidates(store: Store, project: str) -> list[Candidate]:
         for record in records_among(manifests, name, robot)
         if (policy := record.id("policy")) in by_id
     }
-    evaluations, checks = _newest(manifests, "evaluation"), _newest(manifests, "offline_check")
+    evaluations, checks = _by_policy(manifests, Evaluation), _by_policy(manifests, OfflineCheck)
+    of_current = evaluations.get(current or "", [])
     found: list[Candidate] = []
     for identity in {*rounds, candidate} - {None}:
         manifest = by_id.get(identity or "")
@@ -82,7 +86,9 @@ def candidates(store: Store, project: str) -> list[Candidate]:
         if manifest is None or not isinstance(policy, PolicyCheckpoint):
             continue
         record = rounds.get(identity)
-        evaluation, check = evaluations.get(policy.id), checks.get(policy.id)
+        theirs = evaluations.get(policy.id, [])
+        chosen = _chosen(store, theirs, of_current, GateConfig(), offline=None)
+        evaluation = chosen.new if chosen else None
         found.append(
             Candidate(
                 policy=policy,
@@ -91,8 +97,9 @@ def candidates(store: Store, project: str) -> list[Candidate]:
                 verdict=record.artifact.verdict if record else None,
                 reasons=record.artifact.reasons if record else (),
                 word=decision_on(store, project, policy),
-                evaluation=evaluation if isinstance(evaluation, Evaluation) else None,
-                offline=check if isinstance(check, OfflineCheck) else None,
+                evaluation=evaluation,
+                is_stopped_early=evaluation is not None and is_stopped_early(evaluation, store),
+                offline=next(iter(checks.get(policy.id, [])), None),
                 is_current=policy.id == current,
                 is_candidate=policy.id == candidate,
             )
@@ -100,14 +107,36 @@ def candidates(store: Store, project: str) -> list[Candidate]:
     return sorted(found, key=lambda each: each.made_at, reverse=True)
 
 
-def _newest(manifests: Iterable[Manifest], kind: str) -> dict[str, object]:
-    """The newest artifact of a kind by the policy that it is about."""
-    newest: dict[str, object] = {}
+def _by_policy[A: Artifact](manifests: Iterable[Manifest], kind: type[A]) -> dict[str, list[A]]:
+    """The artifacts of a kind by the policy that they are about, newest first."""
+    wanted, found = kind.model_fields["kind"].default, dict[str, list[A]]()
     for manifest in manifests:  # oldest first
-        if manifest.kind == kind:
-            of = [parent.id for parent in manifest.parents if parent.role == "policy"]
-            newest |= dict.fromkeys(of, manifest.artifact())
-    return newest
+        artifact = manifest.artifact() if manifest.kind == wanted else None
+        of = [parent.id for parent in manifest.parents if parent.role == "policy"]
+        if isinstance(artifact, kind) and of:
+            found.setdefault(of[0], []).insert(0, artifact)
+    return found
+
+
+def newest_check(store: Store, policy: PolicyCheckpoint) -> OfflineCheck | None:
+    """The newest check of a policy without a robot; None: there was none."""
+    return next(iter(_by_policy(store.artifacts(), OfflineCheck).get(policy.id, [])), None)
+
+
+class _Comparison(NamedTuple):
+    """An evaluation of a policy against one of the policy in use."""
+
+    new: Evaluation
+    current: Evaluation | None
+    decision: GateDecision
+
+    @property
+    def size(self) -> tuple[bool, int]:
+        """Equal seeds before all others, then by the episodes that both have."""
+        overall = self.decision.overall
+        if overall is None or self.current is None:
+            return False, 0
+        return overall.is_paired, min(overall.num_episodes, self.current.num_episodes)
 
 
 def compare_with_current(
@@ -116,45 +145,44 @@ def compare_with_current(
     """The gate's word on a policy against the one in use.
 
     Of the evaluations of both that can be compared, the newest ones say who evaluated (a simulator,
-    or an operator), and the largest ones of that kind decide: an evaluation that was stopped early
-    does not hide the one with more episodes.
+    or an operator) and under which settings, and the largest ones of that kind decide: an
+    evaluation that was stopped early does not hide the one with more episodes.
 
     Returns:
         None if the policy has no evaluation.
     """
-    from recap_core.stages.judge import judge
-
-    current = store.refs().get(f"{project}/{CURRENT}")
-    evaluations: dict[str, list[Evaluation]] = {}
-    offline: OfflineCheck | None = None
-    for manifest in store.artifacts():
-        artifact = manifest.artifact() if manifest.kind in {"evaluation", "offline_check"} else None
-        of = [parent.id for parent in manifest.parents if parent.role == "policy"]
-        if isinstance(artifact, Evaluation) and of:
-            evaluations.setdefault(of[0], []).insert(0, artifact)
-        elif isinstance(artifact, OfflineCheck) and policy.id in of:
-            offline = artifact
+    evaluations = _by_policy(store.artifacts(), Evaluation)
     theirs = evaluations.get(policy.id, [])
+    of_current = evaluations.get(store.refs().get(f"{project}/{CURRENT}") or "", [])
+    offline = newest_check(store, policy)
+    found = _chosen(store, theirs, of_current, config, offline=offline)
+    return found.decision if found else None
+
+
+def _chosen(
+    store: Store,
+    theirs: Sequence[Evaluation],
+    of_current: Sequence[Evaluation],
+    config: GateConfig,
+    *,
+    offline: OfflineCheck | None,
+) -> _Comparison | None:
+    """The comparison that a promotion rests on; None without an evaluation. Newest first, both."""
+    from recap_core.stages.judge import conditions_of, judge
+
     if not theirs:
         return None
-    decisions = [
-        (store.manifest(new).stage, judge(before, new, config, offline=offline, store=store))
+    found = [
+        _Comparison(new, before, judge(before, new, config, offline=offline, store=store))
         for new in theirs
-        for before in evaluations.get(current or "", [None])
+        for before in of_current or [None]
     ]
-    comparable = [each for each in decisions if each[1].overall is not None]
+    comparable = [each for each in found if each.decision.overall is not None]
     if not comparable:
-        return decisions[0][1]
-    newest_stage = comparable[0][0]
-    return max(
-        (decision for stage, decision in comparable if stage == newest_stage), key=_num_episodes
-    )
-
-
-def _num_episodes(decision: GateDecision) -> tuple[bool, int]:
-    """On the same seeds before all others."""
-    overall = decision.overall
-    return (overall.is_paired, overall.num_episodes) if overall else (False, 0)
+        return found[0]
+    conditions = conditions_of(comparable[0].new, store)
+    alike = [each for each in comparable if conditions_of(each.new, store) == conditions]
+    return max(alike, key=lambda each: each.size)  # the newest of equals
 
 
 def candidate_of(store: Store, project: str) -> PolicyCheckpoint:

@@ -42,6 +42,13 @@ class TaskSample(NamedTuple):
     """Success rate, new minus current; weighted over tasks where they were compared one by one."""
 
 
+class Pair(NamedTuple):
+    """An episode of each policy, of one task and seed."""
+
+    new: EpisodeOutcome
+    current: EpisodeOutcome
+
+
 class Samples(NamedTuple):
     """Everything a decision is made from."""
 
@@ -92,6 +99,30 @@ def compare_on_tasks(
     tasks = [_compared(name, _of(new, name), _of(current, name), confidence) for name in names]
     both = [task for task in tasks if task.sample is not None]
     return Samples(_overall(both, confidence), tuple(_corrected(tasks, both, confidence)))
+
+
+def pairs_by_seed(
+    current: Sequence[EpisodeOutcome], new: Sequence[EpisodeOutcome]
+) -> list[Pair] | None:
+    """The pairs that :func:`compare_on_tasks` counts, in the order of the new policy's episodes.
+
+    Args:
+        current: Episodes of the current policy, each with its task.
+        new: Episodes of the new policy, each with its task.
+
+    Returns:
+        Pairs within tasks, of the tasks that both were evaluated on; None if there is none, or if
+        the seeds of one differ.
+    """
+    both = {outcome.task or "" for outcome in new} & {outcome.task or "" for outcome in current}
+    if not both or not all(_are_paired(_of(new, task), _of(current, task)) for task in both):
+        return None
+    was = {(outcome.task or "", outcome.seed): outcome for outcome in current}
+    return [
+        Pair(outcome, was[outcome.task or "", outcome.seed])
+        for outcome in new
+        if (outcome.task or "") in both
+    ]
 
 
 def rule_on(samples: Samples, config: GateConfig) -> Ruling:
@@ -160,10 +191,16 @@ def _compared(
     )
 
 
-def _sample(new: Sequence[EpisodeOutcome], current: Sequence[EpisodeOutcome]) -> Sample:
-    was = {outcome.seed: outcome.success for outcome in current}
+def _are_paired(new: Sequence[EpisodeOutcome], current: Sequence[EpisodeOutcome]) -> bool:
+    """Whether both had the same seeds, each once."""
     seeds = {outcome.seed for outcome in new}
-    if seeds == set(was) and len(seeds) == len(new) == len(current):
+    is_same = seeds == {outcome.seed for outcome in current}
+    return is_same and len(seeds) == len(new) == len(current)
+
+
+def _sample(new: Sequence[EpisodeOutcome], current: Sequence[EpisodeOutcome]) -> Sample:
+    if _are_paired(new, current):
+        was = {outcome.seed: outcome.success for outcome in current}
         gained = sum(outcome.success and not was[outcome.seed] for outcome in new)
         lost = sum(was[outcome.seed] and not outcome.success for outcome in new)
         return PairCounts(len(new), gained, lost)

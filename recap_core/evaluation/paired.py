@@ -161,12 +161,13 @@ def _quantile(confidence: float) -> float:
 
 
 def wilson(num_successes: Count, num_episodes: Count, confidence: float) -> Interval:
-    """Wilson's score interval of a rate, of counts that need not be whole."""
+    """Wilson's score interval of a rate, in [0, 1], of counts that need not be whole."""
     z = _quantile(confidence)
     n, rate = num_episodes, num_successes / num_episodes
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(middle - half, middle + half)
+    # Rounding puts an end a little outside.
+    return Interval(max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:

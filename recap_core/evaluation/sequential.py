@@ -85,18 +85,21 @@ class Standing(NamedTuple):
     """Trials that would decide, if all goes on as it has; None: decided, or not to be expected."""
 
 
-def is_better(*, margin: float | None = 0.1, confidence: float = 0.95) -> Question:
+def is_better(
+    *, margin: float | None = 0.1, min_gain: float | int = 0.0, confidence: float = 0.95
+) -> Question:
     """Does the new policy succeed more often than another one? Trials are pairs of episodes.
 
     Args:
-        margin: Difference of success rates that matters: 0.1 is 10 points.
+        margin: Difference of success rates that matters: 0.1 is 10 points. None: any does.
+        min_gain: By how much more often, in [0, 1).
         confidence: Of the answer.
 
     Raises:
         ConfigError: If either is out of range.
     """
     half = None if margin is None else margin / 2
-    return _checked(Question(0.5, half, confidence, is_paired=True))
+    return _checked(Question((1 + min_gain) / 2, half, confidence, is_paired=True))
 
 
 def is_at_least(

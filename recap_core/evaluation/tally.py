@@ -125,19 +125,30 @@ def verdict_sentence(test: SequentialTest) -> str:
     if verdict == "futile":
         return f"Decided: {_no_difference(question)} ({after}; {sure})."
     if question.is_paired:
-        word = "better than" if verdict == "better" else "worse than"
-        return f"Decided: the new policy is {word} the other one ({after}; {sure})."
+        return f"Decided: {_difference_shown(test)} ({after}; {sure})."
     side = "above" if verdict == "better" else "below"
     return f"Decided: its success rate is {side} {_percent(question.centre)} ({after}; {sure})."
 
 
+def _difference_shown(test: SequentialTest) -> str:
+    gain = f"{100 * test.question.shown(test.question.centre):g} points"
+    is_any_gain = test.question.centre == 0.5
+    if test.verdict == "better":
+        by_more = "" if is_any_gain else f"by more than {gain} "
+        return f"the new policy is {by_more}better than the other one"
+    if is_any_gain:
+        return "the new policy is worse than the other one"
+    return f"a gain of {gain} or more is ruled out"
+
+
 def _more_sentence(standing: Standing, question: Question) -> str:
     what = "pairs of episodes" if question.is_paired else "trials"
-    asked = (
-        "which is better"
-        if question.is_paired
-        else f"whether it reaches {_percent(question.centre)}"
-    )
+    if not question.is_paired:
+        asked = f"whether it reaches {_percent(question.centre)}"
+    elif question.centre == 0.5:
+        asked = "which is better"
+    else:
+        asked = f"whether it gains more than {100 * question.shown(question.centre):g} points"
     if not standing.num_trials:
         return f"The question is {asked}."
     if standing.num_more is None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recap_core.config.collection import CollectRuntime
 from recap_core.config.evaluation import EvaluationConfig
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recap_core.evaluation.outcome import EpisodeOutcome
 
 EPISODES_FILE = "episodes.json"
+_NUM_ALLOWED: Final = "num_episodes_allowed"
+"""Metric of an evaluation that was stopped early: how many episodes it might have taken."""
 
 
 def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
@@ -46,13 +48,14 @@ def evaluate_policy(  # noqa: PLR0913 - all but the first two by name
     return store.produce(EVALUATE, config, {"policy": policy}, name=name, build=build)
 
 
-def publish_outcomes(
+def publish_outcomes(  # noqa: PLR0913 - all but the first three by name
     outcomes: "Sequence[EpisodeOutcome]",
     policy: PolicyCheckpoint,
     config: EvaluationConfig,
     *,
     name: str,
     store: Store,
+    num_allowed: int | None = None,
 ) -> Evaluation:
     """The evaluation that these episodes are: what :func:`evaluate_policy` makes, already run.
 
@@ -62,6 +65,9 @@ def publish_outcomes(
         config: Seeds, episode length, robot.
         name: Name of a new evaluation.
         store: Where it is published.
+        num_allowed: Where it was stopped early: how many episodes it might have taken. An
+            evaluation of so many episodes that exists was asked for with that number, and stays
+            what it is.
 
     Raises:
         DataError: If they are of other seeds.
@@ -74,9 +80,17 @@ def publish_outcomes(
         )
 
     def build(area: Build) -> Built:
-        return _built(area, outcomes, config)
+        built = _built(area, outcomes, config)
+        if num_allowed is None or num_allowed <= config.num_episodes:
+            return built
+        return built._replace(metrics={**built.metrics, _NUM_ALLOWED: num_allowed})
 
     return store.produce(EVALUATE, config, {"policy": policy}, name=name, build=build)
+
+
+def is_stopped_early(evaluation: Evaluation, store: Store) -> bool:
+    """Whether its number of episodes was not fixed beforehand, but depends on how they went."""
+    return _NUM_ALLOWED in store.manifest(evaluation).metrics
 
 
 def _built(area: Build, outcomes: "Sequence[EpisodeOutcome]", config: EvaluationConfig) -> Built:

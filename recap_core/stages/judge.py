@@ -13,6 +13,7 @@ from recap_core.config.gate import GateConfig, GateDecision, OfflineCheckName, V
 from recap_core.errors import IncompatibleError
 from recap_core.evaluation.gate import Ruling, Samples, compare_on_tasks, rule_on
 from recap_core.evaluation.gate_words import (
+    STOPPED_EARLY,
     SuccessDifference,
     numbers_sentences,
     ruling_sentence,
@@ -22,7 +23,7 @@ from recap_core.evaluation.gate_words import (
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.lineage.artifacts import Evaluation, OfflineCheck
 from recap_core.lineage.store import Store
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.evaluate import EPISODES_FILE, is_stopped_early
 from recap_core.stages.registry import EVALUATE
 
 _MAY_DIFFER = {"num_episodes", "first_seed", "confidence"}
@@ -45,6 +46,8 @@ def judge(
     A policy that fails a required offline check is kept back whatever its evaluation. Without
     both evaluations nothing but ``rule: always`` promotes.
 
+    Where an evaluation was stopped early, a reason says what that does to the numbers.
+
     Args:
         current: Evaluation of the policy in use; None: it was not evaluated.
         new: Evaluation of the new policy; None: it was not evaluated.
@@ -57,6 +60,8 @@ def judge(
     """
     samples, doubt = _samples(current, new, config, store)
     numbers = numbers_sentences(samples, config) if samples else []
+    if samples and any(each and is_stopped_early(each, store) for each in (current, new)):
+        numbers.append(STOPPED_EARLY)
     notes = [*numbers, *_unchecked(offline), *_warnings(offline)]
     failed = _failed(offline, config)
     if failed:
@@ -114,6 +119,22 @@ def episodes_of(evaluation: Evaluation, store: Store) -> list[EpisodeOutcome]:
     ]
 
 
+def conditions_of(evaluation: Evaluation, store: Store) -> dict[str, object]:
+    """What makes an evaluation harder or easier than another one: who evaluated, and settings."""
+    manifest = store.manifest(evaluation)
+    who: dict[str, object] = {"stage": manifest.stage}
+    if manifest.stage != EVALUATE.id:
+        plain = dict(sorted(manifest.config.items()))
+        return who | {key: value for key, value in plain.items() if key not in _MAY_DIFFER}
+    settings = _settings(evaluation, store).model_dump(exclude=_MAY_DIFFER)
+    robot = {
+        f"robot.{key}": value
+        for key, value in settings.pop("robot").items()
+        if key not in _ROBOT_MAY_DIFFER
+    }
+    return who | settings | robot
+
+
 def _settings(evaluation: Evaluation, store: Store) -> EvaluationConfig:
     manifest = store.manifest(evaluation)
     # Other stages than the simulator's have other settings; their episodes name their task.
@@ -149,17 +170,11 @@ def _compared(current: Evaluation, new: Evaluation, *, store: Store, confidence:
 
 def _differing(current: Evaluation, new: Evaluation, store: Store) -> list[str]:
     """Settings that make one evaluation harder than the other."""
-    made = [store.manifest(each) for each in (current, new)]
-    if made[0].stage != made[1].stage:
-        return [f"who evaluated ({made[0].stage}, {made[1].stage})"]
-    if made[0].stage != EVALUATE.id:
-        keys = {*made[0].config, *made[1].config} - _MAY_DIFFER
-        return [key for key in sorted(keys) if made[0].config.get(key) != made[1].config.get(key)]
-    one, other = (_settings(each, store).model_dump(exclude=_MAY_DIFFER) for each in (current, new))
-    changed = [name for name in one if name != "robot" and one[name] != other[name]]
-    robots = one["robot"], other["robot"]
-    differing = [key for key in robots[0] if robots[0][key] != robots[1][key]]
-    return [*changed, *(f"robot.{key}" for key in differing if key not in _ROBOT_MAY_DIFFER)]
+    made = [store.manifest(each).stage for each in (current, new)]
+    if made[0] != made[1]:
+        return [f"who evaluated ({made[0]}, {made[1]})"]
+    one, other = (conditions_of(each, store) for each in (current, new))
+    return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def _unchecked(offline: OfflineCheck | None) -> list[str]:

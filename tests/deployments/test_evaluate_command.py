@@ -1,23 +1,32 @@
 """``recap evaluate`` as a user meets it."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
 
+from deployments.cli.evaluate_simulated import held_out_seeds
+from deployments.cli.evaluation_facts import Tried, compare
 from deployments.cli.main import app
 from recap_core.config.base import Config
-from recap_core.config.gate import GateDecision
+from recap_core.config.evaluation import EvaluationConfig
+from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.data.synthetic import SyntheticEpisode, SyntheticRobot, write_synthetic_recording
 from recap_core.errors import ConfigError, RenderingError
+from recap_core.evaluation.checkpoint_row import checkpoint_row
+from recap_core.evaluation.gate_words import STOPPED_EARLY
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
 from recap_core.lineage.keys import Stage
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.sim.rendering import probe_rendering
+from recap_core.stages.judge import episodes_of
+from recap_core.stages.registry import CHECK_POLICY
 from tests.judged_policies import PROJECT, make_evaluation, make_policy, make_round
 from tests.simulated_policies import make_tiny_policy
 
@@ -110,9 +119,85 @@ def test_it_stops_early_where_eight_seeds_in_a_row_are_gained(store: Store) -> N
     store.set_ref(f"{PROJECT}/current", old)
     reasons = answer("promote", new.id)["reasons"]
     assert "succeeds in 150 of 150 episodes" in reasons[1]  # not hidden by the shorter one
+    assert STOPPED_EARLY in compared["reasons"]
+    assert STOPPED_EARLY not in reasons
 
 
-def session(store: Store, name: str, driver: PolicyCheckpoint, num_successes: int) -> Recording:
+def test_stopping_early_asks_what_the_settings_ask(store: Store) -> None:
+    """The gate's least number and gain of --set; every question; the confidence in the header."""
+    old, new = make_policy(store, "weak"), make_policy(store, "strong")
+    make_evaluation(store, old, [0] * 150)
+    make_evaluation(store, new, [1, 0] * 75)
+    stop = ("evaluate", new.id, "--against", old.id, "--stop-early")
+    better = ("-s", "iteration.gate.rule=better", "-s", "iteration.gate.min_gain=0.3")
+
+    def num_seeds(*more: str) -> int:
+        return answer(*stop, *more)["policies"][0]["num_episodes"]
+
+    assert num_seeds() == 25
+    assert num_seeds("-s", "iteration.gate.min_episodes=60") == 75
+    told = answer(*stop, *better)
+    assert told["policies"][0]["num_episodes"] == 75
+    assert "by more than 30 points" in told["comparisons"][0]["sequential"]["sentence"]
+    assert num_seeds("--at-least", "0.4") == 150
+    alone = answer("evaluate", new.id, "--against", new.id, "--stop-early", "--at-least", "0.9")
+    assert [row["num_episodes"] for row in alone["policies"]] == [25]
+    assert "success [90 %]" in recap(*stop, "-s", "iteration.evaluation.confidence=0.9").output
+
+
+class Terminal(io.StringIO):
+    """What a person types, or reads."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def test_what_fails_offline_is_not_offered_and_nothing_is_promoted_unseen(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check without a robot holds a policy back; a yes to the offer shows the comparison."""
+    best = make_policy(store, "best")
+    make_evaluation(store, best, [1] * 30)
+    shown = Terminal()
+    with monkeypatch.context() as terminal:
+        terminal.setattr("sys.stdin", Terminal("y\nn\n"))
+        terminal.setattr("sys.stdout", shown)
+        with pytest.raises(typer.Abort):
+            app(["evaluate", best.id, "--episodes", "30"], standalone_mode=False)
+
+    assert store.refs()[f"{PROJECT}/current"] != best.id
+    assert "to replace old-" in shown.getvalue()  # recap promote's own words
+
+    def build(area: Build) -> Built:
+        (area.output / "offline.json").write_text("{}")
+        return Built(
+            {"num_episodes": 1, "num_frames": 1, "seen_in_training": False, "failed": ("range",)}
+        )
+
+    store.produce(CHECK_POLICY, Config(), {"policy": best}, name="best", build=build)
+    told = answer("evaluate", best.id, "--episodes", "30")
+    assert told["comparisons"][0]["verdict"] == "kept"
+    assert told["next"] is None
+
+
+def test_seeds_that_evaluations_use_are_held_out(store: Store) -> None:
+    """The project's, as many as were asked for or used; others; not those that were recorded."""
+    policy = make_policy(store, "new")
+    for first_seed, num_episodes in ((500_000, 160), (600_000, 2), (710_000, 3)):
+        config = EvaluationConfig(first_seed=first_seed, num_episodes=num_episodes)
+        make_evaluation(store, policy, [1] * num_episodes, config=config)
+
+    saved = EvaluationConfig(num_episodes=150)
+
+    used = [range(500_000, 500_160), range(600_000, 600_002)]
+    assert held_out_seeds(store, saved, 20) == used
+    assert held_out_seeds(store, saved, 300) == [range(500_000, 500_300), used[1]]
+
+
+def session(
+    store: Store, name: str, driver: PolicyCheckpoint, num_successes: int, **more: str
+) -> Recording:
     """Twelve passive episodes that name their policy; the operator took over in one more."""
 
     def build(area: Build) -> Built:
@@ -121,7 +206,7 @@ def session(store: Store, name: str, driver: PolicyCheckpoint, num_successes: in
         write_synthetic_recording(area.output, episodes, robot=SyntheticRobot(cameras=()))
         for path in area.output.glob("episode_*/metadata.json"):
             said = {"mode": "evaluation", "policy_ids": [driver.id], "failure_reason": "slipped"}
-            path.write_text(json.dumps({**json.loads(path.read_text()), **said}))
+            path.write_text(json.dumps({**json.loads(path.read_text()), **said, **more}))
         return Built(
             {
                 "num_episodes": 13,
@@ -157,7 +242,7 @@ def test_an_operators_sessions_are_scored_and_compared(store: Store) -> None:
     assert left["why"] == "disqualified: somebody took over for 2 frames"
     [compared] = told["comparisons"]
     assert compared["overall"]["is_paired"] is False
-    assert compared["sequential"]["num_pairs"] == 12
+    assert compared["sequential"] is None  # nobody can say that the scenes were the same
     text = " ".join(recap("evaluate", "-r", tuesday.id).output.split())
     assert "disqualified: somebody took over for 2 frames" in text
     assert "counted as failures they make 11 of 13 (84.6 %)" in text
@@ -168,15 +253,58 @@ def test_an_operators_sessions_are_scored_and_compared(store: Store) -> None:
     assert counted["failures"]["somebody took over"] == 1
 
 
+def test_sessions_are_compared_under_one_rule(store: Store) -> None:
+    """One was no evaluation: then takeovers are failures in both; other tasks say nothing."""
+    old, new = (make_policy(store, name) for name in ("old", "new"))
+    monday = session(store, "monday", old, 3, mode="rollout")
+    tuesday = session(store, "tuesday", new, 11)
+    other = session(store, "other", new, 12, task_instruction="open the drawer")
+
+    told = answer("evaluate", "-r", tuesday.id, "-r", monday.id)
+    apart = answer("evaluate", "-r", other.id, "-r", monday.id)["comparisons"][0]
+
+    assert [row["num_episodes"] for row in told["policies"]] == [13, 13]
+    assert told["comparisons"][0]["overall"] is not None
+    assert (apart["overall"], apart["sequential"], apart["gained_seeds"]) == (None, None, [])
+    text = recap("evaluate", "-r", other.id, "-r", monday.id).output
+    assert "there is nothing to compare" in " ".join(text.split())
+    assert "Decided" not in text
+
+
+def test_what_cannot_be_compared_has_no_other_test_either(store: Store) -> None:
+    """The same seeds under another limit: what went differently may be the limit's doing."""
+
+    def tried(name: str, success: int, max_frames: int) -> Tried:
+        config = EvaluationConfig(num_episodes=30, max_episode_frames=max_frames)
+        policy = make_policy(store, name)
+        evaluation = make_evaluation(store, policy, [success] * 30, config=config)
+        outcomes = tuple(episodes_of(evaluation, store))
+        row = checkpoint_row(name, outcomes, fps=10, max_frames=max_frames)
+        return Tried(name, policy, evaluation, outcomes, row)
+
+    was, short, long = tried("weak", 0, 60), tried("strong", 1, 60), tried("other", 1, 90)
+    found, refused = (
+        compare(one, was, gate=GateConfig(), offline=None, store=store) for one in (short, long)
+    )
+
+    assert len(found.gained) == 30
+    assert found.test is not None
+    assert (refused.decision.overall, refused.test, refused.gained) == (None, None, ())
+
+
 def test_what_does_not_go_together_is_refused(store: Store) -> None:
     """Recorded episodes have been run; stopping early needs something to decide."""
     recording = session(store, "wednesday", make_policy(store, "old"), 4)
 
+    new = make_policy(store, "new").id
     for arguments, message in (
         (("-r", recording.id, "--episodes", "5"), "--episodes and --recording exclude"),
         (("--takeovers-fail",), "are of recordings"),
         (("-r", recording.id, "old", "new"), "2 policies and 1 recordings"),
         (("-s", "iteration.judge=operator"), "judged by an operator"),
+        (("-r", recording.id, "--against", new), "no recording is of that policy"),
+        ((new, "--against", new, "--stop-early"), "would be compared with itself"),
+        (("-s", "iteration.collect.num_episodes=3"), "would change nothing here"),
     ):
         done = recap("evaluate", *arguments)
         assert isinstance(done.exception, ConfigError), done.output

@@ -7,6 +7,7 @@ from recap_core.errors import DataError
 from recap_core.evaluation.checkpoint_row import Span, checkpoint_row, cycle_seconds
 from recap_core.evaluation.failures import failure_reason
 from recap_core.evaluation.outcome import EpisodeOutcome
+from recap_core.evaluation.paired import wilson
 
 
 def simulated(
@@ -49,6 +50,14 @@ def test_wilsons_interval_is_scipys(num_successes: int) -> None:
 
     expected = binomtest(num_successes, 50).proportion_ci(method="wilson")
     assert row.interval == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_episodes", [7, 25, 30, 150])
+def test_wilsons_interval_stays_a_rate(num_episodes: int) -> None:
+    """Also where rounding would put an end beside 0 or 1."""
+    none, every = (wilson(k, num_episodes, 0.95) for k in (0, num_episodes))
+
+    assert (none.low, every.high) == (0, 1)
 
 
 def test_a_session_with_resets_and_a_lunch_break() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact, multinomial
 
 from recap_core.config.gate import EXACTLY_AS_SUCCESSFUL, GateConfig, with_gate
-from recap_core.evaluation.gate import Samples, compare_on_tasks, rule_on
+from recap_core.evaluation.gate import Samples, compare_on_tasks, pairs_by_seed, rule_on
 from recap_core.evaluation.gate_words import ruling_sentence
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.evaluation.paired import (
@@ -232,6 +232,21 @@ def test_more_of_an_easy_task_is_no_gain() -> None:
     assert samples.overall is not None
     assert samples.overall.difference == pytest.approx(0)
     assert samples.overall.outcome == "undecided"
+
+
+def test_pairs_are_what_the_gate_pairs() -> None:
+    """Within a task, of the tasks that both had; none at all where a task's seeds differ."""
+    cube, drawer = pairs(20, 3, 1), pairs(10, 0, 2, "drawer")  # the same seeds for both tasks
+    current, new = cube[0] + drawer[0], outcomes([1] * 5, "door") + drawer[1] + cube[1]
+
+    found = pairs_by_seed(current, new)
+
+    assert found is not None
+    assert len(found) == 30
+    assert sum(pair.new.success > pair.current.success for pair in found) == 3
+    assert sum(pair.new.success < pair.current.success for pair in found) == 3
+    assert pairs_by_seed(current, new[:-1]) is None
+    assert pairs_by_seed(cube[0], drawer[1]) is None
 
 
 def test_few_episodes_promote_nothing() -> None:

@@ -214,6 +214,16 @@ def test_equal_policies_are_given_up() -> None:
     assert -0.1 <= low < 0 < high <= 0.1
 
 
+def test_a_gain_that_is_asked_for_has_to_be_exceeded() -> None:
+    """Of 20 points: 30 are shown to be more, 10 to be less; 20 alone never are either."""
+    question = is_better(margin=None, min_gain=0.2)
+
+    assert verdict_on(Trials(300, 700, 0), question) == "better"
+    assert verdict_on(Trials(100, 900, 0), question) == "worse"
+    assert verdict_on(Trials(200, 800, 0), question) == "continue"
+    assert verdict_on(Trials(200, 800, 0), ANY_DIFFERENCE) == "better"
+
+
 def test_the_interval_at_all_times_holds_what_is_not_ruled_out() -> None:
     """Its ends are where the bettors own 40 coins; it is wider than one for a fixed number."""
     trials = Trials(30, 50, 10)

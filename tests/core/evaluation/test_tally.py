@@ -6,7 +6,8 @@ import sys
 import pytest
 from scipy.stats import binomtest
 
-from recap_core.evaluation.tally import PassiveTally
+from recap_core.evaluation.sequential import SequentialTest, is_better
+from recap_core.evaluation.tally import PassiveTally, verdict_sentence
 
 
 def test_a_session_counted_by_hand() -> None:
@@ -51,6 +52,19 @@ def test_what_lies_at_the_target_is_not_decided() -> None:
         tally.add(is_success=index % 10 != 0)
 
     assert "would not decide it" in tally.sentence()
+
+
+def test_a_gain_that_was_asked_for_is_named() -> None:
+    """In every sentence about it."""
+    said: list[str] = []
+    for worth in ([1.0] * 50, [0.0] * 50, [0.5] * 2):
+        test = SequentialTest(is_better(margin=None, min_gain=0.2))
+        test.add_all(worth)
+        said.append(verdict_sentence(test))
+
+    assert "the new policy is by more than 20 points better than the other one" in said[0]
+    assert "a gain of 20 points or more is ruled out" in said[1]
+    assert "whether it gains more than 20 points" in said[2]
 
 
 def test_the_robots_computer_needs_no_scientific_library() -> None:

@@ -1,5 +1,6 @@
 """Evaluation block by block, on policies whose episodes an earlier evaluation has run."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from recap_core.errors import DataError
 from recap_core.evaluation.sequential import is_at_least, is_better
 from recap_core.lineage.artifacts import Evaluation
 from recap_core.lineage.store import Store
-from recap_core.stages.evaluate import EPISODES_FILE, evaluate_policy, publish_outcomes
+from recap_core.serving.policy import LoadedPolicy
+from recap_core.stages.evaluate import (
+    EPISODES_FILE,
+    evaluate_policy,
+    is_stopped_early,
+    publish_outcomes,
+)
 from recap_core.stages.evaluate_until import BlockEvaluator, known_outcomes
 from recap_core.stages.judge import episodes_of
 from tests.judged_policies import make_evaluation, make_policy
@@ -47,18 +54,54 @@ def test_it_stops_at_the_end_of_the_block_that_decides(store: Store) -> None:
     assert store.manifest(found.new).stage == "evaluate"
     again = BlockEvaluator(CONFIG, store=store).compare(new, old, is_better())
     assert again.new == found.new
+    assert is_stopped_early(found.new, store)
+    assert is_stopped_early(found.reference, store)
+
+
+def test_what_was_asked_for_with_a_number_stays_what_it_is(store: Store) -> None:
+    """An evaluation of 25 seeds, fixed beforehand, that a comparison would have stopped at."""
+    old, new = make_policy(store, "old"), make_policy(store, "new")
+    for policy, success in ((old, 0), (new, 1)):
+        make_evaluation(store, policy, [success] * 150)
+    fixed = make_evaluation(store, new, [1] * 25)
+
+    found = BlockEvaluator(CONFIG, store=store).compare(new, old, is_better())
+
+    assert found.new == fixed
+    assert not is_stopped_early(found.new, store)
+    assert is_stopped_early(found.reference, store)
+
+
+def test_it_goes_on_while_anything_is_open(store: Store) -> None:
+    """Which is better is known after a block: the rates are not, nor are there seeds enough."""
+    old, new = make_policy(store, "old"), make_policy(store, "new")
+    make_evaluation(store, old, [0] * 150)
+    make_evaluation(store, new, [1] * 100 + [0] * 50)
+
+    def num_seeds(min_episodes: int, of_each: float | None) -> int:
+        blocks = BlockEvaluator(CONFIG, min_episodes=min_episodes, store=store)
+        rate = None if of_each is None else is_at_least(of_each)
+        decided = blocks.compare(new, old, is_better(), of_each=rate)
+        assert (decided.test.verdict, decided.test.num_at_verdict) == ("better", 25)
+        return decided.new.num_episodes
+
+    assert num_seeds(1, None) == 25
+    assert num_seeds(60, None) == 75
+    assert num_seeds(1, 0.9) == 75  # 9 (1.11^51 - 1) / 51 = 38 coins after 50, fewer than 40
+    assert num_seeds(999, None) == 150
 
 
 def test_it_ends_with_the_seeds(store: Store) -> None:
     """Two policies that lose as many seeds as they gain: undecided after all of them."""
     old, new = make_policy(store, "old"), make_policy(store, "new")
-    make_evaluation(store, old, [0, 1] * 75)
-    make_evaluation(store, new, [1, 0] * 75)
+    make_evaluation(store, old, [0, 1] * 100)
+    make_evaluation(store, new, [1, 0] * 100)
 
     found = BlockEvaluator(CONFIG, store=store).compare(new, old, is_better(margin=0.1))
 
     assert found.test.verdict == "continue"
     assert found.new.num_episodes == 150
+    assert not is_stopped_early(found.new, store)
 
 
 def test_one_policy_against_a_rate(store: Store) -> None:
@@ -80,9 +123,9 @@ def test_blocks_that_are_run_are_the_stages_own_episodes(store: Store) -> None:
     config = EvaluationConfig(num_episodes=27, first_seed=40, max_episode_frames=3)
     same = config.model_copy(update={"confidence": 0.9})  # another key, the same episodes
 
-    in_blocks, test = BlockEvaluator(config, store=store, runtime=runtime).reach(
-        policy, is_at_least(0.02)
-    )
+    blocks = BlockEvaluator(config, store=store, runtime=runtime)
+    in_blocks, test = blocks.reach(policy, is_at_least(0.02))
+    assert not any(type(each) is LoadedPolicy for each in gc.get_objects())  # it left the device
     at_once = evaluate_policy(policy, same, name="once", store=store, runtime=runtime)
 
     assert test.verdict == "continue"

@@ -7,8 +7,10 @@ import pytest
 
 from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.gate import GateConfig
+from recap_core.evaluation.gate_words import STOPPED_EARLY
+from recap_core.lineage.artifacts import Evaluation
 from recap_core.lineage.store import Store
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.evaluate import EPISODES_FILE, publish_outcomes
 from recap_core.stages.judge import episodes_of, judge
 from tests.judged_policies import make_evaluation, make_policy
 
@@ -95,6 +97,24 @@ def test_evaluations_under_other_conditions_are_not_compared(store: Store) -> No
     assert decided.verdict == "promoted"
     assert decided.overall is not None
     assert not decided.overall.is_paired
+
+
+def test_what_was_stopped_early_is_said_to_be(store: Store) -> None:
+    """In the reasons, whichever of the two it was; not where the number was fixed."""
+    old, new = make_policy(store, "old"), make_policy(store, "new")
+    before, after = make_evaluation(store, old, BAD), make_evaluation(store, new, GOOD)
+    longer = make_policy(store, "longer")
+    early = publish_outcomes(
+        episodes_of(after, store), longer, EvaluationConfig(num_episodes=40),
+        name="longer", store=store, num_allowed=300,
+    )  # fmt: skip
+
+    def reasons(current: Evaluation, other: Evaluation) -> tuple[str, ...]:
+        return judge(current, other, GateConfig(), offline=None, store=store).reasons
+
+    assert STOPPED_EARLY in reasons(before, early)
+    assert STOPPED_EARLY in reasons(early, after)
+    assert STOPPED_EARLY not in reasons(before, after)
 
 
 def test_tasks_are_told_apart(store: Store) -> None:

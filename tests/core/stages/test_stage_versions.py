@@ -101,9 +101,8 @@ DRAWN = "what pages show has changed, not what is computed"
 CACHED = "compiled programs may lie elsewhere: the same programs"
 LIVE = "videos of any height and width, sessions that are still open: the same results"
 LOCKED = "one job per device, and files read without pandas: the same results"
-WATCHED = "episodes can be watched, and be of any seeds: those of the config go as before"
-SCORED = "episodes say when they were, why they failed and which do not count"
-SUMS = "the same interval, by its public name; videos on other pages"
+ROUNDED = "an interval's end that rounding put beside 0 or 1, by 1e-16, is 0 or 1"
+EARLY = "what was stopped early has a metric that says so: the same episodes and numbers"
 
 RECORDED: dict[str, Recorded] = {
     "collect": Recorded(2, "5d40eef7a4dceecd", LIVE),
@@ -120,11 +119,11 @@ RECORDED: dict[str, Recorded] = {
     "label": Recorded(2, "9187041d7411285e", RULES),
     "copy": Recorded(1, "f8e9b39c134c25f3", FIRST),
     "relabel": Recorded(3, "5ebe5cb2a43cbeb9", SIDECAR),
-    "evaluate": Recorded(2, "26299a210ab49f0b", WATCHED),
-    "report": Recorded(4, "2948c0997dd0075c", SUMS),
+    "evaluate": Recorded(2, "4db0893ac0359b00", EARLY),
+    "report": Recorded(4, "66ca7b9bb14b12c6", ROUNDED),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "305e9711d8b8ed43", CACHED),
-    "score_recording": Recorded(2, "e28c284a5e4e8834", SCORED),
+    "score_recording": Recorded(2, "cc41ff176b1ad106", EARLY),
     "record_evaluation": Recorded(1, "cdb82080506592a3", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
