@@ -443,6 +443,7 @@ class LiveLoop:
     def _close(self) -> None:
         """Save what is open as a failure, and let go of everything; the robot first holds still."""
         parts = self._parts
+        self._lifecycle.finish()
         try:
             if parts.recorder.status().is_recording:
                 self._save(Outcome.FAILURE)

@@ -223,6 +223,7 @@ def test_an_error_in_the_loop_saves_what_is_open_and_lets_go() -> None:
         play(cell, {0: [START, PAUSE]}, script=script)
 
     assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE]
+    assert not cell.statuses[-1].is_recording
     assert not cell.robot.is_connected
     assert cell.recorder.is_closed
 
