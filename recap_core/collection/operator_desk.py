@@ -68,9 +68,11 @@ class OperatorDesk:
 
     def request(self, request: Request, source: str) -> bool:
         """Take a request; False where it is refused, and the operator is told why."""
+        is_again = request is SafetySignal.EMERGENCY_STOP and self._is_stopped
         reason = self._refused(request)
         if reason is None:
-            logger.info("%s asks for %s", source, request.value)
+            if not is_again:
+                logger.info("%s asks for %s", source, request.value)
             return True
         with self._lock:
             self.num_refused += 1
@@ -93,8 +95,8 @@ class OperatorDesk:
     def _stop_or_reset(self, signal: SafetySignal) -> str | None:
         if signal is SafetySignal.EMERGENCY_STOP:
             with self._lock:
+                self.num_stops += not self._is_stopped  # a held key asks again and again
                 self._is_stopped = True
-                self.num_stops += 1
             return None
         if not self._is_stopped:
             return f"{signal.value}: no emergency stop is in force"

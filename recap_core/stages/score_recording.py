@@ -33,14 +33,10 @@ class LeftOut(NamedTuple):
     why: str
     success: bool
     """As it is marked."""
-    num_correcting_frames: int
+    is_helped: bool
+    """Whether it is disqualified because somebody took over, or wanted to."""
     started_at_s: float | None
     duration_s: float
-
-    @property
-    def is_helped(self) -> bool:
-        """Whether it is disqualified because somebody took over."""
-        return self.num_correcting_frames > 0
 
 
 def is_evaluation(recording: Recording, store: Store) -> bool:
@@ -182,7 +178,8 @@ class _Seen(NamedTuple):
     name: str
     success: bool
     num_frames: int
-    num_correcting_frames: int
+    help: str | None
+    """How somebody took over, or that somebody wanted to and was refused; None: nobody did."""
     started_at_s: float | None
     duration_s: float
     task: str
@@ -200,15 +197,15 @@ def _rows(
         why = None
         if correction is not None and correction.excluded:
             why = f"excluded: {correction.note}" if correction.note else "excluded"
-        elif seen.num_correcting_frames and config.takeovers == "leave_out":
-            why = f"disqualified: {_HELPED} for {seen.num_correcting_frames} frames"
+        elif seen.help is not None and config.takeovers == "leave_out":
+            why = f"disqualified: {seen.help}"
         success = seen.success
         if correction is not None and correction.outcome is not None:
             success = correction.outcome == "success"
         if why is not None:
             left_out.append(
                 LeftOut(
-                    seen.name, why, success, seen.num_correcting_frames,
+                    seen.name, why, success, seen.help is not None,
                     seen.started_at_s, seen.duration_s,
                 )
             )  # fmt: skip
@@ -219,7 +216,7 @@ def _rows(
 
 
 def _row(seen: _Seen, recording: str, *, success: bool, note: str) -> dict[str, Any]:
-    is_helped = seen.num_correcting_frames > 0
+    is_helped = seen.help is not None
     reason = note or seen.reason
     return {
         "seed": _own_number(recording, seen.name),
@@ -233,6 +230,13 @@ def _row(seen: _Seen, recording: str, *, success: bool, note: str) -> dict[str, 
         "started_at_s": seen.started_at_s,
         "duration_s": seen.duration_s,
     }
+
+
+def _help(num_correcting_frames: int, disqualified: object) -> str | None:
+    """What the files say of help: frames that a human drove, or a live recorder's word."""
+    if num_correcting_frames:
+        return f"{_HELPED} for {num_correcting_frames} frames"
+    return str(disqualified) if disqualified else None
 
 
 def _episodes(path: Path) -> Iterator[_Seen]:
@@ -254,7 +258,7 @@ def _episodes(path: Path) -> Iterator[_Seen]:
             name=directory.name,
             success=read_outcome(directory),
             num_frames=len(times),
-            num_correcting_frames=int((phase == CORRECTING).sum()),
+            help=_help(int((phase == CORRECTING).sum()), metadata.get("disqualified")),
             started_at_s=float(times[0]) if is_real and len(times) else None,
             duration_s=float(times[-1] - times[0]) if len(times) else 0.0,
             task=str(metadata["task_instruction"]).strip(),

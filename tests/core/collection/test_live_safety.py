@@ -109,10 +109,20 @@ def test_an_emergency_stop() -> None:
     cell = Cell()
     play(
         cell,
-        {0: [START, PAUSE], 4: [PAUSE, STOP], 6: PAUSE, 8: RESET, 10: PAUSE, 13: SUCCESS, 15: QUIT},
+        {
+            0: [START, PAUSE],
+            4: [PAUSE, STOP, STOP],
+            5: STOP,
+            6: PAUSE,
+            8: RESET,
+            10: PAUSE,
+            13: SUCCESS,
+            15: QUIT,
+        },
     )
 
     assert cell.robot.num_stops == 1
+    assert cell.said.count("paused: EMERGENCY STOP") == 1
     assert cell.phases == [["autonomous", "paused", "autonomous"]]
     frames = cell.recorder.episodes[0][1]
     assert [f.phase for f in frames].count(Phase.PAUSED) == 6

@@ -141,6 +141,18 @@ def test_nobody_takes_over_in_an_evaluation(store: Store) -> None:
     assert left_out[0].why.startswith("disqualified: somebody took over for ")
 
 
+def test_who_only_wanted_to_take_over_disqualifies_too(store: Store) -> None:
+    """A live session refuses the correction, and writes down that it was asked for."""
+    asked = {"mode": "evaluation", "disqualified": "a correction was asked for"}
+    passive = record(store, "asked", metadata=asked)
+    policy = make_policy(store, "new")
+
+    with pytest.raises(DataError, match="no episode that counts"):
+        score_recording(passive, policy, ScoreConfig(takeovers="leave_out"), name="x", store=store)
+    scored = score_recording(passive, policy, ScoreConfig(), name="failed", store=store)
+    assert scored.num_successes == 0
+
+
 def test_an_episode_says_when_it_was_and_why_it_failed(store: Store) -> None:
     """From its files; an annotation's note says it better."""
     policy = make_policy(store, "new")

@@ -123,7 +123,7 @@ RECORDED: dict[str, Recorded] = {
     "report": Recorded(4, "66ca7b9bb14b12c6", ROUNDED),
     "record_iteration": Recorded(1, "4d426f74b880818f", FIRST),
     "check_policy": Recorded(1, "305e9711d8b8ed43", CACHED),
-    "score_recording": Recorded(2, "cc41ff176b1ad106", EARLY),
+    "score_recording": Recorded(2, "11a07900a653eeeb", EARLY),
     "record_evaluation": Recorded(1, "cdb82080506592a3", FIRST),
     "import_labels": Recorded(1, "31b6ee7512204ad7", STRICTER),
     "import_dataset": Recorded(1, "5f6b7998c98cd7a3", STRICTER),
