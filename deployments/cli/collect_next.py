@@ -88,7 +88,8 @@ def intervention_share(episodes: Sequence[EpisodeSummary]) -> float:
 def _more_or_train(episodes: Sequence[EpisodeSummary]) -> Step:
     share = intervention_share(episodes)
     if len(episodes) < MIN_EPISODES:
-        return Step(f"{len(episodes)} episodes say little; 20 to 50 of 30 to 60 s make a session.")
+        say = "episode says" if len(episodes) == 1 else "episodes say"
+        return Step(f"{len(episodes)} {say} little; 20 to 50 of 30 to 60 s make a session.")
     if share < LITTLE_INTERVENTION:
         return Step(
             f"You drove {share:.0%} of the frames, less than {LITTLE_INTERVENTION:.0%}: the policy "
