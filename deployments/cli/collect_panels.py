@@ -6,7 +6,7 @@ from rich.text import Text
 
 from deployments.cli.collect_alarms import is_jittery, is_slow
 from deployments.cli.quantities import bytes_text, seconds_text
-from recap_core.evaluation.statistics import wilson_interval
+from recap_core.evaluation.paired import wilson
 from recap_core.evaluation.tally import PassiveTally
 from recap_core.rollout.live import LiveStatus
 
@@ -59,7 +59,7 @@ def success_text(num_successes: int, num_episodes: int) -> str:
     """``5 of 8, 62 % [31, 86]``: Wilson's 95 % interval in percent."""
     if not num_episodes:
         return "no episode yet"
-    low, high = wilson_interval(num_successes, num_episodes)
+    low, high = wilson(num_successes, num_episodes, 0.95)
     rate = num_successes / num_episodes
     return (
         f"{num_successes} of {num_episodes}, {100 * rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"

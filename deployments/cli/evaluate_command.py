@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from deployments.cli.options import JsonOption, Output
+from deployments.cli.promotion_commands import ProjectOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +52,6 @@ PoliciesArgument = Annotated[
         help="Policies: id, name-id8 or ref (round-3-policy). Default: the project's "
         "candidate, or where there is none its current policy.",
     ),
-]
-ProjectOption = Annotated[
-    str | None,
-    typer.Option(help="project/robot, or project. Default: the only one of the store."),
 ]
 SetOption = Annotated[
     list[str] | None,

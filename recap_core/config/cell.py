@@ -17,10 +17,11 @@ from pydantic import Field, model_validator
 
 from recap_core.config.base import Config, RuntimeConfig
 from recap_core.config.live_robot import LiveRobotConfig, ScriptedPolicyConfig, SimLiveConfig
-from recap_core.config.operator import OperatorConfig
+from recap_core.config.operator import OperatorConfig, nearest
 from recap_core.config.overlay import lay_over, read_settings, validated
 from recap_core.config.policy_link import PolicyLinkConfig
 from recap_core.config.recording import RecordingConfig
+from recap_core.errors import ConfigError
 
 SCRIPTED_KINDS = frozenset({"sim", "synthetic"})
 """Robots that need no policy server to be tried out."""
@@ -122,6 +123,12 @@ def load_cell(
     """
     settings: dict[str, Any] = {} if file is None else read_settings(file)
     if robot is not None:
+        if robot not in SCRIPTED_KINDS and not Path(robot).is_file():
+            raise ConfigError(
+                f"there is no robot {robot!r}{nearest(robot, sorted(SCRIPTED_KINDS))} A robot is "
+                f"{', '.join(sorted(SCRIPTED_KINDS))}, or a YAML file that describes one "
+                "(docs/robot-side.md)"
+            )
         kind = {"kind": robot}
         settings["robot"] = kind if robot in SCRIPTED_KINDS else read_settings(Path(robot))
     lay_over(settings, overrides or {})

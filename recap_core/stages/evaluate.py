@@ -94,11 +94,20 @@ def is_stopped_early(evaluation: Evaluation, store: Store) -> bool:
 
 
 def _built(area: Build, outcomes: "Sequence[EpisodeOutcome]", config: EvaluationConfig) -> Built:
-    from recap_core.evaluation.statistics import summarize
-
     rows = [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
     (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
-    summary = summarize(outcomes, confidence=config.confidence)
+    return counted(outcomes, confidence=config.confidence)
+
+
+def counted(outcomes: "Sequence[EpisodeOutcome]", *, confidence: float) -> Built:
+    """Fields and metrics of the evaluation that these episodes make.
+
+    Raises:
+        DataError: If there are none, or somebody took over in one.
+    """
+    from recap_core.evaluation.statistics import summarize
+
+    summary = summarize(outcomes, confidence=confidence)
     details = {
         "num_episodes": summary.num_episodes,
         "num_successes": summary.num_successes,

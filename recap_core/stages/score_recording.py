@@ -11,7 +11,7 @@ from recap_core.errors import ArtifactError, DataError, IncompatibleError
 from recap_core.lineage.artifacts import Annotations, Evaluation, PolicyCheckpoint, Recording
 from recap_core.lineage.store import Build, Built, Store
 from recap_core.stages.annotate import read_corrections
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.evaluate import EPISODES_FILE, counted
 from recap_core.stages.registry import SCORE_RECORDING
 
 if TYPE_CHECKING:
@@ -132,7 +132,6 @@ def score_recording(  # noqa: PLR0913 - the inputs of the stage; the rest by nam
 
     def build(area: Build) -> Built:
         from recap_core.evaluation.outcome import EpisodeOutcome
-        from recap_core.evaluation.statistics import summarize
 
         corrections = {} if annotations is None else read_corrections(annotations, store)
         own = {key.episode: c for key, c in corrections.items() if key.source == recording.id}
@@ -146,15 +145,7 @@ def score_recording(  # noqa: PLR0913 - the inputs of the stage; the rest by nam
         (area.output / LEFT_OUT_FILE).write_text(text + "\n")
         (area.output / EPISODES_FILE).write_text(json.dumps(rows, indent=1) + "\n")
         outcomes = [EpisodeOutcome.model_validate(row) for row in rows]
-        summary = summarize(outcomes, confidence=config.confidence)
-        details = {
-            "num_episodes": summary.num_episodes,
-            "num_successes": summary.num_successes,
-            "success_low": summary.success_rate_low,
-            "success_high": summary.success_rate_high,
-            "successes_per_1000_frames": summary.successes_per_1000_frames,
-        }
-        return Built(details, {"success_rate": summary.success_rate})
+        return counted(outcomes, confidence=config.confidence)
 
     inputs = {"recording": recording, "policy": policy, "annotations": annotations}
     return store.produce(SCORE_RECORDING, config, inputs, name=name, build=build)

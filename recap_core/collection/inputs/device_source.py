@@ -3,14 +3,14 @@
 import contextlib
 import errno
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from recap_core.collection.inputs.devices import EventDevice, EventDevices, find_device, listed
 from recap_core.collection.inputs.edges import BoundKeys, EdgeRule, KeyEvent
-from recap_core.collection.inputs.health import SourceHealth, listening_thread
+from recap_core.collection.inputs.health import SourceHealth
+from recap_core.collection.inputs.listening import Listening
 from recap_core.collection.inputs.stop_signal import StopSignal
 from recap_core.errors import RobotError
 from recap_core.rollout.live import Heard, InputStatus, Request
@@ -21,7 +21,6 @@ RETRY_S = 1.0
 """A device that is missing is looked for again after this time, s."""
 BACK_OFF_S = 0.5
 """A device that could not be read is opened again after this time, s."""
-STOP_S = 0.8
 _REPEAT = 2
 
 
@@ -69,21 +68,12 @@ class DeviceSource:
         # A press of a key that is down means that its release was lost: repeats have another value.
         rule = EdgeRule(debounce_s=use.debounce_s, silence_s=0.0)
         self._keys = BoundKeys(use.keys, rule)
-        self._stop: StopSignal | None = None
-        self._thread: threading.Thread | None = None
+        self._listening = Listening(self._health)
 
     def start(self, heard: Heard) -> None:
         """Begin to look for it and to listen."""
-        stop = self._stop = StopSignal()
         self._health.rests("it is being looked for")
-
-        def listen() -> None:
-            try:
-                self._listen(stop, heard)
-            finally:
-                stop.close()
-
-        self._thread = listening_thread(self._health, listen)
+        self._listening.begin(lambda stop: self._listen(stop, heard))
 
     def status(self) -> InputStatus:
         """How it is doing now."""
@@ -91,10 +81,7 @@ class DeviceSource:
 
     def stop(self) -> None:
         """Give the device back."""
-        if self._stop is not None and self._thread is not None:
-            self._stop.set()
-            self._thread.join(STOP_S)
-            self._stop = self._thread = None
+        if self._listening.end():
             self._health.rests("it has been stopped")
 
     def _listen(self, stop: StopSignal, heard: Heard) -> None:

@@ -1,8 +1,8 @@
-"""How an input source is doing, and the thread it listens in."""
+"""How an input source is doing."""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from recap_core.rollout.live import InputStatus, Request
 
@@ -45,18 +45,3 @@ class SourceHealth:
         """How it is doing now."""
         with self._lock:
             return InputStatus(self.name, self._problem, self._keys)
-
-
-def listening_thread(health: SourceHealth, listen: Callable[[], None]) -> threading.Thread:
-    """A started daemon thread that runs ``listen``; should that fail, the operator is told."""
-
-    def guarded() -> None:
-        try:
-            listen()
-        except Exception as error:  # one that dies in silence is worse
-            logger.exception("%s: its thread has ended", health.name)
-            health.report(f"it has failed ({type(error).__name__}: {error}); start again")
-
-    thread = threading.Thread(target=guarded, name=f"input-{health.name}", daemon=True)
-    thread.start()
-    return thread

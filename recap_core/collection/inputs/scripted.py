@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from recap_core.collection.inputs.health import SourceHealth, listening_thread
+from recap_core.collection.inputs.health import SourceHealth
+from recap_core.collection.inputs.listening import Listening
+from recap_core.collection.inputs.stop_signal import StopSignal
 from recap_core.rollout.live import Heard, InputStatus, Request
-
-STOP_S = 0.8
 
 
 class AtTime(NamedTuple):
@@ -73,8 +73,7 @@ class ScriptedOperator:
         self._num_ticks = 0
         self._start_s = 0.0
         self._heard: Heard | None = None
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._listening = Listening(self._health)
 
     @property
     def answers(self) -> tuple[Answered, ...]:
@@ -91,8 +90,8 @@ class ScriptedOperator:
         self._start_s = self._clock()
         self._heard = heard
         self._health.works(f"{len(self._script)} steps")
-        if self._poll_s is not None:
-            self._thread = listening_thread(self._health, self._poll)
+        if (poll_s := self._poll_s) is not None:
+            self._listening.begin(lambda stop: self._poll(stop, poll_s))
 
     def tick(self) -> None:
         """One tick of the control loop has come: do what is due, in the caller's thread."""
@@ -105,15 +104,12 @@ class ScriptedOperator:
 
     def stop(self) -> None:
         """Do no more."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
-            self._thread = None
+        self._listening.end()
         self._heard = None
         self._health.rests("it has been stopped")
 
-    def _poll(self) -> None:
-        while not (self.is_done or self._stopped.wait(self._poll_s)):
+    def _poll(self, stop: StopSignal, poll_s: float) -> None:
+        while not (self.is_done or stop.wait(poll_s)):
             self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:

@@ -4,10 +4,10 @@ import contextlib
 import logging
 import selectors
 import socket
-import threading
 from collections.abc import Callable
 
-from recap_core.collection.inputs.health import SourceHealth, listening_thread
+from recap_core.collection.inputs.health import SourceHealth
+from recap_core.collection.inputs.listening import Listening
 from recap_core.collection.inputs.socket_lines import Answer, ClientLines
 from recap_core.collection.inputs.stop_signal import StopSignal
 from recap_core.config.operator import SocketConfig
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """A port that is in use is tried again after this time, s."""
-STOP_S = 0.8
 
 
 class SocketSource:
@@ -40,8 +39,7 @@ class SocketSource:
         self._wait = wait
         self._health = SourceHealth("socket", {})
         self._address = (config.host, config.port)
-        self._stop: StopSignal | None = None
-        self._thread: threading.Thread | None = None
+        self._listening = Listening(self._health)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -55,16 +53,8 @@ class SocketSource:
         except ConfigError as error:
             self._health.report(str(error))
             return
-        stop = self._stop = StopSignal()
         server = self._opened()
-
-        def listen() -> None:
-            try:
-                self._listen(server, token, stop, heard)
-            finally:
-                stop.close()
-
-        self._thread = listening_thread(self._health, listen)
+        self._listening.begin(lambda stop: self._listen(server, token, stop, heard))
 
     def status(self) -> InputStatus:
         """How it is doing now."""
@@ -72,10 +62,7 @@ class SocketSource:
 
     def stop(self) -> None:
         """Disconnect all clients and give the port back."""
-        if self._stop is not None and self._thread is not None:
-            self._stop.set()
-            self._thread.join(STOP_S)
-            self._stop = self._thread = None
+        if self._listening.end():
             self._health.rests("it has been stopped")
 
     def _opened(self) -> socket.socket | None:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from recap_core.collection.inputs.edges import BoundKeys, EdgeRule, KeyEvent
-from recap_core.collection.inputs.health import SourceHealth, listening_thread
+from recap_core.collection.inputs.health import SourceHealth
+from recap_core.collection.inputs.listening import Listening
 from recap_core.collection.inputs.stop_signal import StopSignal
 from recap_core.collection.inputs.terminal_keys import TerminalDecoder
 from recap_core.rollout.live import Heard, InputStatus, Request
@@ -21,8 +22,6 @@ connection may cut a sequence in two, and Esc ends a session: so the wait is lon
 programs'."""
 REPEAT_S = 0.12
 """A held key that has begun to repeat comes again within this time (most after 25 to 50 ms), s."""
-STOP_S = 0.8
-"""How long a thread may take to end, s."""
 
 
 class QuietTerminal:
@@ -99,8 +98,7 @@ class TerminalKeyboard:
         self._path = path
         self._clock = clock
         self._terminal: QuietTerminal | None = None
-        self._thread: threading.Thread | None = None
-        self._stop: StopSignal | None = None
+        self._listening = Listening(self._health)
 
     def start(self, heard: Heard) -> None:
         """Begin to read; no terminal is a problem, no error."""
@@ -112,16 +110,8 @@ class TerminalKeyboard:
                 "terminal, or use a display or a socket"
             )
             return
-        stop = self._stop = StopSignal()
-
-        def read() -> None:
-            try:
-                self._read(terminal.fd, stop, heard)
-            finally:
-                stop.close()
-
         self._health.works("reading keys from the terminal")
-        self._thread = listening_thread(self._health, read)
+        self._listening.begin(lambda stop: self._read(terminal.fd, stop, heard))
 
     def status(self) -> InputStatus:
         """How it is doing now."""
@@ -129,10 +119,7 @@ class TerminalKeyboard:
 
     def stop(self) -> None:
         """End the thread and restore the terminal."""
-        if self._stop is not None and self._thread is not None:
-            self._stop.set()
-            self._thread.join(STOP_S)
-            self._stop = self._thread = None
+        self._listening.end()
         if self._terminal is not None:
             self._terminal.restore()
             self._terminal = None

@@ -10,7 +10,7 @@ import importlib.abc, pkgutil, sys
 
 REFUSED = {"jax", "flax", "optax", "orbax", "torch", "lerobot", "prefect", "pyarrow",
            "transformers", "datasets", "huggingface_hub", "sentencepiece", "fastapi", "sqlalchemy",
-           "dm_control", "imageio"}
+           "dm_control", "imageio", "scipy"}
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -26,7 +26,8 @@ for package in (recap_core.collection, recap_core.rollout, recap_core.sim):
             importlib.import_module(module.name)
 importlib.import_module("recap_core.serving.client")
 importlib.import_module("recap_core.serving.live_policy")
-importlib.import_module("deployments.cli.main")
+for name in ("main", "collect_command", "collect_session", "collect_summary", "collect_checks"):
+    importlib.import_module(f"deployments.cli.{name}")
 
 from recap_core.collection.robots.check import check_robot
 from recap_core.collection.robots.opening import open_robot, scripted_policy
