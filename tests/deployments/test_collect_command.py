@@ -259,6 +259,8 @@ def test_options_become_settings() -> None:
     assert session.episode_limit_s == 7
     assert cell_settings(Options(policy="ws://gpu:1", goal="5")).session.num_episodes == 5
     assert cell_settings(Options(policy="none")).policy is None
+    with pytest.raises(ConfigError, match="no robot 'simm'; did you mean 'sim'"):
+        cell_settings(Options(robot="simm"))
     with pytest.raises(ConfigError, match="write a number of episodes or of corrections"):
         cell_settings(Options(goal="many"))
 
@@ -316,7 +318,8 @@ def test_a_robots_computer_needs_no_prefect_no_jax_and_no_lerobot() -> None:
 import sys
 
 class Forbid:
-    NAMES = {"prefect", "jax", "flax", "torch", "lerobot", "pyarrow", "orbax", "fastapi", "optax"}
+    NAMES = {"prefect", "jax", "flax", "torch", "lerobot", "pyarrow", "orbax", "fastapi", "optax",
+             "scipy"}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.NAMES:
             raise ImportError(f"{name} is not part of a robot's computer")

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,11 @@ from recap_core.collection.live_parts import SessionEnd
 from recap_core.collection.pace import TimingStats
 from recap_core.config.presets import plumbing_project
 from recap_core.lineage.project_files import project_name, save_project
-from recap_core.lineage.waiting import Waiting, note_waiting
 from recap_core.rollout.frame import Outcome
 from recap_core.rollout.live import EpisodeSignal, EpisodeSummary
 from recap_core.rollout.phase import PhaseEvent
 from tests.core.collection.memory_cell import FPS, Cell
+from tests.deployments.waiting_runs import wait_for_episodes
 
 FACTS = Facts("point", FPS)
 
@@ -163,19 +162,7 @@ def test_where_the_store_is_a_project_with_an_inbox_gets_it(tmp_path: Path) -> N
     iteration = project.iteration.model_copy(update={"inbox": str(inbox)})
     save_project(home, project.model_copy(update={"iteration": iteration}))
     name = project_name(project)
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    note_waiting(
-        home,
-        Waiting(
-            run="1",
-            run_name="round-2",
-            waits_for="episodes",
-            project=name,
-            num_episodes=20,
-            since=begin,
-            until=begin + timedelta(days=7),
-        ),
-    )
+    wait_for_episodes(home, name, run_name="round-2")
 
     words, commands = steps(session(), look_around(home))
 

@@ -1,7 +1,6 @@
 """``recap ingest`` and ``convert``."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from recap_core.errors import ArtifactNotFoundError, ConfigError, DataError, Rec
 from recap_core.lineage.artifacts import Recording
 from recap_core.lineage.project_files import project_name, save_project
 from recap_core.lineage.store import Store
-from recap_core.lineage.waiting import Waiting, note_waiting
+from tests.deployments.waiting_runs import wait_for_episodes
 
 NO_CAMERA = SyntheticRobot(cameras=())
 
@@ -72,19 +71,7 @@ def test_a_session_is_taken_in_for_a_project(session: Path, recap_home: Path) ->
     config = plumbing_project()
     name = project_name(config)
     save_project(recap_home, config)
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    note_waiting(
-        recap_home,
-        Waiting(
-            run="1",
-            run_name="round-1",
-            waits_for="episodes",
-            project=name,
-            num_episodes=20,
-            since=begin,
-            until=begin + timedelta(days=7),
-        ),
-    )
+    wait_for_episodes(recap_home, name, run_name="round-1")
 
     result = run("ingest", str(session), "--project", name)
 
