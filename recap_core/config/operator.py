@@ -16,13 +16,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
 from recap_core.config.base import RuntimeConfig
-from recap_core.config.overlay import read_settings, validated
 from recap_core.errors import ConfigError
 
 type RequestName = Literal[
@@ -264,15 +262,6 @@ class OperatorConfig(RuntimeConfig):
     pedal: PedalConfig | None = None
     gamepad: GamepadConfig | None = None
     socket: SocketConfig | None = None
-
-
-def read_operator_config(file: Path) -> OperatorConfig:
-    """The settings in a YAML file.
-
-    Raises:
-        ConfigError: If it cannot be read, or a setting, key or request is not known.
-    """
-    return validated(OperatorConfig, read_settings(file), of=str(file))
 
 
 def display_in_use(

@@ -1,27 +1,14 @@
-"""The input sources of a configuration, and which keys to show for them."""
-
-from collections.abc import Iterable
-from typing import NamedTuple
+"""The input sources of a configuration."""
 
 from recap_core.collection.inputs.device_source import DeviceSource, DeviceUse
 from recap_core.collection.inputs.devices import EventDevices
 from recap_core.collection.inputs.keyboard import keyboard_source
 from recap_core.collection.inputs.linux_devices import LinuxDevices
-from recap_core.collection.inputs.requests import REQUEST_LABELS, bound_requests
+from recap_core.collection.inputs.requests import bound_requests
 from recap_core.collection.inputs.socket_source import SocketSource
 from recap_core.config.operator import DeviceConfig, OperatorConfig, nearest
 from recap_core.errors import ConfigError, RobotError
-from recap_core.rollout.live import InputSource, InputStatus, Request
-
-
-class KeyHint(NamedTuple):
-    """One thing that can be asked for, and how, for the screen."""
-
-    request: Request
-    label: str
-    """What it is called there."""
-    keys: tuple[str, ...]
-    """``space``, ``pedal A``, ``gamepad START``."""
+from recap_core.rollout.live import InputSource
 
 
 def open_inputs(
@@ -78,31 +65,6 @@ def check_device_keys(name: str, config: DeviceConfig, devices: EventDevices) ->
                 "same key; take one of them out."
             )
         names[codes[key]] = key
-
-
-def key_hints(statuses: Iterable[InputStatus]) -> tuple[KeyHint, ...]:
-    """What can be asked for now, and with which keys, in the order of the screen.
-
-    Keys of sources that do not work are left out, and so is what no key asks for.
-    """
-    working = [status for status in statuses if status.problem is None]
-    hints: list[KeyHint] = []
-    for request, label in REQUEST_LABELS.items():
-        keys = tuple(
-            _shown(status.name, key)
-            for status in working
-            for key, meaning in status.keys.items()
-            if meaning is request
-        )
-        if keys:
-            hints.append(KeyHint(request, label, keys))
-    return tuple(hints)
-
-
-def _shown(source: str, key: str) -> str:
-    if source == "keyboard":
-        return key
-    return f"{source} {key.removeprefix('KEY_').removeprefix('BTN_')}"
 
 
 def _use(name: str, config: DeviceConfig) -> DeviceUse:

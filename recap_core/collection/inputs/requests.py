@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from recap_core.config.operator import REQUEST_NAMES, RequestName
+from recap_core.config.operator import RequestName
 from recap_core.rollout.live import EpisodeSignal, Request, SafetySignal
 from recap_core.rollout.phase import PhaseEvent
 
@@ -10,19 +10,6 @@ REQUESTS: Mapping[str, Request] = {
     str(request): request for kind in (PhaseEvent, EpisodeSignal, SafetySignal) for request in kind
 }
 """Every request by its name."""
-
-_LABELS: Mapping[RequestName, str] = {
-    "start_stop": "start, or end as a failure",
-    "success": "end as a success",
-    "discard": "discard",
-    "pause_resume": "pause or resume",
-    "correction": "begin or end a correction",
-    "emergency_stop": "EMERGENCY STOP",
-    "reset": "reset after a stop",
-    "quit": "quit",
-}
-REQUEST_LABELS: Mapping[Request, str] = {REQUESTS[name]: _LABELS[name] for name in REQUEST_NAMES}
-"""What a screen calls each request, in its order."""
 
 
 def bound_requests(keys: Mapping[str, RequestName]) -> dict[str, Request]:

@@ -19,9 +19,8 @@ from recap_core.config.operator import (
     PedalConfig,
     SocketConfig,
     display_in_use,
-    read_operator_config,
 )
-from recap_core.config.overlay import overlaid, validated
+from recap_core.config.overlay import overlaid, read_settings, validated
 from recap_core.errors import ConfigError
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing is opened here
@@ -31,7 +30,7 @@ VARIABLE = "CELL_TOKEN"
 def _read(tmp_path: Path, text: str) -> OperatorConfig:
     file = tmp_path / "operator.yaml"
     file.write_text(text, encoding="utf-8")
-    return read_operator_config(file)
+    return validated(OperatorConfig, read_settings(file), of=str(file))
 
 
 def test_the_keys_of_the_reference_cell_are_the_defaults() -> None:

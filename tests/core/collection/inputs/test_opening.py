@@ -7,7 +7,7 @@ import pytest
 
 from recap_core.collection.inputs.device_source import DeviceSource
 from recap_core.collection.inputs.keyboard import FirstThatWorks, keyboard_source
-from recap_core.collection.inputs.opening import KeyHint, key_hints, open_inputs
+from recap_core.collection.inputs.opening import open_inputs
 from recap_core.collection.inputs.scripted import ScriptedOperator
 from recap_core.collection.inputs.terminal import TerminalKeyboard
 from recap_core.config.operator import (
@@ -18,8 +18,7 @@ from recap_core.config.operator import (
     SocketConfig,
 )
 from recap_core.errors import ConfigError, RobotError
-from recap_core.rollout.live import EpisodeSignal, Heard, InputStatus, SafetySignal
-from recap_core.rollout.phase import PhaseEvent
+from recap_core.rollout.live import Heard
 from tests.core.collection.inputs.fake_devices import FakeDevices
 from tests.core.collection.inputs.hearing import Listener
 
@@ -123,21 +122,6 @@ def test_wayland_tells_nobody_of_keys_so_the_terminal_is_used(
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
 
     assert isinstance(keyboard_source(KeyboardConfig()), TerminalKeyboard)
-
-
-def test_the_screen_shows_the_keys_that_work() -> None:
-    keys = {"space": EpisodeSignal.START_STOP, "enter": EpisodeSignal.START_STOP}
-    statuses = [
-        InputStatus("keyboard", None, {"e": SafetySignal.EMERGENCY_STOP, **keys}),
-        InputStatus("pedal", None, {"KEY_A": PhaseEvent.PAUSE_RESUME}),
-        InputStatus("gamepad", "it is missing", {"BTN_START": EpisodeSignal.START_STOP}),
-    ]
-
-    assert key_hints(statuses) == (
-        KeyHint(EpisodeSignal.START_STOP, "start, or end as a failure", ("space", "enter")),
-        KeyHint(PhaseEvent.PAUSE_RESUME, "pause or resume", ("pedal A",)),
-        KeyHint(SafetySignal.EMERGENCY_STOP, "EMERGENCY STOP", ("e",)),
-    )
 
 
 def test_the_first_way_that_works_is_used() -> None:
