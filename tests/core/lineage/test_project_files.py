@@ -7,6 +7,7 @@ import pytest
 from recap_core.config.presets import plumbing_project, tiny_project
 from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import list_projects, load_project, save_project
+from tests.written_state import written_state
 
 DEMO = tiny_project(cameras=False)
 PLUMBING = plumbing_project(cameras=False)
@@ -25,10 +26,10 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 def test_equal_settings_leave_the_file_alone_and_others_replace_it(tmp_path: Path) -> None:
     """A served deployment may read it at any moment."""
     path = save_project(tmp_path, DEMO)
-    before = path.stat()
+    before = written_state(path)
 
     save_project(tmp_path, DEMO)
-    assert path.stat() == before
+    assert written_state(path) == before
 
     other = DEMO.model_copy(
         update={"iteration": DEMO.iteration.model_copy(update={"offline": "never"})}

@@ -17,6 +17,7 @@ from recap_core.lineage.store import Store
 from recap_core.stages.convert import convert_recording
 from recap_core.stages.ingest import describe_session, ingest_recording
 from tests.core.data.permissions import bound_by_permissions
+from tests.written_state import written_state
 
 ROBOT = SyntheticRobot(cameras=("head_camera",))
 EPISODES = [
@@ -103,7 +104,7 @@ def test_an_episode_in_progress_is_left_alone(
     live = max(session.iterdir())
     marker = live / "RECORDING_IN_PROGRESS"
     marker.write_text(str(os.getpid()))
-    before = {path: path.stat() for path in live.iterdir()}
+    before = {path: written_state(path) for path in live.iterdir()}
 
     recording = ingest(session, store)
 
@@ -112,7 +113,7 @@ def test_an_episode_in_progress_is_left_alone(
         min(session.iterdir()).name
     ]
     assert caplog.text.count(f"{live.name}: it is still being recorded") == 1
-    assert {path: path.stat() for path in live.iterdir()} == before
+    assert {path: written_state(path) for path in live.iterdir()} == before
 
 
 def test_a_session_that_changes_meanwhile_is_refused(session: Path, store: Store) -> None:
