@@ -29,8 +29,10 @@ from typing import IO, Any
 from deployments.server_process import ALREADY_RUNNING
 from recap_core.errors import ServerError
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 15.0
+BUSY_TIMEOUT_S = 20.0
+"""For an answer that is asked for once: a server that runs flows may be busy for seconds."""
 _LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 
 
@@ -51,12 +53,12 @@ class PrefectServer:
         """Address of the API."""
         return f"{self.url}/api"
 
-    def is_healthy(self) -> bool:
-        """Whether the API answers within two seconds."""
+    def is_healthy(self, *, timeout_s: float = 2.0) -> bool:
+        """Whether the API answers; a server that is not there says so at once."""
         # no proxy: 127.0.0.1 behind HTTP_PROXY would not be this machine
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.api_url}/health", timeout=2) as answer:
+            with opener.open(f"{self.api_url}/health", timeout=timeout_s) as answer:
                 return answer.status == 200
         except (OSError, urllib.error.URLError):
             return False
@@ -232,18 +234,17 @@ def prefect_server(home: Path, *, preferred_port: int = 0) -> Generator[LocalSer
     """
     named = os.environ.get("PREFECT_API_URL")
     if named:
-        if not PrefectServer(
-            named.removesuffix("/").removesuffix("/api"), is_shared=True
-        ).is_healthy():
+        server = PrefectServer(named.removesuffix("/").removesuffix("/api"), is_shared=True)
+        if not server.is_healthy(timeout_s=BUSY_TIMEOUT_S):
             raise ServerError(
                 f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
                 "Start it, or unset PREFECT_API_URL to let recap start one."
             )
         yield None
         return
-    server = LocalServer(home, preferred_port=preferred_port)
+    local = LocalServer(home, preferred_port=preferred_port)
     try:
-        server.start()
-        yield server
+        local.start()
+        yield local
     finally:
-        server.stop()
+        local.stop()
