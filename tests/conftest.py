@@ -49,6 +49,10 @@ os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "300")
 os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "300")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+# What is printed is as plain and as wide as in a pipe, whatever terminal or CI the tests run in.
+os.environ["COLUMNS"] = "80"
+for _forced in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TERMINAL_WIDTH"):
+    os.environ.pop(_forced, None)
 
 
 # However slow a machine is, and however often a commit is tested, the examples are the same;
