@@ -65,7 +65,7 @@ def with_iteration(project: ProjectConfig, **changes: object) -> ProjectConfig:
 
 def is_stage(run: TaskRun) -> bool:
     """Whether a task run is no stand-in for a subflow."""
-    return not run.name.startswith(("first-policy-", "recap-round-"))
+    return run.state is not None and run.state.state_details.child_flow_run_id is None
 
 
 def task_states(since: datetime, num_tasks: int) -> dict[str, str]:
@@ -142,7 +142,7 @@ def test_every_key_in_prefect_is_the_stores_own(first: LoopResult, home: Path) -
         run.state for run in runs if run.start_time and run.start_time >= since and is_stage(run)
     ]
     records = [state.data for state in states if state is not None and state.is_completed()]
-    keys = {Path(record.storage_key).name for record in records if record is not None}
+    keys = {Path(str(record.storage_key)).name for record in records if record is not None}
 
     assert keys
     assert keys <= {manifest.stage_key for manifest in manifests}
