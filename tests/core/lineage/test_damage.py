@@ -77,9 +77,7 @@ def test_damage_found_while_somebody_builds_is_left_to_them(store: Store) -> Non
         assert store.path(artifact).is_dir()
 
 
-def test_damage_is_also_found_under_the_lock(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damage_is_also_found_under_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A producer that waited finds the artifact damaged meanwhile, and builds it again."""
     config = ToyConfig(text="hello")
     other = Store(store.home.parent / "other")

@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -157,33 +155,19 @@ def _process(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for_steps(home: Path, num_steps: int) -> None:
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        files = home.glob("work/*/training/metrics.jsonl")
-        if any(len(file.read_text().splitlines()) >= num_steps for file in files):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{num_steps} steps took too long")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     """A killed stage ends with an error and a checkpoint; run again, it has the same bits."""
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    uninterrupted = _process(whole, "150", "fresh")
-    process = _process(stopped, "150", "fresh")
-    _wait_for_steps(stopped, 3)
-    process.send_signal(signal.SIGTERM)
-
-    assert process.wait(300) != 0
+    uninterrupted = _process(whole, "20", "fresh")
+    assert _process(stopped, "20", "ended").wait(600) == 1  # an error, not a death by the signal
     (work,) = stopped.glob("work/*/training")
     done = len((work / "metrics.jsonl").read_text().splitlines())
-    assert 3 <= done < 150
+    assert 3 <= done < 20
     assert (work / f"step_{done:08d}").is_dir()
 
-    assert _process(stopped, "150", "fresh").wait(600) == 0
+    assert _process(stopped, "20", "fresh").wait(600) == 0
     assert uninterrupted.wait(600) == 0
     found, expected = (
         _params(Store(home), Store(home).get((home / "result.txt").read_text()))
@@ -199,15 +183,16 @@ def test_sigterm_loses_nothing(tmp_path: Path) -> None:
 def test_two_processes_make_one_artifact(tmp_path: Path) -> None:
     """Both return the same policy, which the first one published."""
     home = tmp_path / "home"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
     # The inputs first: two processes would make them twice.
     inputs(Store(home))
 
-    processes = [_process(home, "3", "fresh", str(i), coordinator) for i in range(2)]
+    with socket.socket() as held:  # until the end, so that nobody else is given its port
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # the coordinator may share it
+        held.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{held.getsockname()[1]}"
+        processes = [_process(home, "3", "fresh", str(i), coordinator) for i in range(2)]
+        assert [process.wait(600) for process in processes] == [0, 0]
 
-    assert [process.wait(600) for process in processes] == [0, 0]
     first, second = ((home / f"result{i}.txt").read_text() for i in range(2))
     assert first == second
     policy = Store(home).get(first)
