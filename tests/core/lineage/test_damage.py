@@ -136,20 +136,33 @@ def test_an_artifact_removed_while_it_is_looked_up_is_not_found(
     assert store.find(STATS, ToyConfig(text="hello"), {}) is None
 
 
-def test_an_artifact_removed_while_it_is_verified_is_not_called_damaged(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_put_back", [False, True])
+@pytest.mark.parametrize("moment", ["artifact.json", "b.txt"])
+def test_an_artifact_moved_while_it_is_verified_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, *, moment: str, is_put_back: bool
 ) -> None:
-    """Its files were listed when another process took it away."""
+    """Garbage collection took it away, and put it back if it was wanted."""
     artifact = make_stats(store)
-    path, real = store.path(artifact), Path.open
+    path, aside, real = store.path(artifact), store.home / "aside", Path.open
 
-    def remove_then_open(file: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        remove_plain_tree(path)
-        return real(file, *arguments, **options)
+    def move_then_open(file: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        if file.name != moment or aside.exists():
+            return real(file, *arguments, **options)
+        path.rename(aside)
+        try:
+            return real(file, *arguments, **options)
+        finally:
+            if is_put_back:
+                aside.rename(path)
+                aside.touch()
 
-    monkeypatch.setattr(Path, "open", remove_then_open)
-    with pytest.raises(ArtifactNotFoundError, match="no artifact at"):
+    monkeypatch.setattr(Path, "open", move_then_open)
+    if is_put_back:
         store.verify(artifact)
+    else:
+        with pytest.raises(ArtifactNotFoundError, match="no artifact at"):
+            store.verify(artifact)
+    assert aside.exists()
 
 
 def test_a_newer_artifact_is_not_taken_for_damage(store: Store) -> None:
