@@ -261,7 +261,6 @@ def test_what_is_asked_for_meanwhile_stays_with_all_it_needs(store: Store) -> No
     store.verify(origin)
 
 
-@pytest.mark.timeout(600)  # some hundred processes, one after the other
 def test_a_kill_before_any_change_is_finished_by_the_next_collection(memory: Path) -> None:
     """A real SIGKILL before each change; no ref goes before what it points to. Two rounds."""
     result = kill_drill("gc", memory)

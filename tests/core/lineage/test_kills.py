@@ -14,7 +14,6 @@ from recap_core.lineage.locks import Owner, claim
 from recap_core.lineage.store import Store
 
 
-@pytest.mark.timeout(600)  # some hundred processes, one after the other
 @pytest.mark.parametrize(("drill", "least"), [("produce", 30), ("ref", 10)])
 def test_a_kill_before_any_change_leaves_old_or_new(drill: str, least: int, memory: Path) -> None:
     """A real SIGKILL before each change to the file system; every check is in ``kill_drill.py``."""

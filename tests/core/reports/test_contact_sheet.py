@@ -342,7 +342,6 @@ def test_an_artifact_id_is_shortened() -> None:
 
 
 @pytest.mark.display
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("choice", "shown"), [("show-corrected", 2), ("task-0", 3)])
 def test_filters_hide_the_others_in_a_browser(
     page: str, tmp_path: Path, *, choice: str, shown: int
