@@ -118,7 +118,11 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_FILE
     try:
-        return parse_manifest(path.read_text(encoding="utf-8"), where=path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:  # garbage collection may just have moved it away, and back
+            text = path.read_text(encoding="utf-8")
+        return parse_manifest(text, where=path)
     except OSError as error:
         if not directory.is_dir():
             raise ArtifactNotFoundError(f"there is no artifact at {directory}") from error

@@ -122,7 +122,7 @@ def verify(directory: Path, shelf: Shelf) -> Manifest:
     file, so a wrong cache cannot condemn a sound artifact.
 
     Raises:
-        ArtifactNotFoundError: If the directory does not exist.
+        ArtifactNotFoundError: If the directory does not exist, or was taken away meanwhile.
         CorruptArtifactError: If content and manifest differ.
         ArtifactError: If the manifest was written by a newer version of recap.
     """
@@ -131,16 +131,17 @@ def verify(directory: Path, shelf: Shelf) -> Manifest:
         raise CorruptArtifactError(
             f"the manifest of {directory} does not hash to its own id {manifest.id}; it was edited"
         )
-    found = _digest_or_reason(directory, shelf, trust_cache=True)
-    if found != manifest.digest:
-        found = _digest_or_reason(directory, shelf, trust_cache=False)
-    if found != manifest.digest:
-        raise CorruptArtifactError(
-            f"content of {manifest.kind} {manifest.name}-{manifest.id[:8]} has digest {found}, its "
-            f"manifest says {manifest.digest}: a file in {directory} was changed, added or "
-            "removed. Run the stage that made it again; the store moves the damaged one aside."
-        )
-    return manifest
+    found = ""
+    for trust_cache in (True, False):
+        found = _digest_or_reason(directory, shelf, trust_cache=trust_cache)
+        if found == manifest.digest:
+            return manifest
+        read_manifest(directory)  # raises if all of it was taken away while it was read
+    raise CorruptArtifactError(
+        f"content of {manifest.kind} {manifest.name}-{manifest.id[:8]} has digest {found}, its "
+        f"manifest says {manifest.digest}: a file in {directory} was changed, added or "
+        "removed. Run the stage that made it again; the store moves the damaged one aside."
+    )
 
 
 def _digest_or_reason(directory: Path, shelf: Shelf, *, trust_cache: bool) -> str:

@@ -1,5 +1,6 @@
 """Small file systems for tests: full after some kilobytes, or read-only."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ def small_disk(directory: Path, *, size_kb: int) -> Generator[Path]:
     try:
         yield directory
     finally:
+        gc.collect()  # what an exception still holds open keeps the disk busy
         _run("umount", str(directory))
 
 

@@ -48,7 +48,7 @@ def _run(source: Path, target: Path, *, kill_after_s: float | None) -> tuple[boo
     return is_killed, seconds
 
 
-@pytest.mark.timeout(1800 if NUM_KILLS > 10 else 300)
+@pytest.mark.timeout(1800 if NUM_KILLS > 10 else 600)
 def test_a_killed_export_is_invisible_and_the_next_one_succeeds(
     dataset: Path, tmp_path: Path
 ) -> None:

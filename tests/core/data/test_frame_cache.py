@@ -137,7 +137,6 @@ def _open_with_others(
     results.put(frames(FrameCache(directory), path).tobytes())
 
 
-@pytest.mark.timeout(300)
 def test_two_processes_build_the_same_file(videos: list[Path], tmp_path: Path) -> None:
     """One decodes, the other waits; both read the same images, and one file is left."""
     context = multiprocessing.get_context("forkserver")

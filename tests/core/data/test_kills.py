@@ -131,7 +131,7 @@ def _visible(store: Store) -> set[str]:
     return {artifact.name for artifact in found}
 
 
-@pytest.mark.timeout(1800 if NUM_KILLS > 10 else 300)
+@pytest.mark.timeout(1800 if NUM_KILLS > 10 else 600)
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_a_kill_leaves_nothing_and_the_next_run_succeeds(operation: str, tmp_path: Path) -> None:
     """No partial dataset, sources byte-identical, and in the end the same result."""

@@ -2,9 +2,10 @@
 
 import fcntl
 import shutil
-import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from lineage_toys import (
@@ -25,7 +26,7 @@ from recap_core.errors import (
 )
 from recap_core.lineage.files import remove_plain_tree
 from recap_core.lineage.keys import stage_key
-from recap_core.lineage.locks import claim
+from recap_core.lineage.locks import claim, try_claim
 from recap_core.lineage.store import Build, Built, Store
 
 
@@ -76,23 +77,27 @@ def test_damage_found_while_somebody_builds_is_left_to_them(store: Store) -> Non
         assert store.path(artifact).is_dir()
 
 
-def test_damage_is_also_found_under_the_lock(store: Store) -> None:
+def test_damage_is_also_found_under_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A producer that waited finds the artifact damaged meanwhile, and builds it again."""
     config = ToyConfig(text="hello")
-    key = stage_key(STATS, config, {})
-    results: list[object] = []
-    with claim(store.home / "locks" / key, timeout_s=0, subject="x"):
-        thread = threading.Thread(target=lambda: results.append(make_stats(store)))
-        thread.start()
-        time.sleep(0.05)
-        other = Store(store.home.parent / "other")
-        shutil.copytree(other.path(make_stats(other)).parent, store.home / "artifacts/norm-stats")
-        shutil.copytree(other.home / "index", store.home / "index")
-        [path] = (store.home / "artifacts/norm-stats").iterdir()
-        damage(path, "removed")
-    thread.join()
+    other = Store(store.home.parent / "other")
+    made = other.path(make_stats(other))
+    held = try_claim(store.home / "locks" / stage_key(STATS, config, {}))
+    assert held is not None
 
-    assert results == [store.find(STATS, config, {})]
+    def sleep(_: float) -> None:
+        """What another process does while the producer waits for it."""
+        shutil.copytree(made.parent, store.home / "artifacts/norm-stats")
+        shutil.copytree(other.home / "index", store.home / "index")
+        damage(store.home / "artifacts/norm-stats" / made.name, "removed")
+        held.release()
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    with monkeypatch.context() as system:
+        system.setattr("recap_core.lineage.locks.time", clock)
+        result = make_stats(store)
+
+    assert result == store.find(STATS, config, {})
     assert len(list((store.home / "artifacts" / ".corrupt").iterdir())) == 1
 
 
@@ -129,6 +134,35 @@ def test_an_artifact_removed_while_it_is_looked_up_is_not_found(
     monkeypatch.setattr(Path, "read_text", remove_then_read)
 
     assert store.find(STATS, ToyConfig(text="hello"), {}) is None
+
+
+@pytest.mark.parametrize("is_put_back", [False, True])
+@pytest.mark.parametrize("moment", ["artifact.json", "b.txt"])
+def test_an_artifact_moved_while_it_is_verified_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, *, moment: str, is_put_back: bool
+) -> None:
+    """Garbage collection took it away, and put it back if it was wanted."""
+    artifact = make_stats(store)
+    path, aside, real = store.path(artifact), store.home / "aside", Path.open
+
+    def move_then_open(file: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        if file.name != moment or aside.exists():
+            return real(file, *arguments, **options)
+        path.rename(aside)
+        try:
+            return real(file, *arguments, **options)
+        finally:
+            if is_put_back:
+                aside.rename(path)
+                aside.touch()
+
+    monkeypatch.setattr(Path, "open", move_then_open)
+    if is_put_back:
+        store.verify(artifact)
+    else:
+        with pytest.raises(ArtifactNotFoundError, match="no artifact at"):
+            store.verify(artifact)
+    assert aside.exists()
 
 
 def test_a_newer_artifact_is_not_taken_for_damage(store: Store) -> None:

@@ -138,7 +138,7 @@ def test_a_waiter_says_whom_it_waits_for(
     with caplog.at_level("INFO"), waits:
         pass
 
-    said = [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()]
+    said = [r.getMessage() for r in caplog.records if r.name == "recap_core.lineage.locks"]
     assert said == told == [f"stage 'x' is being built by {said[0].split(' by ')[1]}"]
     assert f"pid {os.getpid()}" in said[0]
     assert set(pauses) == {0, 1}  # before a second had passed, nothing was said

@@ -108,9 +108,12 @@ def test_an_import_says_whom_it_waits_for(
     held, said = try_claim(lock), list[str]()
     assert held is not None
     held.sign()
-    threading.Timer(1.3, held.release).start()
 
-    done = import_bundle(bundle, other, on_wait=said.append)
+    def go_on(sentence: str) -> None:
+        said.append(sentence)
+        held.release()
+
+    done = import_bundle(bundle, other, on_wait=go_on)
 
     assert [artifact.id for artifact in done.new] == [family["root"].id]
     (sentence,) = said

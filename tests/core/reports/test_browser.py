@@ -15,6 +15,7 @@ _QUIET = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -34,7 +35,6 @@ def browser() -> str:
 
 
 @pytest.mark.display
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (480, "dark")])
 def test_a_browser_draws_the_page(
     report: IterationReport, browser: str, tmp_path: Path, *, width: int, scheme: str

@@ -342,7 +342,6 @@ def test_an_artifact_id_is_shortened() -> None:
 
 
 @pytest.mark.display
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("choice", "shown"), [("show-corrected", 2), ("task-0", 3)])
 def test_filters_hide_the_others_in_a_browser(
     page: str, tmp_path: Path, *, choice: str, shown: int
@@ -359,7 +358,8 @@ def test_filters_hide_the_others_in_a_browser(
     done = subprocess.run(  # noqa: S603 - the browser that was found, on our own file
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
+            "--disable-dev-shm-usage", "--disable-background-networking",
+            f"--user-data-dir={tmp_path / 'profile'}",
             "--dump-dom", path.as_uri(),
         ],
         check=True, capture_output=True, text=True,

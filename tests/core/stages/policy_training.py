@@ -2,10 +2,15 @@
 
     python -m tests.core.stages.policy_training HOME NUM_STEPS START [PROCESS COORDINATOR]
 
-START is ``fresh``, or ``full``: adapters on a full model, which is trained for a step first.
+START is ``fresh``; or ``full``: adapters on a full model, which is trained for a step first; or
+``ended``: as ``fresh``, and after three steps somebody ends the process.
 """
 
+import os
+import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,7 @@ from recap_core.config.training import (
 from recap_core.data.synthetic import SyntheticRobot, write_synthetic_dataset
 from recap_core.lineage.artifacts import Dataset, NormStats, PolicyCheckpoint
 from recap_core.lineage.store import Build, Built, Store
+from recap_core.progress import Bar, Progress
 from recap_core.stages.norm_stats import compute_norm_stats
 from recap_core.stages.registry import CONVERT, NoSettings
 from recap_core.stages.train_policy import train_policy
@@ -98,6 +104,27 @@ def inputs(store: Store) -> tuple[Dataset, NormStats]:
     return dataset, compute_norm_stats(dataset, stats, name="stats", store=store)
 
 
+class _Ends:
+    """Somebody who watches the training, and ends its process once three steps are told."""
+
+    def __init__(self) -> None:
+        self._is_training = False
+
+    @contextmanager
+    def bar(self, label: str, total: int, done: int = 0) -> Generator[Bar]:
+        """Itself."""
+        del total, done
+        self._is_training = label.startswith("train ")
+        yield self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Send one SIGTERM, or none."""
+        del note
+        if self._is_training and done >= 3:
+            self._is_training = False
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def trained(
     store: Store,
     model: PolicyModelConfig,
@@ -105,6 +132,7 @@ def trained(
     *,
     start: PolicyCheckpoint | None = None,
     runtime: TrainRuntime = RUNTIME,
+    progress: Progress | None = None,
     **changes: Any,  # noqa: ANN401 - fields
 ) -> PolicyCheckpoint:
     """The stage."""
@@ -117,6 +145,7 @@ def trained(
         name="policy",
         store=store,
         runtime=runtime,
+        progress=progress,
     )
 
 
@@ -128,6 +157,7 @@ def main(home: str, num_steps: str, start: str, process: str = "", coordinator: 
         runtime = TrainRuntime.model_validate(hosts)
     first = trained(store, MODEL, 1) if start == "full" else None
     options = PLAIN if coordinator else {}
+    options |= {"progress": _Ends()} if start == "ended" else {}
     model = MODEL if coordinator else ADAPTED
     policy = trained(store, model, int(num_steps), start=first, runtime=runtime, **options)
     Path(home, f"result{process}.txt").write_text(policy.id)

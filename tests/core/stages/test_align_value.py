@@ -32,8 +32,6 @@ from tests.core.data.colours import COLOURS, conversation, write_images, write_l
 from tests.core.features import filmed
 from tests.core.training import robot
 
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
-
 NUM_STEPS = 90
 RUNTIME = TrainRuntime(log_interval=10, save_interval=20)
 

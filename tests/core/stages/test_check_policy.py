@@ -16,8 +16,6 @@ from recap_core.stages.norm_stats import NORM_STATS_FILE, read_statistics
 from recap_core.stages.registry import TRAIN_POLICY
 from tests.core.stages.policy_training import MODEL, config, inputs
 
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
-
 CONFIG = CheckPolicyConfig(held_out_share=0.4, max_frames_per_class=4, execute_frames=1)
 
 

@@ -121,7 +121,6 @@ def loaded_policies() -> set[int]:
     return {id(each) for each in gc.get_objects() if type(each) is LoadedPolicy}
 
 
-@pytest.mark.timeout(300)  # compiles a policy; a busy machine takes minutes
 def test_blocks_that_are_run_are_the_stages_own_episodes(store: Store) -> None:
     """A real policy on 27 seeds in two blocks, and on all of them at once: equal, file by file."""
     policy = make_tiny_policy(store, "tiny", 3)

@@ -17,8 +17,6 @@ from recap_core.stages.value_evaluation import (
 from recap_core.stages.value_report import warnings
 from tests.simulated_values import SimulatedValues
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def reasons(values: SimulatedValues, model: ValueCheckpoint) -> list[str]:
     """Why a value model did not pass."""

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,6 @@ from recap_core.lineage.store import Store
 from recap_core.stages.train_policy import train_policy
 from tests.core.stages.policy_training import ADAPTED, MODEL, config, inputs, trained
 from tests.ports import free_port
-
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
 
 ROOT = Path(__file__).parents[3]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -157,33 +153,19 @@ def _process(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for_steps(home: Path, num_steps: int) -> None:
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        files = home.glob("work/*/training/metrics.jsonl")
-        if any(len(file.read_text().splitlines()) >= num_steps for file in files):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{num_steps} steps took too long")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     """A killed stage ends with an error and a checkpoint; run again, it has the same bits."""
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    uninterrupted = _process(whole, "150", "fresh")
-    process = _process(stopped, "150", "fresh")
-    _wait_for_steps(stopped, 3)
-    process.send_signal(signal.SIGTERM)
-
-    assert process.wait(300) != 0
+    uninterrupted = _process(whole, "20", "fresh")
+    assert _process(stopped, "20", "ended").wait(600) == 1  # an error, not a death by the signal
     (work,) = stopped.glob("work/*/training")
     done = len((work / "metrics.jsonl").read_text().splitlines())
-    assert 3 <= done < 150
+    assert 3 <= done < 20
     assert (work / f"step_{done:08d}").is_dir()
 
-    assert _process(stopped, "150", "fresh").wait(600) == 0
+    assert _process(stopped, "20", "fresh").wait(600) == 0
     assert uninterrupted.wait(600) == 0
     found, expected = (
         _params(Store(home), Store(home).get((home / "result.txt").read_text()))

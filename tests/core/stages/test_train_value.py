@@ -25,8 +25,6 @@ from recap_core.stages.registry import CONVERT
 from recap_core.stages.train_value import HEALTH_FILE, train_value_model
 from tests.core.training import robot
 
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
-
 NUM_EPISODES, NUM_STEPS = 20, 120
 # Saved less often than measured, so that a killed run has measurements to forget.
 RUNTIME = TrainRuntime(log_interval=40, save_interval=35)

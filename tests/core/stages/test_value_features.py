@@ -33,8 +33,6 @@ from tests.core.features import filmed
 from tests.core.stages.test_align_value import params, start
 from tests.core.training import robot
 
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
-
 NUM_STEPS = 4
 
 
