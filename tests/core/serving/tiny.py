@@ -3,7 +3,8 @@
 import asyncio
 import http.client
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,14 @@ def observation(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN
         "episode_seed": 7,
         "frame_index": number,
     } | changes
+
+
+def when(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it never was"
+        time.sleep(0.002)
 
 
 class GatedHost(PolicyHost):
