@@ -23,7 +23,7 @@ from recap_core.config.cell import CellConfig
 from recap_core.errors import ConfigError
 from tests.core.serving import tiny
 from tests.core.serving.scripted import ScriptedHost
-from tests.ports import reserved_port
+from tests.ports import free_port
 
 SMALL = (
     "robot.cameras=[front]", "robot.height_px=16", "robot.width_px=16", "robot.num_images=2",
@@ -137,7 +137,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_to_its_goal(tmp_path: Path) -> None:
     """Two successes, then it ends by itself: files, JSON and the goal agree."""
     steps = (*tried(1), *tried(2))
-    with reserved_port() as port, Operator(port, "stderr", *steps):
+    port = free_port()
+    with Operator(port, "stderr", *steps):
         done = run("--goal", "2", "--json", "--task", "fold it", "--out", "s", port=port)
 
     assert done.exit_code == 0, done.output
@@ -158,7 +159,8 @@ def test_in_an_evaluation_a_correction_is_refused_and_disqualifies() -> None:
     """The trial is saved, does not count towards the goal, and the operator is told."""
     helped = ("correction", "nobody corrects in an evaluation")
     steps = (*tried(1, helped), *tried(2))
-    with reserved_port() as port, Operator(port, "stdout", *steps) as operator:
+    port = free_port()
+    with Operator(port, "stdout", *steps) as operator:
         done = run("--evaluate", "--goal", "1", "--no-screen", port=port)
 
     assert done.exit_code == 0, done.output
@@ -174,8 +176,7 @@ def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
     arguments = ("--goal", "30 corrections", "--plan")
     settings = (*SMALL, "inputs.pedal.device=0000:0000")
 
-    with reserved_port() as port:
-        done = run(*arguments, port=port, settings=settings)
+    done = run(*arguments, port=free_port(), settings=settings)
 
     text = " ".join(done.stdout.split())
     assert done.exit_code == 0, text
@@ -191,9 +192,9 @@ def test_the_plan_says_what_would_happen(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_begin_says_why(tmp_path: Path) -> None:
     """No server, no key that begins an episode, a directory that is a file: code 2, all told."""
     (tmp_path / "file").write_text("")
-    with reserved_port() as port:
-        server = f"ws://127.0.0.1:{port}"
-        done = run("--plan", "--json", "--policy", server, "--out", "file")
+    server = f"ws://127.0.0.1:{free_port()}"
+
+    done = run("--plan", "--json", "--policy", server, "--out", "file")
 
     told = json.loads(done.stdout)
     assert done.exit_code == 2

@@ -25,8 +25,6 @@ from recap_core.serving.client import WebsocketPolicy
 from tests.core.serving import tiny
 from tests.core.serving.test_following import publish
 
-pytestmark = pytest.mark.timeout(300)
-
 ROOT = Path(__file__).parents[2]
 
 type Serve = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]

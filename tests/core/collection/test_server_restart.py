@@ -11,16 +11,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from recap_core.collection.cell import open_cell
 from recap_core.config.cell import CellConfig
 from recap_core.rollout.live import EpisodeSignal, LiveStatus
 from recap_core.rollout.phase import Phase, PhaseEvent
-from tests.ports import reserved_port
+from tests.ports import free_port
 from tests.stage_processes import until
-
-pytestmark = pytest.mark.timeout(300)
 
 FPS = 20
 RAMP_S = 0.5
@@ -65,7 +62,8 @@ def cell(base: Path, port: int) -> CellConfig:
 def test_the_robot_waits_for_the_next_server(tmp_path: Path) -> None:
     """PAUSED at once, no resuming before there is a server, then on without a jerk."""
     seen: list[LiveStatus] = []
-    with reserved_port() as port, open_cell(cell(tmp_path, port)) as session:
+    port = free_port()
+    with open_cell(cell(tmp_path, port)) as session:
         robot = session._loop._parts.robot
         thread = threading.Thread(target=session.run, args=(seen.append,))
 

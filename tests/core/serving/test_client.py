@@ -18,7 +18,7 @@ from recap_core.serving.client import RemotePolicy, WebsocketPolicy
 from recap_core.serving.host import PolicyHost, ServedPolicy
 from tests.core.serving import tiny
 from tests.core.serving.tiny import PATIENCE_S
-from tests.ports import reserved_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,48 +45,45 @@ def test_a_refused_request_is_an_error_and_the_next_one_is_not(server: tiny.Runn
 
 def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolicy) -> None:
     """The packaged client of openpi would fail at once."""
-    names: list[str] = []
-    with reserved_port() as port:
+    port, names = free_port(), list[str]()
 
-        def connect() -> None:
-            with WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S) as client:
-                names.append(client.get_server_metadata()["policy"]["name"])
+    def connect() -> None:
+        with WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S) as client:
+            names.append(client.get_server_metadata()["policy"]["name"])
 
-        thread = threading.Thread(target=connect)
-        thread.start()
-        time.sleep(0.3)
-        assert names == []
-        with tiny.running(PolicyHost(tiny_policy), port=port):
-            thread.join(PATIENCE_S)
+    thread = threading.Thread(target=connect)
+    thread.start()
+    time.sleep(0.3)
+    assert names == []
+    with tiny.running(PolicyHost(tiny_policy), port=port):
+        thread.join(PATIENCE_S)
 
     assert names == ["tiny"]
 
 
 def test_a_client_survives_a_restart(tiny_policy: ServedPolicy) -> None:
     """The request that found the server gone is sent again to the new one."""
-    with reserved_port() as port:
-        with tiny.running(PolicyHost(tiny_policy), port=port):
-            client = WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S)
-            before = client.infer(tiny.observation())["actions"]
-        with tiny.running(PolicyHost(tiny_policy), port=port):
-            after = client.infer(tiny.observation())["actions"]
-            client.close()
+    port = free_port()
+    with tiny.running(PolicyHost(tiny_policy), port=port):
+        client = WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S)
+        before = client.infer(tiny.observation())["actions"]
+    with tiny.running(PolicyHost(tiny_policy), port=port):
+        after = client.infer(tiny.observation())["actions"]
+        client.close()
 
     np.testing.assert_array_equal(before, after)
 
 
 def test_a_server_that_stays_away_is_an_error(tiny_policy: ServedPolicy) -> None:
     """It names the address and what to do."""
-    with reserved_port() as port:
-        with tiny.running(PolicyHost(tiny_policy), port=port) as gone:
-            client = WebsocketPolicy(gone.url)
-            client._connect_timeout_s = 0.3
+    with tiny.running(PolicyHost(tiny_policy), port=free_port()) as gone:
+        client = WebsocketPolicy(gone.url)
+        client._connect_timeout_s = 0.3
 
-        told = f"no policy server answers at {gone.url}.*recap serve"
-        with pytest.raises(ServerError, match=told):
-            client.infer(tiny.observation())
-        with pytest.raises(ServerError, match="no policy server answers"):
-            WebsocketPolicy(gone.url, connect_timeout_s=0)
+    with pytest.raises(ServerError, match=f"no policy server answers at {gone.url}.*recap serve"):
+        client.infer(tiny.observation())
+    with pytest.raises(ServerError, match="no policy server answers"):
+        WebsocketPolicy(gone.url, connect_timeout_s=0)
 
 
 def test_a_wrong_key_is_an_error_at_once(tiny_policy: ServedPolicy) -> None:

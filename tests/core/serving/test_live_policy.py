@@ -25,7 +25,7 @@ from tests.core.serving.scripted import (
     wait_for_connection,
     wait_until,
 )
-from tests.ports import reserved_port
+from tests.ports import free_port
 
 
 def test_the_robot_goes_on_while_the_next_chunk_is_made() -> None:
@@ -127,11 +127,8 @@ def test_an_answer_from_before_a_reset_is_never_played() -> None:
 
 def test_a_server_that_dies_is_a_problem_at_once_and_its_successor_none() -> None:
     """Five actions of the plan are left, and none is played. The next ones are another policy's."""
-    with (
-        reserved_port() as port,
-        tiny.running(ScriptedHost("first"), port=port) as first,
-        linked(port) as policy,
-    ):
+    port = free_port()
+    with tiny.running(ScriptedHost("first"), port=port) as first, linked(port) as policy:
         begin(policy)
         assert played(policy, 1) == [100]
         first.begin_to_stop()
@@ -272,7 +269,8 @@ def test_closing_does_not_wait_for_a_handshake() -> None:
 
 def test_a_server_that_is_not_up_yet_is_a_problem_until_it_is() -> None:
     """The operator reads what to do."""
-    with reserved_port() as port, linked(port) as policy:
+    port = free_port()
+    with linked(port) as policy:
         wait_until(policy, lambda link: link._problem is not None)
         problem = policy.action(sensed()).problem
         assert problem is not None

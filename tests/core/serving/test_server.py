@@ -24,7 +24,7 @@ from recap_core.serving.server import bind
 from recap_core.serving.statistics import ServingStatistics
 from tests.core.serving import tiny
 from tests.core.serving.tiny import PATIENCE_S, when
-from tests.ports import reserved_port
+from tests.ports import free_port
 
 KEY = "s3cret-key"
 
@@ -314,7 +314,7 @@ def test_many_clients_get_their_own_answers(
 def test_a_request_in_flight_is_answered_at_shutdown(tiny_policy: ServedPolicy) -> None:
     """It gets its actions, then 1001; one that idles 1001 at once; nobody new comes in."""
     host = tiny.GatedHost(tiny_policy)
-    with reserved_port() as port, tiny.running(host, port=port) as server:
+    with tiny.running(host, port=free_port()) as server:
         busy, idle = open_client(server), open_client(server)
         busy.recv(timeout=PATIENCE_S)
         idle.recv(timeout=PATIENCE_S)
@@ -329,8 +329,8 @@ def test_a_request_in_flight_is_answered_at_shutdown(tiny_policy: ServedPolicy) 
         assert set(answer) >= {"actions"}
         assert closed_with(busy)[0] == 1001
         assert server.join(PATIENCE_S)
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
 
 
 def test_the_server_answers_others_while_it_infers(tiny_policy: ServedPolicy) -> None:

@@ -57,17 +57,8 @@ CONFIG = PolicyConfig(
     num_denoise_steps=2,
 )
 
-_WIDE = GemmaConfig(width=256, depth=2, mlp_dim=1024, num_heads=4, num_kv_heads=1, head_dim=32)
-PATIENCE_S = 120
+PATIENCE_S = 300
 """Longest wait for what is certain to come, on however slow a machine."""
-
-SLOW = CONFIG.model_copy(
-    update={
-        "model": CONFIG.model.model_copy(update={"vlm": _WIDE, "expert": _WIDE}),
-        "num_denoise_steps": 400,
-    }
-)
-"""The same robot's policy, so large that a request takes about half a second."""
 
 
 def norm_stats(dim: int = DIM) -> NormStats:
