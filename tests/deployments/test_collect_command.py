@@ -31,7 +31,7 @@ SMALL = (
     # However long a machine stands still, the robot is paused by the operator alone.
     "safety.watchdog_s=600", "safety.max_observation_age_s=600", "safety.robot_timeout_s=600",
 )  # fmt: skip
-WAIT_S = 120.0
+WAIT_S = 300.0
 """Longest wait for what is certain to come, on however slow a machine."""
 
 type Step = tuple[str, str]

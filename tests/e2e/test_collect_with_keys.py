@@ -36,8 +36,8 @@ BEGINS = r"episode \d+ begins"
 RESUMED, PAUSED = "paused -> autonomous", "autonomous -> paused"
 REFUSED = ("r", "refused reset: no emergency stop")
 """Between two presses of one key: once it is answered, the first one's release has been heard,
-without which the second one would be a repetition of a held key. And before an end that is saved: it
-is told by another tick than the phase before, so that there are the two frames that it takes."""
+without which the second one would be a repetition of a held key. Before an episode's
+end, it is told by another tick than the phase before: so there are the two frames that it takes."""
 HELPS, HELPED = "paused -> correcting", "correcting -> paused"
 SUCCESS, FAILURE, DISCARDED = "saved .*: success", "saved .*: failure", "discarded"
 

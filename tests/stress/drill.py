@@ -56,7 +56,7 @@ class Robot(threading.Thread):
 
     def __init__(self, url: str, policy: ServedPolicy) -> None:
         super().__init__(name="robot", daemon=True)
-        self._client = WebsocketPolicy(url, request_timeout_s=60)
+        self._client = WebsocketPolicy(url, request_timeout_s=600)
         self._expected = [policy.answer(tiny.observation(i))["actions"] for i in range(4)]
         self._is_over = threading.Event()
         self.num_answers = self.num_wrong = 0
@@ -128,7 +128,7 @@ def run_drill(root: Path, *, num_attacks: int, num_threads: int = 4) -> Drill:
         robot.stop()
     finally:
         server.terminate()
-        server.communicate(timeout=60)
+        server.communicate(timeout=600)
     return Drill(
         outcomes,
         robot.num_answers,

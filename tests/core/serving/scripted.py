@@ -13,7 +13,7 @@ from recap_core.serving.live_policy import RemoteLivePolicy
 from recap_core.serving.policy_link import PolicyLink
 from recap_core.serving.protocol import pack, unpack
 
-WAIT_S = 120
+WAIT_S = 300
 """Longest wait for what is certain to come, on however slow a machine."""
 
 

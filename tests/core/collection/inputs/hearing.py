@@ -8,7 +8,7 @@ import pytest
 from recap_core.collection.inputs import health
 from recap_core.rollout.live import InputSource, Request
 
-GENEROUS_S = 120.0
+GENEROUS_S = 300.0
 """Longest wait for what is certain to come, on however slow a machine."""
 
 
