@@ -23,6 +23,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile more than they compute: optimised code would take three times as long to make.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# What a terminal or a CI runner says of itself changes what commands print.
+for _told in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):
+    os.environ.pop(_told, None)
 
 
 def _share_compiled_programs() -> None:

@@ -142,7 +142,7 @@ def _check_server(config: "PolicyLinkConfig") -> "Generator[Finding]":
     url = server_url(config.host, config.port)
     began = time.perf_counter()
     try:
-        probe(url)
+        probe(url, timeout_s=config.connect_timeout_s)
     except OSError as error:
         yield finding(
             "error", "policy", url, f"no server answers ({error})", "the policy is asked there",

@@ -194,15 +194,15 @@ class RemotePolicy:
         self._client.reset()
 
 
-def probe(url: str) -> None:
+def probe(url: str, *, timeout_s: float | int = _PROBE_TIMEOUT_S) -> None:
     """Ask ``/healthz`` of a server whether it is ready.
 
     Raises:
-        OSError: If nobody answers there, or not with 200.
+        OSError: If nobody answers there in time, or not with 200.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "wss" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT_S)
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         connection.request("GET", HEALTH_PATH)
         status = connection.getresponse().status

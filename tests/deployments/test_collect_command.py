@@ -1,6 +1,7 @@
 """``recap collect`` as a user meets it: real loop, recorder and inputs, a made-up robot."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -22,17 +23,26 @@ from recap_core.config.cell import CellConfig
 from recap_core.errors import ConfigError
 from tests.core.serving import tiny
 from tests.core.serving.scripted import ScriptedHost
+from tests.ports import free_port
 
 SMALL = (
     "robot.cameras=[front]", "robot.height_px=16", "robot.width_px=16", "robot.num_images=2",
-    "inputs.keyboard=null",
+    "inputs.keyboard=null", "recording.disk_reserve_bytes=0",
+    # However long a machine stands still, the robot is paused by the operator alone.
+    "safety.watchdog_s=600", "safety.max_observation_age_s=600", "safety.robot_timeout_s=600",
 )  # fmt: skip
-WAIT_S = 30.0
+WAIT_S = 300.0
+"""Longest wait for what is certain to come, on however slow a machine."""
+
+type Step = tuple[str, str]
+BEGINS, DRIVES, PAUSES = "episode {} begins", "paused -> autonomous", "autonomous -> paused"
+SAVED = "saved .*: success"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def tried(number: int, *more: Step) -> tuple[Step, ...]:
+    """An episode that succeeds; each change of the phase takes a frame, and two are needed."""
+    begun = (("start_stop", BEGINS.format(number)), *more)
+    return (*begun, ("pause_resume", DRIVES), ("pause_resume", PAUSES), ("success", SAVED))
 
 
 def run(*arguments: str, port: int | None = None, settings: tuple[str, ...] = SMALL) -> Result:
@@ -43,13 +53,24 @@ def run(*arguments: str, port: int | None = None, settings: tuple[str, ...] = SM
 
 
 class Operator:
-    """Presses the same keys over and over, as fast as a person, until the session is over."""
+    """Presses a key, waits for the line that answers it, and presses the next one.
 
-    def __init__(self, *requests: str) -> None:
-        self.port = free_port()
-        self._requests = requests
+    After the last one the session is expected to end.
+
+    Args:
+        port: Of the session's socket.
+        stream: ``stdout`` or ``stderr``, where the command writes its lines.
+        steps: What is pressed, and a pattern of the line that follows.
+    """
+
+    def __init__(self, port: int, stream: str, *steps: Step) -> None:
+        self._port = port
+        self._stream = stream
+        self._steps = steps
+        self._num_heard = 0
         self.answers: list[str] = []
-        self._thread = threading.Thread(target=self._press, daemon=True)
+        self.unheard: str | None = None
+        self._thread = threading.Thread(target=self._press_all, daemon=True)
 
     def __enter__(self) -> "Operator":
         self._thread.start()
@@ -58,32 +79,52 @@ class Operator:
     def __exit__(self, *error: object) -> None:
         self._thread.join(timeout=WAIT_S)
         assert not self._thread.is_alive()
+        assert self.unheard is None
 
     def _connect(self) -> socket.socket:
         """Once the port is open."""
         pause, deadline = threading.Event(), time.monotonic() + WAIT_S
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
+                return socket.create_connection(("127.0.0.1", self._port), timeout=WAIT_S)
             except OSError:
                 assert time.monotonic() < deadline, "nobody listens"
                 pause.wait(0.05)
 
-    def _press(self) -> None:
-        pause, connection = threading.Event(), self._connect()
+    def _press_all(self) -> None:
+        connection = self._connect()
         with connection, connection.makefile("rw", encoding="utf-8", newline="\n") as lines:
-            while True:
-                for request in self._requests:
-                    try:
-                        lines.write(request + "\n")
-                        lines.flush()
-                        answer = lines.readline()
-                    except OSError:
-                        return
-                    if not answer:
-                        return
-                    self.answers.append(f"{request} {answer.strip()}")
-                    pause.wait(0.2)
+
+            def press(request: str) -> None:
+                lines.write(f"{request}\n")
+                lines.flush()
+                self.answers.append(f"{request} {lines.readline().strip()}")
+
+            for request, answer in self._steps[:-1]:
+                press(request)
+                if not self._hears(answer):
+                    self.unheard = answer
+                    press("quit")
+                    return
+            press(self._steps[-1][0])
+            assert lines.read() == ""  # until the session is over
+
+    def _hears(self, answer: str) -> bool:
+        """Wait for a line that has not been heard yet."""
+        pause, deadline = threading.Event(), time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            lines = self._lines()
+            for number, line in enumerate(lines[self._num_heard :], self._num_heard + 1):
+                if re.search(answer, line):
+                    self._num_heard = number
+                    return True
+            pause.wait(0.02)
+        return False
+
+    def _lines(self) -> list[str]:
+        """All that the command has written so far; the runner keeps it in memory."""
+        written: bytes = getattr(sys, self._stream).buffer.getvalue()
+        return written.decode().splitlines()
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +136,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_session_to_its_goal(tmp_path: Path) -> None:
     """Two successes, then it ends by itself: files, JSON and the goal agree."""
-    with Operator("start_stop", "pause_resume", "success") as operator:
-        done = run("--goal", "2", "--json", "--task", "fold it", "--out", "s", port=operator.port)
+    steps = (*tried(1), *tried(2))
+    port = free_port()
+    with Operator(port, "stderr", *steps):
+        done = run("--goal", "2", "--json", "--task", "fold it", "--out", "s", port=port)
 
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -114,10 +157,11 @@ def test_a_session_to_its_goal(tmp_path: Path) -> None:
 
 def test_in_an_evaluation_a_correction_is_refused_and_disqualifies() -> None:
     """The trial is saved, does not count towards the goal, and the operator is told."""
-    trials = ("start_stop", "success") * 99
-
-    with Operator("start_stop", "correction", "success", *trials) as operator:
-        done = run("--evaluate", "--goal", "1", "--no-screen", port=operator.port)
+    helped = ("correction", "nobody corrects in an evaluation")
+    steps = (*tried(1, helped), *tried(2))
+    port = free_port()
+    with Operator(port, "stdout", *steps) as operator:
+        done = run("--evaluate", "--goal", "1", "--no-screen", port=port)
 
     assert done.exit_code == 0, done.output
     assert "correction refused" in operator.answers
@@ -165,7 +209,7 @@ def test_a_plan_that_cannot_begin_says_why(tmp_path: Path) -> None:
 
 def test_a_policy_server_is_asked_who_it_is() -> None:
     """Its name where it takes this client; why not where it wants a key."""
-    settings = (*SMALL, "inputs.socket.port=0")
+    settings = (*SMALL, "inputs.socket.port=0", f"policy.connect_timeout_s={WAIT_S}")
     with tiny.running(ScriptedHost("folder")) as server:
         open_to_all = run("--plan", "--policy", f"127.0.0.1:{server.port}", settings=settings)
     with tiny.running(ScriptedHost("folder"), api_key="secret") as server:
@@ -185,8 +229,8 @@ def test_the_doctor_of_a_cell(tmp_path: Path) -> None:
         yaml.safe_dump(
             {
                 "robot": {"kind": "synthetic", "cameras": ["front"]},
-                "inputs": {"keyboard": None, "socket": {"port": free_port()}},
-                "recording": {"base_dir": str(tmp_path)},
+                "inputs": {"keyboard": None, "socket": {"port": 0}},
+                "recording": {"base_dir": str(tmp_path), "disk_reserve_bytes": 0},
             }
         )
     )

@@ -256,7 +256,7 @@ def test_drawing_uses_the_second_page_and_gives_the_first_one_back() -> None:
         assert "sim-aloha: starting" in out.getvalue()
         newest[0] = STATUS
         for _ in range(3):  # the first frame with it is complete when the next one is begun
-            assert was_asked.acquire(timeout=30)
+            assert was_asked.acquire(timeout=300)
     text = out.getvalue()
 
     assert "\x1b[?1049h" in text

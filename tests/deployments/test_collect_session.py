@@ -55,7 +55,7 @@ def play(cell: Cell, *signals: signal.Signals, draws: bool = False) -> tuple[Ses
         if tick == 9:
             for number in signals:
                 os.kill(os.getpid(), number)
-            assert session.was_asked.wait(timeout=30)
+            assert session.was_asked.wait(timeout=300)
 
     cell.script = script
     console = Console(file=out, force_terminal=draws, width=100, height=30)

@@ -311,7 +311,6 @@ def test_what_does_not_go_together_is_refused(store: Store) -> None:
         assert message in str(done.exception)
 
 
-@pytest.mark.timeout(300)  # compiles two policies; a busy machine takes minutes
 def test_two_policies_really_drive_the_simulator(recap_home: Path, tmp_path: Path) -> None:
     """On equal seeds, recorded with every file; the recording scores as the evaluation does."""
     store = Store(recap_home)

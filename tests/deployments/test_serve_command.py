@@ -25,8 +25,6 @@ from recap_core.serving.client import WebsocketPolicy
 from tests.core.serving import tiny
 from tests.core.serving.test_following import publish
 
-pytestmark = pytest.mark.timeout(300)
-
 ROOT = Path(__file__).parents[2]
 
 type Serve = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
@@ -84,7 +82,7 @@ def test_a_directory_is_served_until_a_signal(
         answer = client.infer(observation)
 
         process.send_signal(number)
-        assert process.wait(120) == 0
+        assert process.wait(tiny.PATIENCE_S) == 0
 
     assert answer["actions"].shape == (8, 14)
     assert set(answer) == {"actions", "policy_timing", "server_timing"}
@@ -108,7 +106,7 @@ def test_a_ref_is_served_and_followed(serve: Serve, checkpoint: Path, tmp_path: 
         assert client.infer(tiny.observation())["policy"] == f"first-{first.id[:8]}"
 
         store.set_ref("demo/yam/current", second)
-        until, names = time.monotonic() + 120, {""}
+        until, names = time.monotonic() + tiny.PATIENCE_S, {""}
         while f"second-{second.id[:8]}" not in names and time.monotonic() < until:
             names.add(client.infer(tiny.observation())["policy"])
             time.sleep(0.2)
@@ -138,7 +136,7 @@ def test_what_is_served_is_told_in_a_block(checkpoint: Path, tmp_path: Path) -> 
     with WebsocketPolicy(url, api_key="s3cret") as client:
         assert client.infer(tiny.observation())["actions"].shape == (8, 14)
     process.terminate()
-    rest = process.communicate(timeout=120)[0]
+    rest = process.communicate(timeout=tiny.PATIENCE_S)[0]
 
     views = tiny.CONFIG.embodiment.views
     cameras = [f"{view} from {camera}" for view, camera in views.items()]

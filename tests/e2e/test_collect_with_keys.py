@@ -25,7 +25,7 @@ from tests.stage_processes import until
 
 pytestmark = [
     pytest.mark.display,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         shutil.which("Xvfb") is None or shutil.which("xdotool") is None,
         reason="needs Xvfb and xdotool (Debian: xvfb xdotool)",
@@ -34,21 +34,28 @@ pytestmark = [
 
 BEGINS = r"episode \d+ begins"
 RESUMED, PAUSED = "paused -> autonomous", "autonomous -> paused"
+REFUSED = ("r", "refused reset: no emergency stop")
+"""Between two presses of one key: once it is answered, the first one's release has been heard,
+without which the second one would be a repetition of a held key. Before an episode's
+end, it is told by another tick than the phase before: so there are the two frames that it takes."""
 HELPS, HELPED = "paused -> correcting", "correcting -> paused"
 SUCCESS, FAILURE, DISCARDED = "saved .*: success", "saved .*: failure", "discarded"
 
 SCRIPT: tuple[tuple[tuple[str, str], ...], ...] = (
-    (("space", BEGINS), ("p", RESUMED), ("s", SUCCESS)),
+    (("space", BEGINS), ("p", RESUMED), REFUSED, ("s", SUCCESS)),
     (
-        ("space", BEGINS), ("p", RESUMED), ("p", PAUSED), ("c", HELPS), ("c", HELPED),
-        ("p", RESUMED), ("s", SUCCESS),
+        ("space", BEGINS), ("p", RESUMED), REFUSED, ("p", PAUSED), ("c", HELPS), REFUSED,
+        ("c", HELPED), ("p", RESUMED), ("s", SUCCESS),
     ),
-    (("space", BEGINS), ("Left", RESUMED), ("space", FAILURE)),
+    (("space", BEGINS), ("Left", RESUMED), REFUSED, ("space", FAILURE)),
     (("Return", BEGINS), ("d", DISCARDED)),
-    (("space", BEGINS), ("p", RESUMED), ("p", PAUSED), ("Right", HELPS), ("s", SUCCESS)),
     (
-        ("space", BEGINS), ("c", HELPS), ("c", HELPED), ("c", HELPS), ("c", HELPED),
-        ("Return", FAILURE),
+        ("space", BEGINS), ("p", RESUMED), REFUSED, ("p", PAUSED), ("Right", HELPS),
+        ("s", SUCCESS),
+    ),
+    (
+        ("space", BEGINS), ("c", HELPS), REFUSED, ("c", HELPED), REFUSED, ("c", HELPS), REFUSED,
+        ("c", HELPED), ("Return", FAILURE),
     ),
     (
         ("s", "refused success: no episode"), ("d", "refused discard: no episode"),
@@ -56,14 +63,14 @@ SCRIPT: tuple[tuple[tuple[str, str], ...], ...] = (
         ("s", SUCCESS),
     ),
     (("space", BEGINS), ("p", RESUMED), ("d", DISCARDED)),
-    (("space", BEGINS), ("hold p", RESUMED), ("s", SUCCESS)),
+    (("space", BEGINS), ("hold p", RESUMED), REFUSED, ("s", SUCCESS)),
     (
         ("space", BEGINS), ("p", RESUMED), ("e", "EMERGENCY STOP"),
         ("p", "refused pause_resume: an emergency stop"), ("r", "stop is over"), ("p", RESUMED),
         ("s", SUCCESS),
     ),
-    (("hold space", BEGINS), ("p", RESUMED), ("space", FAILURE)),
-    (("space", BEGINS), ("p", RESUMED), ("Escape", FAILURE)),
+    (("hold space", BEGINS), ("p", RESUMED), REFUSED, ("space", FAILURE)),
+    (("space", BEGINS), ("p", RESUMED), REFUSED, ("Escape", FAILURE)),
 )  # fmt: skip
 """Per episode: what is pressed, and the line that answers it."""
 
@@ -122,7 +129,11 @@ class Operator:
         self._num_read = 0
 
     def press(self, key: str) -> None:
-        """Press and release; ``hold x`` keeps it down while the X server repeats it."""
+        """Press and release; ``hold x`` keeps it down while the X server repeats it.
+
+        Some time after the last answer: what is pressed within 30 ms of its release is held.
+        """
+        time.sleep(0.1)
         if not key.startswith("hold "):
             self._xdotool("key", key)
             return
@@ -164,7 +175,10 @@ def session(display: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         sys.executable, "-m", "deployments.cli.main", "collect", "--robot", "sim", "--no-screen",
         "--out", str(place / "recordings"), "--goal", "0",
         "--set", "inputs.keyboard.mode=display", "--set", "robot.robot.image_px=32",
-        "--set", "recording.disk_reserve_bytes=0",
+        "--set", "recording.disk_reserve_bytes=0", "--set", "recording.finish_timeout_s=600",
+        # However long a machine stands still, the robot is paused by the operator alone.
+        "--set", "safety.watchdog_s=600", "--set", "safety.max_observation_age_s=600",
+        "--set", "safety.robot_timeout_s=600", "--set", "session.episode_limit_s=6000",
     ]  # fmt: skip
     environment = {**os.environ, "DISPLAY": display, "RECAP_HOME": str(place / "home")}
     with (
@@ -180,7 +194,7 @@ def session(display: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
                 for key, answer in episode:
                     operator.press(key)
                     operator.hears(answer)
-            assert collecting.wait(timeout=120) == 0, "\n".join(operator.lines())
+            assert collecting.wait(timeout=600) == 0, "\n".join(operator.lines())
         finally:
             if collecting.poll() is None:
                 collecting.send_signal(signal.SIGKILL)

@@ -9,7 +9,7 @@ from recap_core.config.flows import ProjectConfig
 from recap_core.config.presets import plumbing_project
 from tests.e2e.nights import ServedNights, from_recordings, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

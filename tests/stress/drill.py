@@ -14,9 +14,12 @@ import numpy as np
 from recap_core.serving.client import WebsocketPolicy
 from recap_core.serving.host import ServedPolicy
 from tests.core.serving import tiny
+from tests.stage_processes import until
 from tests.stress.attacks import Fuzzer, num_open_files, resident_mb
 
 MAX_MESSAGE_MB = 4
+PART, ANSWERS_PER_PART = 60, 6
+"""Before so many attacks are followed by more, the robot must have had so many answers."""
 
 
 class Drill(NamedTuple):
@@ -53,7 +56,7 @@ class Robot(threading.Thread):
 
     def __init__(self, url: str, policy: ServedPolicy) -> None:
         super().__init__(name="robot", daemon=True)
-        self._client = WebsocketPolicy(url, request_timeout_s=60)
+        self._client = WebsocketPolicy(url, request_timeout_s=600)
         self._expected = [policy.answer(tiny.observation(i))["actions"] for i in range(4)]
         self._is_over = threading.Event()
         self.num_answers = self.num_wrong = 0
@@ -74,6 +77,10 @@ class Robot(threading.Thread):
                 assert self._client._connection is connection, "the connection was lost"
         except Exception as error:  # noqa: BLE001 - told by the drill
             self.error = error
+
+    def is_served(self, num_answers: int) -> bool:
+        """Whether it has had so many answers, or none will come any more."""
+        return self.num_answers >= num_answers or not self.is_alive()
 
     def stop(self) -> None:
         """End, and raise what went wrong."""
@@ -107,18 +114,21 @@ def run_drill(root: Path, *, num_attacks: int, num_threads: int = 4) -> Drill:
         robot = Robot(url, policy)
         files_before = num_open_files(server.pid)
         robot.start()
+        fuzzers = [Fuzzer(port, max_message_bytes=MAX_MESSAGE_MB << 20) for _ in range(num_threads)]
         outcomes: Counter[str] = Counter()
         num_warm = num_attacks // 5
-        outcomes.update(_attack(port, range(num_warm), num_threads))
+        outcomes.update(_attack(fuzzers, range(num_warm), robot))
         warm_mb = resident_mb(server.pid)
-        outcomes.update(_attack(port, range(num_warm, num_attacks), num_threads))
+        outcomes.update(_attack(fuzzers, range(num_warm, num_attacks), robot))
         final_mb = resident_mb(server.pid)
+        for fuzzer in fuzzers:
+            fuzzer.close()
         internal_errors = _settled(port)["internal_errors_total"]
-        files_after = num_open_files(server.pid)
+        files_after = _files_left(server.pid, files_before)
         robot.stop()
     finally:
         server.terminate()
-        server.communicate(timeout=60)
+        server.communicate(timeout=600)
     return Drill(
         outcomes,
         robot.num_answers,
@@ -132,16 +142,23 @@ def run_drill(root: Path, *, num_attacks: int, num_threads: int = 4) -> Drill:
     )
 
 
-def _attack(port: int, seeds: range, num_threads: int) -> Counter[str]:
-    outcomes: list[Counter[str]] = [Counter() for _ in range(num_threads)]
+def _attack(fuzzers: list[Fuzzer], seeds: range, robot: Robot) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    for first in range(0, len(seeds), PART):
+        num_answers = robot.num_answers + ANSWERS_PER_PART
+        outcomes += _attack_at_once(fuzzers, seeds[first : first + PART])
+        until(lambda enough=num_answers: robot.is_served(enough))
+    return outcomes
+
+
+def _attack_at_once(fuzzers: list[Fuzzer], seeds: range) -> Counter[str]:
+    outcomes: list[Counter[str]] = [Counter() for _ in fuzzers]
 
     def work(index: int) -> None:
-        fuzzer = Fuzzer(port, max_message_bytes=MAX_MESSAGE_MB << 20)
-        for seed in seeds[index::num_threads]:
-            outcomes[index][fuzzer.attack(seed)] += 1
-        fuzzer.close()
+        for seed in seeds[index :: len(fuzzers)]:
+            outcomes[index][fuzzers[index].attack(seed)] += 1
 
-    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(num_threads)]
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(len(fuzzers))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -149,13 +166,21 @@ def _attack(port: int, seeds: range, num_threads: int) -> Counter[str]:
     return sum(outcomes, Counter())
 
 
+def _files_left(pid: int, before: int) -> int:
+    """Open files of the server, once it has closed those of the attackers, or has had a minute."""
+    deadline = time.monotonic() + 60
+    while (left := num_open_files(pid)) > before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
 def _settled(port: int) -> dict[str, int]:
     """The server's statistics, once it has noticed that the attackers left."""
     import http.client
 
     stats: dict[str, int] = {}
-    for _ in range(200):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    for _ in range(600):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", "/stats")
         stats = json.loads(connection.getresponse().read())
         connection.close()

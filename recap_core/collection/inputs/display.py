@@ -14,8 +14,8 @@ from recap_core.collection.inputs.health import SourceHealth
 from recap_core.collection.inputs.terminal import QuietTerminal
 from recap_core.rollout.live import Heard, InputStatus, Request, SafetySignal
 
-OPEN_S = 5.0
-"""A display must answer within this time, s."""
+OPEN_S = 15.0
+"""A display must answer within this time, s; where a PC has just started, that takes seconds."""
 CLOSE_S = 0.5
 FLICKER_S = 0.03
 """Nobody lets go of a key and presses it again so quickly: it is held, s."""

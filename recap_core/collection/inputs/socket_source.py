@@ -118,11 +118,11 @@ class _Clients:
                 self._hear(client, heard)
 
     def close(self) -> None:
-        """Disconnect everybody."""
+        """Give the port back, and disconnect everybody."""
+        self._server.close()
         for client in list(self._lines):
             self._drop(client)
         self._selector.close()
-        self._server.close()
 
     def _accept(self) -> None:
         try:

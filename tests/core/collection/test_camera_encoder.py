@@ -14,6 +14,7 @@ from recap_core.rollout.live import CameraFormat
 from tests.core.collection.live_cell import image_of
 
 SIZE = CameraFormat(32, 128)
+PATIENCE_S = 600.0
 SETTINGS = video_settings(RecordingConfig(crf=20, preset="ultrafast", keyframe_interval=5), 30)
 
 
@@ -30,7 +31,7 @@ def test_a_full_queue_drops_the_image(tmp_path: Path) -> None:
     assert encoder.copy(image_of(1), 1.0)
     encoder.send()
     encoder.end()
-    encoder.finish(60.0)
+    encoder.finish(PATIENCE_S)
     assert encoder.times == [1.0]
     assert pool.used_share == 0
 
@@ -42,7 +43,7 @@ def test_videos_are_wider_than_high(tmp_path: Path) -> None:
         assert encoder.copy(image_of(number), float(number))
     encoder.send()
     encoder.end()
-    encoder.finish(60.0)
+    encoder.finish(PATIENCE_S)
     with closing(av.open(str(tmp_path / "a.mp4"))) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, stream.pix_fmt) == (128, 32, "yuv420p")
@@ -59,7 +60,7 @@ def test_a_video_that_fails_takes_no_more_images(tmp_path: Path) -> None:
     encoder.send()
     encoder.end()
     with pytest.raises(EpisodeError, match=r"a\.mp4 cannot be written"):
-        encoder.finish(60.0)
+        encoder.finish(PATIENCE_S)
     assert not encoder.copy(image_of(1), 1.0)
     assert pool.used_share == 0
 
@@ -71,5 +72,5 @@ def test_an_abandoned_video_gives_its_buffers_back(tmp_path: Path) -> None:
     for number in range(50):
         encoder.copy(np.zeros((*SIZE, 3), np.uint8), float(number))
     encoder.send()
-    encoder.abandon(60.0)
+    encoder.abandon(PATIENCE_S)
     assert pool.used_share == 0

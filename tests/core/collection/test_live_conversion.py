@@ -51,7 +51,9 @@ def tick(number: int) -> LiveFrame:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two episodes, a success and a failure."""
     recorder = SessionRecorder(
-        RecordingConfig(base_dir=tmp_path_factory.mktemp("live"), disk_reserve_bytes=0),
+        RecordingConfig(
+            base_dir=tmp_path_factory.mktemp("live"), disk_reserve_bytes=0, finish_timeout_s=600
+        ),
         SessionSettings("fold the shirt", round_index=2),
         robot(leaders=LEADERS),
     )

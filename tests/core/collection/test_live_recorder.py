@@ -47,7 +47,7 @@ class Recorders:
     ) -> SessionRecorder:
         """A recorder; it is closed with the others."""
         recorder = SessionRecorder(
-            RecordingConfig(base_dir=base or self.base, **config),
+            RecordingConfig(base_dir=base or self.base, **{"finish_timeout_s": 600, **config}),
             SessionSettings("Fold the Shirt!", round_index=3),
             described or robot(),
             clock=lambda: START_S,

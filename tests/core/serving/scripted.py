@@ -13,7 +13,8 @@ from recap_core.serving.live_policy import RemoteLivePolicy
 from recap_core.serving.policy_link import PolicyLink
 from recap_core.serving.protocol import pack, unpack
 
-WAIT_S = 30
+WAIT_S = 300
+"""Longest wait for what is certain to come, on however slow a machine."""
 
 
 class ScriptedHost(PolicyHost):
@@ -80,7 +81,9 @@ def linked(
     **settings: Any,  # noqa: ANN401 - any setting
 ) -> Generator[RemoteLivePolicy]:
     """A policy of a robot, closed at the end; nothing is late by itself."""
-    patient = {"port": port, "answer_timeout_s": 600, "prefetch_at": 0}
+    patient = {
+        "port": port, "answer_timeout_s": 600, "connect_timeout_s": 600, "prefetch_at": 0
+    }  # fmt: skip
     config = PolicyLinkConfig.model_validate(patient | settings)
     timing = {} if clock is None else {"clock": clock}
     policy = RemoteLivePolicy(config, api_key=api_key, action_dim=action_dim, **timing)

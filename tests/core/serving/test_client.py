@@ -18,6 +18,7 @@ from recap_core.serving.client import RemotePolicy, WebsocketPolicy
 from recap_core.serving.host import PolicyHost, ServedPolicy
 from tests.core.serving import tiny
 from tests.core.serving.tiny import PATIENCE_S
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,9 +45,7 @@ def test_a_refused_request_is_an_error_and_the_next_one_is_not(server: tiny.Runn
 
 def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolicy) -> None:
     """The packaged client of openpi would fail at once."""
-    with tiny.running(PolicyHost(tiny_policy)) as found:
-        port = found.port  # free again in a moment
-    names: list[str] = []
+    port, names = free_port(), list[str]()
 
     def connect() -> None:
         with WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S) as client:
@@ -64,10 +63,11 @@ def test_a_client_waits_for_a_server_that_is_not_up_yet(tiny_policy: ServedPolic
 
 def test_a_client_survives_a_restart(tiny_policy: ServedPolicy) -> None:
     """The request that found the server gone is sent again to the new one."""
-    with tiny.running(PolicyHost(tiny_policy)) as first:
-        client = WebsocketPolicy("127.0.0.1", first.port, connect_timeout_s=PATIENCE_S)
+    port = free_port()
+    with tiny.running(PolicyHost(tiny_policy), port=port):
+        client = WebsocketPolicy("127.0.0.1", port, connect_timeout_s=PATIENCE_S)
         before = client.infer(tiny.observation())["actions"]
-    with tiny.running(PolicyHost(tiny_policy), port=first.port):
+    with tiny.running(PolicyHost(tiny_policy), port=port):
         after = client.infer(tiny.observation())["actions"]
         client.close()
 
@@ -76,7 +76,7 @@ def test_a_client_survives_a_restart(tiny_policy: ServedPolicy) -> None:
 
 def test_a_server_that_stays_away_is_an_error(tiny_policy: ServedPolicy) -> None:
     """It names the address and what to do."""
-    with tiny.running(PolicyHost(tiny_policy)) as gone:
+    with tiny.running(PolicyHost(tiny_policy), port=free_port()) as gone:
         client = WebsocketPolicy(gone.url)
         client._connect_timeout_s = 0.3
 
@@ -90,7 +90,7 @@ def test_a_wrong_key_is_an_error_at_once(tiny_policy: ServedPolicy) -> None:
     """Waiting would not help."""
     with tiny.running(PolicyHost(tiny_policy), api_key="right") as server:
         with pytest.raises(ServerError, match=r"HTTP 401.*API key"):
-            WebsocketPolicy(server.url, api_key="wrong", connect_timeout_s=60)
+            WebsocketPolicy(server.url, api_key="wrong", connect_timeout_s=PATIENCE_S)
         with WebsocketPolicy(server.url, api_key="right") as client:
             assert client.infer(tiny.observation())["actions"].shape == (8, 14)
 

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.stress.drill import run_drill
 
 
-@pytest.mark.timeout(300)
 def test_a_server_under_attack_serves_on(tmp_path: Path) -> None:
     """Three hundred attacks: nobody else notices, nothing unforeseen happens or stays open."""
     drill = run_drill(tmp_path, num_attacks=300)

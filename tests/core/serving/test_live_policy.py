@@ -25,6 +25,7 @@ from tests.core.serving.scripted import (
     wait_for_connection,
     wait_until,
 )
+from tests.ports import free_port
 
 
 def test_the_robot_goes_on_while_the_next_chunk_is_made() -> None:
@@ -126,7 +127,8 @@ def test_an_answer_from_before_a_reset_is_never_played() -> None:
 
 def test_a_server_that_dies_is_a_problem_at_once_and_its_successor_none() -> None:
     """Five actions of the plan are left, and none is played. The next ones are another policy's."""
-    with tiny.running(ScriptedHost("first")) as first, linked(first.port) as policy:
+    port = free_port()
+    with tiny.running(ScriptedHost("first"), port=port) as first, linked(port) as policy:
         begin(policy)
         assert played(policy, 1) == [100]
         first.begin_to_stop()
@@ -141,7 +143,7 @@ def test_a_server_that_dies_is_a_problem_at_once_and_its_successor_none() -> Non
         status = policy.status()
         assert status.is_connected is False
         assert status.problem is not None
-        with tiny.running(ScriptedHost("second"), port=first.port):
+        with tiny.running(ScriptedHost("second"), port=port):
             wait_for_connection(policy)
             assert policy.status().problem is None
             policy.reset()
@@ -267,8 +269,7 @@ def test_closing_does_not_wait_for_a_handshake() -> None:
 
 def test_a_server_that_is_not_up_yet_is_a_problem_until_it_is() -> None:
     """The operator reads what to do."""
-    with tiny.running(ScriptedHost()) as gone:
-        port = gone.port  # free again in a moment
+    port = free_port()
     with linked(port) as policy:
         wait_until(policy, lambda link: link._problem is not None)
         problem = policy.action(sensed()).problem
@@ -288,12 +289,12 @@ def test_a_wrong_key_is_told_but_never_written(caplog: pytest.LogCaptureFixture)
         with linked(server.port, api_key="wr0ng") as policy:
             wait_until(policy, lambda link: link._problem is not None)
             problem = policy.status().problem
+            tiny.when(lambda: "HTTP 401" in caplog.text)  # its thread writes after it has told
         with linked(server.port, api_key="right") as policy:
             begin(policy)
 
     assert problem is not None
     assert "HTTP 401" in problem
-    assert "HTTP 401" in caplog.text
     assert "wr0ng" not in problem + caplog.text
 
 
@@ -407,16 +408,18 @@ def test_a_real_policy_answers_the_same_bits(tiny_policy: ServedPolicy) -> None:
 
 def test_status_may_be_asked_by_any_thread() -> None:
     """While the loop plays on."""
-    done, seen = threading.Event(), list[float]()
+    done, has_begun, seen = threading.Event(), threading.Event(), list[float]()
     with tiny.running(ScriptedHost()) as server, linked(server.port, max_repeats=200) as policy:
         begin(policy)
 
         def ask() -> None:
             while not done.is_set():
                 seen.append(policy.status().latency_p95_ms or 0)
+                has_begun.set()
 
         thread = threading.Thread(target=ask)
         thread.start()
+        assert has_begun.wait(WAIT_S)
         answers = [policy.action(sensed()) for _ in range(200)]
         done.set()
         thread.join(WAIT_S)

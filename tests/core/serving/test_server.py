@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from recap_core.serving.recorder import Recorder
 from recap_core.serving.server import bind
 from recap_core.serving.statistics import ServingStatistics
 from tests.core.serving import tiny
-from tests.core.serving.tiny import PATIENCE_S
+from tests.core.serving.tiny import PATIENCE_S, when
+from tests.ports import free_port
 
 KEY = "s3cret-key"
 
@@ -263,14 +264,6 @@ def test_there_is_a_place_for_so_many_clients(tiny_policy: ServedPolicy) -> None
         second.close()
 
 
-def when(is_so: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, "it never was"
-        time.sleep(0.002)
-
-
 def queue_length(server: tiny.Running) -> int:
     """Requests that somebody waits for."""
     return server.statistics.plain({})["queue_length"]
@@ -321,7 +314,7 @@ def test_many_clients_get_their_own_answers(
 def test_a_request_in_flight_is_answered_at_shutdown(tiny_policy: ServedPolicy) -> None:
     """It gets its actions, then 1001; one that idles 1001 at once; nobody new comes in."""
     host = tiny.GatedHost(tiny_policy)
-    with tiny.running(host) as server:
+    with tiny.running(host, port=free_port()) as server:
         busy, idle = open_client(server), open_client(server)
         busy.recv(timeout=PATIENCE_S)
         idle.recv(timeout=PATIENCE_S)

@@ -3,7 +3,8 @@
 import asyncio
 import http.client
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,17 +57,8 @@ CONFIG = PolicyConfig(
     num_denoise_steps=2,
 )
 
-_WIDE = GemmaConfig(width=256, depth=2, mlp_dim=1024, num_heads=4, num_kv_heads=1, head_dim=32)
-PATIENCE_S = 120
+PATIENCE_S = 300
 """Longest wait for what is certain to come, on however slow a machine."""
-
-SLOW = CONFIG.model_copy(
-    update={
-        "model": CONFIG.model.model_copy(update={"vlm": _WIDE, "expert": _WIDE}),
-        "num_denoise_steps": 400,
-    }
-)
-"""The same robot's policy, so large that a request takes about half a second."""
 
 
 def norm_stats(dim: int = DIM) -> NormStats:
@@ -106,6 +98,14 @@ def observation(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN
         "episode_seed": 7,
         "frame_index": number,
     } | changes
+
+
+def when(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it never was"
+        time.sleep(0.002)
 
 
 class GatedHost(PolicyHost):

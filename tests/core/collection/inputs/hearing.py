@@ -3,9 +3,13 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from recap_core.collection.inputs import health
 from recap_core.rollout.live import InputSource, Request
 
-GENEROUS_S = 30.0
+GENEROUS_S = 300.0
+"""Longest wait for what is certain to come, on however slow a machine."""
 
 
 class Listener:
@@ -42,6 +46,13 @@ def eventually(is_so: Callable[[], bool], what: str) -> None:
             return
         waiting.wait(0.005)
     raise AssertionError(f"{what} has not come true within {GENEROUS_S} s")
+
+
+def num_warnings(caplog: pytest.LogCaptureFixture) -> int:
+    """How many problems of sources were logged; what threads of other tests log does not count."""
+    return sum(
+        (record.name, record.levelname) == (health.__name__, "WARNING") for record in caplog.records
+    )
 
 
 def works(source: InputSource) -> Callable[[], bool]:

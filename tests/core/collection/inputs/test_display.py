@@ -24,8 +24,10 @@ pytestmark = [
 
 LISTENING = """
 import sys
+from recap_core.collection.inputs import display
 from recap_core.collection.inputs.keyboard import keyboard_source
 from recap_core.config.operator import KeyboardConfig
+display.OPEN_S = 300.0  # however slow the machine is
 keyboard = keyboard_source(KeyboardConfig())
 def heard(request, name):
     print(name, request, flush=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from recap_core.collection.inputs import display
 from recap_core.collection.inputs.device_source import DeviceSource
 from recap_core.collection.inputs.keyboard import FirstThatWorks, keyboard_source
 from recap_core.collection.inputs.opening import open_inputs
@@ -20,14 +21,15 @@ from recap_core.config.operator import (
 from recap_core.errors import ConfigError, RobotError
 from recap_core.rollout.live import Heard
 from tests.core.collection.inputs.fake_devices import FakeDevices
-from tests.core.collection.inputs.hearing import Listener
+from tests.core.collection.inputs.hearing import GENEROUS_S, Listener
 
 NO_DISPLAY = "no display can be used"
 
 
 @pytest.fixture
 def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose DISPLAY leads nowhere."""
+    """A machine whose DISPLAY leads nowhere, and however slow, says so."""
+    monkeypatch.setattr(display, "OPEN_S", GENEROUS_S)
     monkeypatch.setenv("DISPLAY", ":987")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)

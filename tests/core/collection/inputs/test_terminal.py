@@ -1,5 +1,6 @@
 """Keys typed into a terminal, through a real pseudo-terminal."""
 
+import io
 import os
 import subprocess
 import sys
@@ -22,13 +23,13 @@ ESC = b"\x1b"
 class Terminal(NamedTuple):
     """Both ends: what is written to ``keys`` is typed into the terminal at ``path``."""
 
-    keys: int
-    screen: int
+    keys: io.FileIO
+    screen: io.FileIO
     path: str
 
     def type(self, keys: bytes) -> None:
         """Type them."""
-        os.write(self.keys, keys)
+        self.keys.write(keys)
 
     @property
     def is_echoing(self) -> bool:
@@ -39,12 +40,8 @@ class Terminal(NamedTuple):
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     keys, screen = os.openpty()
-    yield Terminal(keys, screen, os.ttyname(screen))
-    for fd in (keys, screen):
-        try:
-            os.close(fd)
-        except OSError:  # the test has hung up
-            continue
+    with io.FileIO(keys, "r+") as typed, io.FileIO(screen, "r+") as shown:
+        yield Terminal(typed, shown, os.ttyname(screen))
 
 
 def _keyboard(path: str, clock: Iterator[float] | None = None) -> TerminalKeyboard:
@@ -86,9 +83,9 @@ def test_ctrl_s_does_not_freeze_the_screen(terminal: Terminal) -> None:
 
     terminal.type(b"\x13s")
     assert listener.wait_for(1) == [EpisodeSignal.SUCCESS]
-    os.write(terminal.screen, b"shown")
+    terminal.screen.write(b"shown")
 
-    assert os.read(terminal.keys, 16) == b"shown"
+    assert terminal.keys.read(16) == b"shown"
     keyboard.stop()
 
 
@@ -122,7 +119,7 @@ def test_a_terminal_that_hangs_up_is_a_problem(terminal: Terminal) -> None:
     keyboard = _keyboard(terminal.path)
     keyboard.start(Listener())
 
-    os.close(terminal.keys)
+    terminal.keys.close()
 
     eventually(has_problem(keyboard, "the terminal is gone"), "told")
     keyboard.stop()
@@ -175,7 +172,7 @@ def test_in_the_background_it_does_not_read(terminal: Terminal) -> None:
 
 
 PROGRAM = """
-import signal, sys
+import signal, sys, time
 from recap_core.collection.inputs.terminal import TerminalKeyboard
 keyboard = TerminalKeyboard({}, held_s=0.7)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -183,7 +180,8 @@ keyboard.start(lambda request, name: True)
 print(keyboard.status().problem, flush=True)
 if sys.argv[1] == "raise":
     raise RuntimeError("of the test")
-signal.pause()
+while True:
+    time.sleep(0.02)  # signal.pause() would miss a signal that comes just before it
 """
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recap_core.collection.robots import replay_images
+from recap_core.collection.robots.faults import FaultyRobot
 from recap_core.collection.robots.opening import open_robot, scripted_policy
 from recap_core.collection.robots.replay import ReplayRobot
 from recap_core.config.live_robot import ReplayConfig, ScriptedPolicyConfig
@@ -18,6 +20,12 @@ LENGTHS = (12, 9)
 HEAD = "observation.images.head"
 BLUR = 3
 """Grey levels that video compression may change."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On however slow a machine, images that are decoded ahead come in time."""
+    monkeypatch.setattr(replay_images, "STARVED_S", 300.0)
 
 
 class Ticks:
@@ -129,6 +137,9 @@ def test_faults_happen_when_they_shall(recording: Path) -> None:
     config = ReplayConfig.model_validate({"kind": "replay", "path": recording, "faults": faults})
     robot, leader = open_robot(config)
     assert leader is None
+    assert isinstance(robot, FaultyRobot)
+    assert isinstance(robot.robot, ReplayRobot)
+    robot.robot._now = Ticks()
     robot.connect()
     seen = [robot.get_observation()]
     with pytest.raises(RobotError, match="observation 1 cannot be read"):
