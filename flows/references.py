@@ -37,7 +37,7 @@ from recap_core.lineage.artifacts import (
     Recording,
     ValueCheckpoint,
 )
-from recap_core.lineage.decisions import decision_on
+from recap_core.lineage.decisions import decision_on, promote_unless_turned_down
 from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.standing import Standing, recorded_decision, standing
 from recap_core.lineage.store import Store
@@ -183,11 +183,10 @@ class ProjectRefs:
             verdict: What becomes of it.
             at: Where the project was when that was decided.
         """
-        word = decision_on(self._store, self._prefix, policy)
-        if verdict == "promoted" and (word is None or word.word == "promoted"):
+        if verdict == "promoted":
             try:
-                self._store.set_ref(
-                    f"{self._prefix}/current", policy, instead_of={*at.may_replace, policy.id}
+                promote_unless_turned_down(
+                    self._store, self._prefix, policy, instead_of={*at.may_replace, policy.id}
                 )
             except RefMovedError as error:
                 _log.warning("%s-%s is not put in use: %s", policy.name, policy.id[:8], error)
