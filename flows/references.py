@@ -322,10 +322,8 @@ class ProjectRefs:
             ArtifactNotFoundError: If there is nothing of that name; lists the project's own.
             IncompatibleError: If it is something else.
         """
-        ref = f"{self._prefix}/{name}"
-        artifact = self._store.get_ref(ref) if "/" not in name else None
         try:
-            artifact = artifact or self._store.get(name)
+            artifact = self._called(name)
         except ArtifactNotFoundError as error:
             if name == "start":
                 return self.get(name, kind)  # says that there was no bootstrap
@@ -340,6 +338,13 @@ class ProjectRefs:
             )
         self._store.use(artifact)
         return artifact
+
+    def _called(self, name: str) -> Artifact:
+        if "/" not in name:
+            return self._store.get_ref(f"{self._prefix}/{name}") or self._store.get(name)
+        if name.count("/") != 2:
+            raise ArtifactNotFoundError(f"{name!r} is no ref: write 'project/robot/name'")
+        return self._store.get(name)
 
     def records(self) -> list[IterationRecord]:
         """The project's finished rounds, in order."""
