@@ -238,11 +238,11 @@ def _made(record: IterationRecord, snapshot: Snapshot) -> str:
                     (
                         role.replace("_", " "),
                         _linked(artifact),
-                        headline(artifact),
                         f"{seconds:.1f}",
+                        headline(artifact),
                     )
                 )
-    return rows_table(("part", "artifact", "", "seconds"), rows)
+    return rows_table(("part", "artifact", "seconds", "what it is"), rows)
 
 
 def _origin(policy: Artifact | None, snapshot: Snapshot) -> str:

@@ -37,9 +37,9 @@ def test_a_round_says_what_was_decided_and_what_changed(
     assert "- 8 episodes added" in text
     assert "- setting `iteration.label.positive_share`: 0.4 → 0.38" in text
     assert "became positive and" in text
-    assert "| part | artifact |  | seconds |" in text
+    assert "| part | artifact | seconds | what it is |" in text
     [row] = [line for line in text.splitlines() if line.startswith("| value model | `round-4-")]
-    float(row.split("|")[-2])
+    float(row.split("|")[3])
     assert "recording round-4-evening" in text
     assert "http" not in text
     assert round_line(record, snapshot).startswith("Round 4: ")
