@@ -32,6 +32,8 @@ from recap_core.errors import ServerError
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+_NAMED_TIMEOUT_S = 10.0
+"""Of an answer from the server that ``PREFECT_API_URL`` names, which may be far away."""
 _LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 
 
@@ -52,22 +54,25 @@ class PrefectServer:
         """Address of the API."""
         return f"{self.url}/api"
 
-    def is_healthy(self) -> bool:
-        """Whether the API answers within two seconds."""
-        return self._status("health") == 200
+    def is_healthy(self, *, timeout_s: float | int = 2) -> bool:
+        """Whether the API answers in time."""
+        return self._status("health", timeout_s) == 200
 
     def lets_in(self) -> bool:
         """Whether it accepts what ``PREFECT_API_AUTH_STRING`` says, or asks for nothing."""
         said = os.environ.get("PREFECT_API_AUTH_STRING", "")
         login = {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
-        return self._status("admin/version", login if said else {}) not in {401, 403}
+        status = self._status("admin/version", _NAMED_TIMEOUT_S, login if said else None)
+        return status not in {401, 403}
 
-    def _status(self, page: str, headers: Mapping[str, str] | None = None) -> int | None:
+    def _status(
+        self, page: str, timeout_s: float | int, headers: Mapping[str, str] | None = None
+    ) -> int | None:
         # no proxy: 127.0.0.1 behind HTTP_PROXY would not be this machine
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(f"{self.api_url}/{page}", headers=dict(headers or {}))  # noqa: S310 - a server's
         try:
-            with opener.open(request, timeout=2) as answer:
+            with opener.open(request, timeout=timeout_s) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             error.close()
@@ -83,7 +88,7 @@ def require_answer(named: str) -> None:
         ServerError: If none answers there, or it wants another auth string.
     """
     server = PrefectServer(named.removesuffix("/").removesuffix("/api"), is_shared=True)
-    if not server.is_healthy():
+    if not server.is_healthy(timeout_s=_NAMED_TIMEOUT_S):
         raise ServerError(
             f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
             "Start it, or unset PREFECT_API_URL: without it, recap up starts a server of its own."

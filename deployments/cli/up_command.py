@@ -76,7 +76,7 @@ def _refuse_bad_schedule(cron: str, timezone: str) -> None:
     check = [sys.executable, "-m", "deployments.night_schedule", cron, timezone]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
     if checked.returncode:
-        raise ConfigError(checked.stderr.strip().removeprefix("error: "))
+        raise ConfigError(checked.stderr.strip().rpartition("error: ")[2])
 
 
 def served_projects(

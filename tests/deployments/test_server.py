@@ -131,6 +131,7 @@ def test_a_named_server_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_server_with_a_login_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its health is open; everything else wants the auth string."""
+    monkeypatch.delenv("PREFECT_API_KEY", raising=False)
     right = f"Basic {base64.b64encode(b'robots:secret').decode()}"
 
     class Api(BaseHTTPRequestHandler):
