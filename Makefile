@@ -61,6 +61,7 @@ stress: $(READY) ## kill drills: every writer of datasets, values, labels, every
 	RECAP_KILLS=50 $(PYTEST) -s tests/stress --timeout=7200
 	RECAP_LONG=1 $(PYTEST) tests/core/training/test_many_devices.py \
 	    tests/flows/test_full_size_presets.py --timeout=1800
+	RECAP_LONG=1 $(PYTEST) $$(grep -rl --include='*.py' '^@given' tests) --timeout=1800
 	scripts/test-ray
 	scripts/test-plugins
 

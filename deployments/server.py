@@ -30,10 +30,10 @@ from typing import IO, Any
 from deployments.server_process import ALREADY_RUNNING
 from recap_core.errors import ServerError
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 15.0
-_NAMED_TIMEOUT_S = 10.0
-"""Of an answer from the server that ``PREFECT_API_URL`` names, which may be far away."""
+BUSY_TIMEOUT_S = 20.0
+"""For an answer that is asked for once: a server that runs flows may be busy for seconds."""
 _LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 
 
@@ -55,14 +55,14 @@ class PrefectServer:
         return f"{self.url}/api"
 
     def is_healthy(self, *, timeout_s: float | int = 2) -> bool:
-        """Whether the API answers in time."""
+        """Whether the API answers; a server that is not there says so at once."""
         return self._status("health", timeout_s) == 200
 
     def lets_in(self) -> bool:
         """Whether it accepts what ``PREFECT_API_AUTH_STRING`` says, or asks for nothing."""
         said = os.environ.get("PREFECT_API_AUTH_STRING", "")
         login = {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
-        status = self._status("admin/version", _NAMED_TIMEOUT_S, login if said else None)
+        status = self._status("admin/version", BUSY_TIMEOUT_S, login if said else None)
         return status not in {401, 403}
 
     def _status(
@@ -88,7 +88,7 @@ def require_answer(named: str) -> None:
         ServerError: If none answers there, or it wants another auth string.
     """
     server = PrefectServer(named.removesuffix("/").removesuffix("/api"), is_shared=True)
-    if not server.is_healthy(timeout_s=_NAMED_TIMEOUT_S):
+    if not server.is_healthy(timeout_s=BUSY_TIMEOUT_S):
         raise ServerError(
             f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
             "Start it, or unset PREFECT_API_URL: without it, recap up starts a server of its own."
@@ -273,9 +273,9 @@ def prefect_server(home: Path, *, preferred_port: int = 0) -> Generator[LocalSer
         require_answer(named)
         yield None
         return
-    server = LocalServer(home, preferred_port=preferred_port)
+    local = LocalServer(home, preferred_port=preferred_port)
     try:
-        server.start()
-        yield server
+        local.start()
+        yield local
     finally:
-        server.stop()
+        local.stop()

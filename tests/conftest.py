@@ -1,6 +1,7 @@
 """Settings that every test runs under."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.generated_store import GeneratedStore
@@ -42,16 +45,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "300")
+os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "300")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+# What is printed is as plain and as wide as in a pipe, whatever terminal or CI the tests run in.
+os.environ["COLUMNS"] = "80"
+for _forced in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TERMINAL_WIDTH"):
+    os.environ.pop(_forced, None)
 
 
-LONG_PARTS = {
-    "checkpoints", "features", "models", "serving", "stages", "training", "valuation"
-}  # fmt: skip
-LONG_FIXTURES = {"eight_rounds", "finished_rounds", "prefect_api", "simulated"}
-
-# However slow a machine is, it draws the same examples.
-settings.register_profile("recap", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# However slow a machine is, and however often a commit is tested, the examples are the same;
+# `make stress` draws others every time.
+settings.register_profile(
+    "recap",
+    deadline=None,
+    derandomize=not os.environ.get("RECAP_LONG"),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("recap")
 
 
@@ -62,17 +73,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, else one of several workers ends with them alone.
-
-    What compiles, or uses a fixture that takes long, may take minutes on a busy machine.
-    """
+    """The longest tests first, else one of several workers ends with them alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: ("e2e" not in item.path.parts, item.path not in slow))
-    for item in items:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        is_long = LONG_PARTS & {*item.path.parts} or LONG_FIXTURES & {*fixtures}
-        if is_long and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +95,18 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
     }
-    with temporary_settings(updates), prefect_test_harness(server_startup_timeout=120):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # Its own would be taken by another server, and then that one would answer.
+        patch.setattr("prefect.testing.utilities._find_available_port", free_port)
+        with temporary_settings(updates), prefect_test_harness(server_startup_timeout=500):
+            yield
+
+
+@pytest.fixture(scope="module")
+def own_garbage() -> Generator[None]:
+    """What a module leaves to the garbage collector is not found in the middle of another one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class Repo:
 
     def add(self, files: dict[str, bytes]) -> str:
         """Commit a tree."""
-        commit = hashlib.sha1(f"{len(self.commits)} {id(self)}".encode()).hexdigest()  # noqa: S324 - as git
+        commit = secrets.token_hex(20)  # another one in every hub: clients keep what they have had
         self.commits[commit] = files
         return commit
 

@@ -109,7 +109,7 @@ def _server(
     projects: "Sequence[ProjectConfig]", home: Path, port: int, pages_port: int
 ) -> "Generator[Finding]":
     """Ports of ``recap up``, the server that flows would talk to, and what it knows."""
-    from deployments.server import LocalServer, PrefectServer
+    from deployments.server import BUSY_TIMEOUT_S, LocalServer, PrefectServer
 
     own = LocalServer(home).running()
     named = os.environ.get("PREFECT_API_URL")
@@ -122,7 +122,7 @@ def _server(
         )  # fmt: skip
         return
     server = PrefectServer(url, is_shared=True)
-    if not server.is_healthy():
+    if not server.is_healthy(timeout_s=BUSY_TIMEOUT_S):
         yield finding(
             "error", "server", url, "no Prefect server answers there",
             f"{'PREFECT_API_URL' if named else 'server.json'} names it",

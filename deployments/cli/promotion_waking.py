@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.environment import configure_prefect
-from deployments.server import PrefectServer, require_answer
+from deployments.server import BUSY_TIMEOUT_S, PrefectServer, require_answer
 from recap_core.errors import ServerError
 from recap_core.lineage.waiting import Waiting
 
@@ -39,4 +39,5 @@ def _server_of(home: Path) -> str | None:
         url = json.loads((home / "server.json").read_text(encoding="utf-8"))["url"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    return url if PrefectServer(url, is_shared=True).is_healthy() else None
+    server = PrefectServer(url, is_shared=True)
+    return url if server.is_healthy(timeout_s=BUSY_TIMEOUT_S) else None

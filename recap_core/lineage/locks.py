@@ -77,14 +77,15 @@ class Owner(BaseModel):
 
 
 def process_start(pid: int) -> str | None:
-    """Boot id and start tick of a process; None if it is gone or the system does not tell."""
+    """Boot id and start tick of a process; None if it has ended or the system does not tell."""
     try:
         # The command name, in parentheses, may hold blanks; the start tick is field 22 of all.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    return f"{boot}:{fields[19]}"
+    # "Z" has ended, and its parent has not asked for its status yet, or never will.
+    return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
 
 
 class Claim:

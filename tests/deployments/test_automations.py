@@ -7,13 +7,6 @@ from prefect.events.schemas.automations import EventTrigger
 from deployments.automations import DeadRunRule, dead_run_automation, keep_automations
 from recap_core.config.nights import NIGHT_STATES
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
-
 
 @pytest.mark.usefixtures("prefect_api")
 def test_an_automation_is_updated_at_every_start() -> None:

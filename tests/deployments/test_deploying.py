@@ -22,8 +22,8 @@ from deployments.up import LONG_FLOWS, SHORT_FLOWS, deployments
 from recap_core.config.presets import plumbing_project
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("own_garbage"),
 ]
 PROJECT = "lab/left-arm"
 NAME = deployment_name(PROJECT)

@@ -49,7 +49,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.home
 
 
-@pytest.mark.timeout(180)  # a process that imports lerobot
 def test_lerobot_opens_what_was_pushed_by_its_name(home: Path, tmp_path: Path) -> None:
     """And the folder of --out; the token is printed nowhere."""
     folder = tmp_path / "folder"

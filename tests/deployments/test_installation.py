@@ -3,9 +3,10 @@
 import json
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -17,10 +18,11 @@ from deployments.automations import dead_run_automation, stuck_run_automation
 from deployments.installation import QUEUES, Change, Installation, install
 from deployments.server import server_environment
 from recap_core.errors import ConfigError
+from tests.stage_processes import until
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("own_garbage"),
 ]
 
 
@@ -120,7 +122,11 @@ def test_somebody_is_told_of_a_pool_without_workers(
         pool = client.read_work_pool("gpu")
     resource = {"prefect.resource.id": f"prefect.work-pool.{pool.id}"}
 
-    emit_event("prefect.work-pool.not-ready", resource=resource)
+    def subject() -> str | None:
+        """Of what was told; a server heeds a new automation a moment after it has stored it."""
+        emit_event("prefect.work-pool.not-ready", resource=resource)
+        with suppress(Empty):
+            return queue.get(timeout=5)["subject"]
 
-    assert queue.get(timeout=240)["subject"] == "recap: no worker for gpu"
+    assert until(subject) == "recap: no worker for gpu"
     assert set(by_action(install(Installation(notify="custom-webhook/lab")))) == {"kept"}

@@ -3,6 +3,7 @@
 import io
 import logging
 
+import pytest
 from rich.console import Console
 
 from deployments.cli.narration import narrated
@@ -23,11 +24,11 @@ def test_a_warning_is_told_once_whoever_gives_it() -> None:
     assert text.getvalue() == "out of turn\nretried\nframes [3] are dark\n"
 
 
-def test_a_finished_task_is_one_line_and_nothing_else_is() -> None:
+def test_a_finished_task_is_one_line_and_nothing_else_is(caplog: pytest.LogCaptureFixture) -> None:
     """Prefect's other messages, and other loggers, stay in the log file."""
     text = io.StringIO()
     logger = logging.getLogger("prefect.task_runs")
-    logger.setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, logger=logger.name)
     of_task = {"task_run_name": "label-a", "send_to_api": False}  # there is no server here
 
     with narrated(Console(file=text, width=100)):

@@ -14,6 +14,7 @@ import pytest
 from deployments.pages import PageServer
 from recap_core.lineage.iterations import iteration_records
 from tests.generated_store import PROJECT, ROBOT, GeneratedStore
+from tests.ports import free_port
 
 
 class Browser:
@@ -22,7 +23,7 @@ class Browser:
     def __init__(self, server: PageServer) -> None:
         self.server = server
         address = urlsplit(server.url)
-        self._connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=500)
 
     def ask(
         self, path: str, method: str = "GET", body: str | None = None, **headers: str
@@ -38,9 +39,9 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def browser(
+def server(
     finished_rounds: GeneratedStore, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Browser]:
+) -> Generator[PageServer]:
     """A server over a copy of the store, with a secret beside it."""
     home = tmp_path_factory.mktemp("served") / "home"
     shutil.copytree(finished_rounds.store.home, home)
@@ -48,10 +49,16 @@ def browser(
     (home / "secret.html").write_text("SECRET")
     server = PageServer(home)
     server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def browser(server: PageServer) -> Generator[Browser]:
+    """One connection per test: the server closes those that say nothing for twenty seconds."""
     browser = Browser(server)
     yield browser
     browser.close()
-    server.stop()
 
 
 def test_every_page_is_reached_from_the_first(
@@ -201,15 +208,15 @@ def test_a_page_is_as_new_as_the_store(finished_rounds: GeneratedStore, tmp_path
 
 def test_a_server_ends_and_starts_again(tmp_path: Path) -> None:
     """The port is free after stop; an empty home is served and not created."""
-    server = PageServer(tmp_path / "home")
+    port = free_port()
+    server = PageServer(tmp_path / "home", port=port)
     with pytest.raises(RuntimeError, match="before start"):
         _ = server.url
     server.start()
-    port = urlsplit(server.url).port
     server.stop()
     server.stop()
 
-    again = PageServer(tmp_path / "home", port=int(port or 0))
+    again = PageServer(tmp_path / "home", port=port)
     again.start()
     browser = Browser(again)
     assert browser.ask("/")[0].status == 200

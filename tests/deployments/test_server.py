@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,7 @@ import pytest
 
 from deployments.server import LocalServer, PrefectServer, prefect_server, require_answer
 from recap_core.errors import ServerError
-from tests.stage_processes import until
-
-pytestmark = pytest.mark.timeout(300)
+from tests.stage_processes import is_alive, until
 
 USER = """
 import sys, time
@@ -38,14 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_named_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own settings must not decide."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-
-
-def process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def server_pid(home: Path) -> int:
@@ -71,7 +60,7 @@ def test_two_users_share_a_server_that_ends_with_the_last_one(home: Path) -> Non
             child.wait()  # it was this process's child; nobody else collects its status
 
     assert not server.is_healthy()
-    assert not process_exists(pid)
+    assert not is_alive(pid)
 
 
 def test_the_server_ends_when_its_only_user_is_killed(home: Path) -> None:
@@ -86,7 +75,7 @@ def test_the_server_ends_when_its_only_user_is_killed(home: Path) -> None:
         user.send_signal(signal.SIGKILL)
         user.wait()
 
-    until(lambda: not process_exists(pid))
+    until(lambda: not is_alive(pid))
 
 
 def test_an_exception_inside_the_block_stops_a_server_that_is_still_starting(home: Path) -> None:
@@ -98,13 +87,13 @@ def test_an_exception_inside_the_block_stops_a_server_that_is_still_starting(hom
             assert server is not None
             server.address()  # known long before it answers
             pids.append(server_pid(home))
-            assert process_exists(pids[0])
+            assert is_alive(pids[0])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_early()
 
-    assert not process_exists(pids[0])
+    assert not is_alive(pids[0])
 
 
 def test_a_server_that_cannot_start_says_why(

@@ -9,13 +9,7 @@ from prefect.states import Running
 
 from deployments.stale_runs import crash_stale_runs
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.usefixtures("prefect_api"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @flow

@@ -5,12 +5,13 @@ from uuid import UUID
 
 import pytest
 from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from rich.console import Console
 
 from deployments.submission import find_served, follow, require_served
 from recap_core.errors import RecapError, ServerError
-
-pytestmark = pytest.mark.timeout(300)
+from tests.stage_processes import until
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,16 @@ def run_of(*, fails: bool) -> UUID:
     state = followed(fails=fails, return_state=True)
     run = state.state_details.flow_run_id
     assert run is not None
+    until(lambda: fails or is_recorded(run))
     return run
+
+
+def is_recorded(run: UUID) -> bool:
+    """Whether the server knows that a run's task has ended: its record lags behind a little."""
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    with get_client(sync_client=True) as client:
+        (task,) = client.read_task_runs(flow_run_filter=mine) or [None]
+    return task is not None and task.state is not None and task.state.is_final()
 
 
 def test_a_finished_run_gives_its_result() -> None:

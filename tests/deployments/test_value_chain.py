@@ -23,8 +23,6 @@ from tests.core.checkpoints import value_layouts as layouts
 from tests.core.data.colours import COLOURS, conversation, write_images, write_lines
 from tests.core.features import filmed
 
-pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
-
 NUM_EPISODES, EPISODE_FRAMES = 10, 6
 TRAINING = {
     "freeze": "all_backbones",

@@ -16,8 +16,6 @@ from recap_core.lineage.artifacts import Artifact
 from recap_core.stages.infer_values import infer_values
 from tests.simulated_values import SimulatedValues
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def here(simulated: SimulatedValues, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -28,14 +28,7 @@ from recap_core.stages.registry import TRAIN_VALUE, NoSettings
 from recap_core.transforms.normalize import NormStats
 from tests.flows.conftest import saved
 
-pytestmark = [
-    pytest.mark.timeout(600),
-    pytest.mark.slow,
-    # Prefect leaves clients of finished runs to the garbage collector.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 def test_a_missing_base_checkpoint_is_named_before_anything_is_recorded(

@@ -9,12 +9,7 @@ from recap_core.config.flows import ProjectConfig
 from tests.flows.nights import arrived, night, report, with_inbox
 
 pytestmark = [
-    pytest.mark.timeout(600),
     pytest.mark.slow,
-    # Prefect leaves clients of finished runs to the garbage collector.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
     pytest.mark.usefixtures("prefect_api"),
 ]
 

@@ -27,14 +27,7 @@ from recap_core.lineage.waiting import all_waiting, note_waiting
 from tasks.store import open_store
 from tests.judged_policies import PROJECT, make_policy
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.usefixtures("prefect_api"),
-    # Prefect leaves clients of finished runs to the garbage collector.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 DECISION = GateDecision(verdict="candidate", reasons=("It is 12 points better.",))
 
 

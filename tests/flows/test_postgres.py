@@ -7,7 +7,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,9 @@ import pytest
 
 from deployments.server import PrefectServer
 from recap_core.config.flows import ProjectConfig
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 PASSWORD = "only-for-this-test"  # noqa: S105
 FLOW = """
 import sys
@@ -45,12 +45,6 @@ COUNTS = {
     "cached": "select count(*) from task_run where state_name = 'Cached'",
     "completed": "select count(*) from task_run where state_name = 'Completed'",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def find_binaries() -> Path:
@@ -88,11 +82,12 @@ def postgres() -> Generator[str]:
         run("initdb", "-D", data, "-U", "prefect", "--auth=scram-sha-256", "--no-sync",
             "--pwfile", str(home / "password"), "-E", "UTF8", "--locale", "C.UTF-8")  # fmt: skip
         settings = f"-c listen_addresses=127.0.0.1 -p {port} -k {home} -c fsync=off"
-        run("pg_ctl", "-D", data, "-w", "-l", str(home / "log"), "-o", settings, "start")
+        wait = ("-w", "-t", "500")
+        run("pg_ctl", "-D", data, *wait, "-l", str(home / "log"), "-o", settings, "start")
         try:
             yield f"postgresql://prefect:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+            run("pg_ctl", "-D", data, *wait, "-m", "immediate", "stop")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +107,7 @@ def api_url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Generato
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,  # noqa: S603
     ):
         try:
-            deadline = time.monotonic() + 240
+            deadline = time.monotonic() + 500
             while not server.is_healthy():
                 assert process.poll() is None, (home / "log").read_text()
                 assert time.monotonic() < deadline, (home / "log").read_text()

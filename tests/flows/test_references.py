@@ -198,7 +198,7 @@ def test_another_bootstrap_replaces_only_a_starting_policy(
     better = publish(store, PolicyCheckpoint, "better")
     ended(store, refs, 1, better, PROMOTED)
     bootstrapped(store, refs, "other-sft")
-    assert not caplog.messages
+    assert not [record for record in caplog.records if record.name.startswith("flows")]
     third = bootstrapped(store, refs, "third-sft")
 
     assert refs.get("current", PolicyCheckpoint) == better

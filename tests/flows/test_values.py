@@ -16,10 +16,10 @@ from recap_core.stages.infer_values import infer_values
 from tests.core.stages.value_inference import Inputs, store_inputs
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.slow,
     # Prefect leaves clients of finished runs to the garbage collector, and so does Dask.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("own_garbage"),
 ]
 CONFIG = InferValuesConfig(frames="rollouts")
 ALONE = InferRuntime(isolation="inline", batch_size=4, shard_frames=4)

@@ -20,14 +20,7 @@ from recap_core.lineage.waiting import Waiting, all_waiting, note_waiting
 from tests.flows.nights import arrived, night, with_inbox
 from tests.judged_policies import make_policy
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.usefixtures("prefect_api"),
-    # Prefect leaves clients of finished runs to the garbage collector.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.fixture

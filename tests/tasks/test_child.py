@@ -39,7 +39,6 @@ from tasks.child_job import Job, decode_arguments, encode
 from tests.core.stages.value_inference import store_inputs
 from tests.stage_processes import descendants, is_stage, until
 
-pytestmark = pytest.mark.timeout(300)
 ENDLESS = CollectConfig(
     mode="demonstration", num_episodes=100_000, robot=SimRobotConfig(cameras=())
 )
@@ -58,7 +57,7 @@ logging.basicConfig(level=logging.INFO)
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 config = CollectConfig.model_validate_json(sys.argv[2])
 arguments = {"policy": None, "config": config, "name": "endless"}
-runtime = CollectRuntime(cancel_grace_s=5)
+runtime = CollectRuntime(cancel_grace_s=300)
 store = Store(Path(sys.argv[1]))
 run_in_child(
     "collect", arguments, runtime, store=store, progress=Silent(), log=logging.getLogger("run")
@@ -167,10 +166,20 @@ def test_an_unknown_error_says_its_class() -> None:
     assert str(_error(failure(kind("out of memory")))) == "XlaRuntimeError: out of memory"
 
 
-def test_its_time_out_ends_a_child(recap_home: Path) -> None:
+def test_its_time_out_ends_a_child(recap_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends by itself, long before the grace is over; the error says the limit and what to do."""
-    with pytest.raises(StageTimeoutError, match=r"timeout_s \(2 s\).*raise timeout_s"):
-        collect(recap_home, CollectRuntime(timeout_s=2, cancel_grace_s=3600))
+    passed_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
+    monkeypatch.setattr("tasks.child.time", clock)
+
+    def let_hours_pass(label: str) -> None:
+        nonlocal passed_s
+        del label
+        passed_s = 7200
+
+    runtime = CollectRuntime(timeout_s=3600, cancel_grace_s=3600)
+    with pytest.raises(StageTimeoutError, match=r"timeout_s \(3600 s\).*raise timeout_s"):
+        collect(recap_home, runtime, Seen(let_hours_pass))
 
     assert not children()
     assert not list(recap_home.glob(".tmp-*"))

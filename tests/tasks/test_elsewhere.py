@@ -29,11 +29,12 @@ from tasks.child_job import encode
 from tasks.elsewhere import decoded
 from tasks.labelling import infer_values
 from tests.core.stages.value_inference import Inputs, store_inputs
+from tests.stage_processes import until
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # Prefect leaves clients of finished runs to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("own_garbage"),
 ]
 DEPLOYMENT = "accelerator-stage/no-worker"
 POOL = WorkPoolFilter(name=WorkPoolFilterName(any_=["no-worker"]))
@@ -75,33 +76,25 @@ def values_flow(inputs: tuple, name: str) -> str:
     return task(dataset, model, CONFIG, RUNTIME, name=name).id
 
 
-def when_handed_over(act: Callable[[SyncPrefectClient, FlowRun], object]) -> threading.Thread:
-    """In another thread: wait for a run of the deployment, and do something about it."""
+def waiting_runs(client: SyncPrefectClient) -> list[FlowRun]:
+    """What a worker of the pool would run."""
+    runs = client.read_flow_runs(work_pool_filter=POOL)
+    return [run for run in runs if run.state is not None and run.state.is_scheduled()]
 
-    def wait() -> None:
+
+def end_run(state: State, work: Callable[[], object] | None = None) -> threading.Thread:
+    """In another thread, as a worker: wait for the run, do the work, and set the run's state."""
+
+    def end() -> None:
         with get_client(sync_client=True) as client:
-            for _ in range(600):
-                for run in client.read_flow_runs(work_pool_filter=POOL):
-                    is_mine = run.work_pool_name == "no-worker" and run.state is not None
-                    if is_mine and run.state is not None and run.state.is_scheduled():
-                        act(client, run)
-                        return
-                time.sleep(0.1)
+            (run,) = until(lambda: waiting_runs(client))
+            if work is not None:
+                work()
+            client.set_flow_run_state(run.id, state, force=True)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=end, daemon=True)
     thread.start()
     return thread
-
-
-def end_run(state: State, *, before_end: threading.Event | None = None) -> threading.Thread:
-    """Set the state of the run that is handed over."""
-
-    def end(client: SyncPrefectClient, run: FlowRun) -> None:
-        if before_end is not None:
-            before_end.wait()
-        client.set_flow_run_state(run.id, state, force=True)
-
-    return when_handed_over(end)
 
 
 def as_json(arguments: dict[str, object]) -> dict:
@@ -138,18 +131,13 @@ def test_the_other_machine_s_artifact_is_the_result(
 ) -> None:
     """It is found in the store by its key, although the run itself returned nothing."""
     del handed_over
-    made = threading.Event()
-    ending = end_run(Completed(), before_end=made)
 
     def work() -> None:
         infer_values_stage(*inputs[:2], CONFIG, RUNTIME, name="far", store=inputs.store)
-        made.set()
 
-    worker = threading.Thread(target=work)
-    worker.start()
+    ending = end_run(Completed(), work)
     found = values_flow(inputs[:2], "far")
-    for thread in (ending, worker):
-        thread.join()
+    ending.join()
 
     values = inputs.store.get(found)
     assert values.name == "far"

@@ -6,13 +6,7 @@ from prefect import task
 from recap_core.errors import ConfigError
 from tasks.retries import is_transient
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.usefixtures("prefect_api"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @task(retries=1, retry_condition_fn=is_transient)

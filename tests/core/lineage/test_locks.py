@@ -189,6 +189,20 @@ def test_a_reused_pid_is_not_the_owner() -> None:
     assert process_start(2**22 + 1) is None
 
 
+def test_an_ended_process_that_nobody_has_reaped_is_dead() -> None:
+    """It is still listed, for ever in a container whose first process reaps nobody."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:  # noqa: S607 - Unix's own
+        start = process_start(process.pid)
+        owner = Owner.current().model_copy(update={"pid": process.pid, "process_start": start})
+        assert start is not None
+        assert not owner.is_dead()
+
+        process.terminate()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        assert owner.is_dead()
+
+
 def test_an_owner_elsewhere_is_never_called_dead() -> None:
     """Its pid says nothing on this host."""
     owner = Owner(host="elsewhere", pid=1, process_start=None, since=datetime.now(UTC))

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from recap_core.lineage.artifacts import Artifact, PolicyCheckpoint
 from recap_core.lineage.store import Store
 from recap_core.stages.train_policy import train_policy
 from tests.core.stages.policy_training import ADAPTED, MODEL, config, inputs, trained
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # trains and compiles; a busy machine takes minutes
 
@@ -199,9 +199,7 @@ def test_sigterm_loses_nothing(tmp_path: Path) -> None:
 def test_two_processes_make_one_artifact(tmp_path: Path) -> None:
     """Both return the same policy, which the first one published."""
     home = tmp_path / "home"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
+    coordinator = f"127.0.0.1:{free_port()}"
     # The inputs first: two processes would make them twice.
     inputs(Store(home))
 

@@ -8,7 +8,6 @@ of devices.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,9 +21,12 @@ from recap_core.config.training import TrainRuntime
 from recap_core.errors import ConfigError
 from recap_core.training.loop import train
 from tests.core.training import regression
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 500
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=500"
+"""A device that is late, because another process has its core, ends no training."""
 ONE = {"num_devices": 1}
 BOTH = {"fsdp_devices": 4}
 EIGHT = {"data": {}, "fsdp": {"fsdp_devices": 8}}
@@ -44,7 +46,7 @@ class _Process:
     """One that trains, its output in a file: nobody has to empty a pipe."""
 
     def __init__(self, folder: Path, jobs: list[dict], num_devices: int, *more: str) -> None:
-        flags = f"--xla_force_host_platform_device_count={num_devices}"
+        flags = f"--xla_force_host_platform_device_count={num_devices} {PATIENT}"
         arguments = [str(folder), json.dumps(jobs), *more]
         self._output = folder / f"output{num_devices}{''.join(more[:1])}.txt"
         with self._output.open("w") as output:
@@ -105,7 +107,6 @@ def _assert_same_training(found: Run, expected: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [pytest.param("data", marks=LONG), "fsdp"])
 def test_three_steps_equal_those_of_one_device(eight: Runs, name: str) -> None:
     """Whatever the mesh."""
@@ -117,14 +118,12 @@ def test_three_steps_equal_those_of_one_device(eight: Runs, name: str) -> None:
 
 @LONG
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_adapters_train_alike_on_many_devices(eight: Runs) -> None:
     """LoRA with frozen bfloat16 leaves, FSDP and micro-batches together."""
     _assert_same_training(eight("lora"), eight("lora one"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["to one", pytest.param("to eight", marks=LONG)])
 def test_a_checkpoint_resumes_on_another_number_of_devices(eight: Runs, name: str) -> None:
     """Two steps there, one step here: the same as three steps here."""
@@ -137,7 +136,6 @@ def test_a_checkpoint_resumes_on_another_number_of_devices(eight: Runs, name: st
 
 @LONG
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_two_hosts_train_as_one(tmp_path: Path) -> None:
     """Two processes, each with half of the rows and of the state: save, resume, one set of files.
 
@@ -145,9 +143,7 @@ def test_two_hosts_train_as_one(tmp_path: Path) -> None:
     """
     split = {"fsdp_devices": 2, "micro_batches": 2, "save_interval": 2}
     jobs = [_job("two", 2, split), _job("two", 3, split)]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
+    coordinator = f"127.0.0.1:{free_port()}"
     hosts = [_Process(tmp_path, jobs, 1, str(host), coordinator) for host in range(2)]
     alone = _Process(tmp_path, [_job("alone", 3, {})], 1)
 

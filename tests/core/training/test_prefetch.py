@@ -7,6 +7,7 @@ import numpy as np
 
 from recap_core.training.prefetch import Prefetch
 from tests.core.training.regression import LineBatches
+from tests.stage_processes import until
 
 
 def test_batches_come_in_order() -> None:
@@ -26,10 +27,8 @@ def test_the_producer_stays_a_bounded_number_of_steps_ahead() -> None:
     batches = LineBatches()
 
     with Prefetch(batches, start=0, stop=100, depth=2):
-        deadline = time.monotonic() + 60
-        while len(batches.asked) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.05)
+        until(lambda: len(batches.asked) == 3)
+        time.sleep(0.05)  # time enough for what must not happen
 
     assert batches.asked == [0, 1, 2]
 
