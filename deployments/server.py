@@ -12,6 +12,7 @@ the kernel releases them with the processes that hold them:
 Nothing in this module imports Prefect: its settings must be in the environment before that.
 """
 
+import base64
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -53,15 +54,50 @@ class PrefectServer:
         """Address of the API."""
         return f"{self.url}/api"
 
-    def is_healthy(self, *, timeout_s: float = 2.0) -> bool:
+    def is_healthy(self, *, timeout_s: float | int = 2) -> bool:
         """Whether the API answers; a server that is not there says so at once."""
+        return self._status("health", timeout_s) == 200
+
+    def lets_in(self) -> bool:
+        """Whether it accepts what ``PREFECT_API_AUTH_STRING`` says, or asks for nothing."""
+        said = os.environ.get("PREFECT_API_AUTH_STRING", "")
+        login = {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
+        status = self._status("admin/version", BUSY_TIMEOUT_S, login if said else None)
+        return status not in {401, 403}
+
+    def _status(
+        self, page: str, timeout_s: float | int, headers: Mapping[str, str] | None = None
+    ) -> int | None:
         # no proxy: 127.0.0.1 behind HTTP_PROXY would not be this machine
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(f"{self.api_url}/{page}", headers=dict(headers or {}))  # noqa: S310 - a server's
         try:
-            with opener.open(f"{self.api_url}/health", timeout=timeout_s) as answer:
-                return answer.status == 200
-        except (OSError, urllib.error.URLError):
-            return False
+            with opener.open(request, timeout=timeout_s) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+        except OSError:
+            return None
+
+
+def require_answer(named: str) -> None:
+    """Nothing, if the server that ``PREFECT_API_URL`` names can be asked.
+
+    Raises:
+        ServerError: If none answers there, or it wants another auth string.
+    """
+    server = PrefectServer(named.removesuffix("/").removesuffix("/api"), is_shared=True)
+    if not server.is_healthy(timeout_s=BUSY_TIMEOUT_S):
+        raise ServerError(
+            f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
+            "Start it, or unset PREFECT_API_URL: without it, recap up starts a server of its own."
+        )
+    if not os.environ.get("PREFECT_API_KEY") and not server.lets_in():
+        raise ServerError(
+            f"the Prefect server at {named} refuses this login. Set PREFECT_API_AUTH_STRING to "
+            "what the server has as PREFECT_SERVER_API_AUTH_STRING."
+        )
 
 
 class LocalServer:
@@ -230,16 +266,11 @@ def prefect_server(home: Path, *, preferred_port: int = 0) -> Generator[LocalSer
     """Use the server of ``home`` inside the block; None if ``PREFECT_API_URL`` names another.
 
     Raises:
-        ServerError: If the server that ``PREFECT_API_URL`` names does not answer.
+        ServerError: If the server that ``PREFECT_API_URL`` names cannot be asked.
     """
     named = os.environ.get("PREFECT_API_URL")
     if named:
-        server = PrefectServer(named.removesuffix("/").removesuffix("/api"), is_shared=True)
-        if not server.is_healthy(timeout_s=BUSY_TIMEOUT_S):
-            raise ServerError(
-                f"PREFECT_API_URL is {named}, but no Prefect server answers there. "
-                "Start it, or unset PREFECT_API_URL to let recap start one."
-            )
+        require_answer(named)
         yield None
         return
     local = LocalServer(home, preferred_port=preferred_port)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -37,7 +36,6 @@ from flows.nightly import nightly
 from flows.relabeling import relabel_only
 from flows.stage3 import stage3
 from recap_core.config.flows import ProjectConfig
-from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import project_name
 
 LONG_FLOWS: Final[tuple[Flow[..., Any], ...]] = (
@@ -103,25 +101,6 @@ def _deployment(
 def _for_people(docstring: str) -> str:
     """A description without its list of arguments, which the form shows beside its fields."""
     return docstring.partition("\nArgs:")[0].strip()
-
-
-def night_schedule(cron: str | None, timezone: str) -> Schedule | None:
-    """When a night starts; None if ``cron`` is None.
-
-    Raises:
-        ConfigError: If it is no cron expression, or there is no such time zone.
-    """
-    if cron is None:
-        return None
-    try:
-        ZoneInfo(timezone)
-        return Schedule(cron=cron, timezone=timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(
-            f"--nightly {cron!r} in time zone {timezone!r} is no schedule ({error}). Write five "
-            "fields, minute hour day month weekday, such as '0 2 * * *', and a time zone such as "
-            "'Europe/Berlin'"
-        ) from None
 
 
 def forget_nights(projects: Sequence[ProjectConfig]) -> None:

@@ -46,6 +46,7 @@ from recap_core.config.flows import ProjectConfig
 from recap_core.config.nights import NOTHING_NEW, SKIPPED
 from recap_core.lineage.artifacts import PolicyCheckpoint, Recording
 from recap_core.lineage.project_files import project_name
+from tasks.round_summary import project_link
 from tasks.store import open_store
 from tasks.summaries import label
 
@@ -127,7 +128,11 @@ def nightly(
         stage = _failed_stage() if has_begun else None
         return _failed(error, config, recordings, stage=stage)
     outcome = f"round {k}: {label(result.learning.policy)} is {_became(result)}"
-    keep_night(config, trained_report(result, waiting, pages_url()), description=outcome)
+    keep_night(
+        config,
+        trained_report(result, waiting, project_link(project_name(config))),
+        description=outcome,
+    )
     night_result = NightResult(
         outcome="trained", recordings=tuple(recordings), waiting=waiting, round=result
     )

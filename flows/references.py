@@ -37,7 +37,7 @@ from recap_core.lineage.artifacts import (
     Recording,
     ValueCheckpoint,
 )
-from recap_core.lineage.decisions import decision_on
+from recap_core.lineage.decisions import decision_on, promote_unless_turned_down
 from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.standing import Standing, recorded_decision, standing
 from recap_core.lineage.store import Store
@@ -183,11 +183,10 @@ class ProjectRefs:
             verdict: What becomes of it.
             at: Where the project was when that was decided.
         """
-        word = decision_on(self._store, self._prefix, policy)
-        if verdict == "promoted" and (word is None or word.word == "promoted"):
+        if verdict == "promoted":
             try:
-                self._store.set_ref(
-                    f"{self._prefix}/current", policy, instead_of={*at.may_replace, policy.id}
+                promote_unless_turned_down(
+                    self._store, self._prefix, policy, instead_of={*at.may_replace, policy.id}
                 )
             except RefMovedError as error:
                 _log.warning("%s-%s is not put in use: %s", policy.name, policy.id[:8], error)
@@ -323,10 +322,8 @@ class ProjectRefs:
             ArtifactNotFoundError: If there is nothing of that name; lists the project's own.
             IncompatibleError: If it is something else.
         """
-        ref = f"{self._prefix}/{name}"
-        artifact = self._store.get_ref(ref) if "/" not in name else None
         try:
-            artifact = artifact or self._store.get(name)
+            artifact = self._called(name)
         except ArtifactNotFoundError as error:
             if name == "start":
                 return self.get(name, kind)  # says that there was no bootstrap
@@ -341,6 +338,13 @@ class ProjectRefs:
             )
         self._store.use(artifact)
         return artifact
+
+    def _called(self, name: str) -> Artifact:
+        if "/" not in name:
+            return self._store.get_ref(f"{self._prefix}/{name}") or self._store.get(name)
+        if name.count("/") != 2:
+            raise ArtifactNotFoundError(f"{name!r} is no ref: write 'project/robot/name'")
+        return self._store.get(name)
 
     def records(self) -> list[IterationRecord]:
         """The project's finished rounds, in order."""

@@ -78,6 +78,12 @@ def page_link(artifact: Artifact) -> str | None:
     return f"{base}/{directory}/{artifact.id}{'/' if directory == 'reports' else ''}"
 
 
+def project_link(project: str) -> str | None:
+    """Address of the page over all rounds of ``project/robot``; None if no pages are served."""
+    base = pages_url()
+    return f"{base}/projects/{project}/" if base else None
+
+
 def _decided(decision: GateDecision, policy: Artifact | None) -> str:
     name = f"New policy {_linked(policy)}" if policy else "The new policy"
     said = "\n".join(f"- {reason}" for reason in decision.reasons)
@@ -99,7 +105,8 @@ def _links(record: IterationRecord) -> str:
     report = record.id("report")
     if report is not None:
         links.insert(0, f"[report with plots and pictures]({base}/reports/{report}/)")
-    return " · ".join([*links, f"[all rounds]({base}/)"])
+    rounds = project_link(f"{record.artifact.project}/{record.artifact.robot}")
+    return " · ".join([*links, f"[all rounds]({rounds})"])
 
 
 def _scores(record: IterationRecord, snapshot: Snapshot) -> str:
@@ -231,11 +238,11 @@ def _made(record: IterationRecord, snapshot: Snapshot) -> str:
                     (
                         role.replace("_", " "),
                         _linked(artifact),
-                        headline(artifact),
                         f"{seconds:.1f}",
+                        headline(artifact),
                     )
                 )
-    return rows_table(("part", "artifact", "seconds", ""), rows)
+    return rows_table(("part", "artifact", "seconds", "what it is"), rows)
 
 
 def _origin(policy: Artifact | None, snapshot: Snapshot) -> str:

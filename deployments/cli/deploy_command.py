@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.options import ConfigOption, JsonOption, Output, Preset, PresetOption
+from deployments.cli.options import PRESET_HELP, ConfigOption, JsonOption, Output, Preset
 from recap_core.config.environment import recap_home
-from recap_core.errors import ServerError
+from recap_core.errors import ConfigError, ServerError
 
 
 class Infrastructure(StrEnum):
@@ -37,7 +37,10 @@ def deploy(  # noqa: PLR0913 - one parameter per option
         typer.Option("--project", help="project/robot; default: all of the store."),
     ] = None,
     config: ConfigOption = None,
-    preset: PresetOption = Preset.tiny,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help=PRESET_HELP, show_default="tiny, with --config"),
+    ] = None,
     infrastructure: Annotated[
         Infrastructure, typer.Option(help="How workers run flows.")
     ] = Infrastructure.process,
@@ -57,14 +60,11 @@ def deploy(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Create work pools, queues, limits, automations and deployments on a Prefect server.
 
-    It may be run again after every change: what is as it should be stays as it is.
+    It may be run again after every change: what is as it should be stays as it is. --config or
+    --preset sets a project up; else saved ones are deployed.
     """
     output = Output(json=json, verbose=False)
-    if not os.environ.get("PREFECT_API_URL"):
-        raise ServerError(
-            "PREFECT_API_URL is not set. recap deploy is for a server that runs by itself "
-            "(docs/installation.md); without one, recap up serves all flows from this machine"
-        )
+    _check(cron=nightly, timezone=timezone)
     from deployments.installation import Installation, install
 
     installation = Installation(
@@ -78,17 +78,38 @@ def deploy(  # noqa: PLR0913 - one parameter per option
     for flow in deployed:
         output.console.print(f"{_verb('deployed', dry_run):>16}  {flow}")
     if not projects:
-        output.console.print(f"No project has settings in {recap_home()}; give --config.")
+        output.console.print(
+            f"No project has settings in {recap_home()}; give --config or --preset."
+        )
     if output.json:
         made = [change.model_dump() for change in changes]
         answer = {"dry_run": dry_run, "changes": made, "deployed": deployed}
         sys.stdout.write(json_module.dumps(answer) + "\n")
 
 
+def _check(*, cron: str, timezone: str) -> None:
+    """Nothing, if there is a server, and the nights are a schedule."""
+    named = os.environ.get("PREFECT_API_URL")
+    if not named:
+        raise ServerError(
+            "PREFECT_API_URL is not set. recap deploy is for a server that runs by itself "
+            "(docs/installation.md); without one, recap up serves all flows from this machine"
+        )
+    from deployments.night_schedule import night_schedule
+    from deployments.server import require_answer
+
+    night_schedule(cron, timezone)
+    require_answer(named)
+
+
 def _projects(
-    names: Sequence[str], config: Path | None, preset: Preset, *, is_saved: bool
+    names: Sequence[str], config: Path | None, preset: Preset | None, *, is_saved: bool
 ) -> list[str]:
-    """Projects whose flows are deployed; one of a file is saved in the store first."""
+    """Projects whose flows are deployed; one of a file or a preset is saved in the store first.
+
+    Raises:
+        ConfigError: If a saved project is asked for and one is set up, or one is not known.
+    """
     from recap_core.lineage.project_files import (
         list_projects,
         load_project,
@@ -97,11 +118,15 @@ def _projects(
     )
 
     home = recap_home()
-    if config is None:
+    if config is None and preset is None:
         return [project_name(load_project(home, name)) for name in names or list_projects(home)]
-    from deployments.cli import projects
+    if names:
+        raise ConfigError(
+            "--project deploys a project as it was saved; leave out --config and --preset"
+        )
+    from deployments.cli.projects import SetUp
 
-    settings = projects.project(preset, 0, cameras=True, file=config, overrides=[])
+    settings = SetUp(preset, file=config).build(())
     if is_saved:
         home.mkdir(parents=True, exist_ok=True)
         save_project(home, settings)

@@ -35,14 +35,13 @@ SetOption = Annotated[
         help="One setting, such as iteration.control=null; may be repeated.",
     ),
 ]
-_PRESET_HELP = (
+PRESET_HELP = (
     "Project that settings start from: tiny for a CPU (plumbing is its short form), "
     "single_gpu for 24 GB with LoRA, paper for all weights."
 )
-PresetOption = Annotated[Preset, typer.Option(help=_PRESET_HELP)]
 SetUpPresetOption = Annotated[
     Preset | None,
-    typer.Option("--preset", help=_PRESET_HELP, show_default="tiny, if no project is saved yet"),
+    typer.Option("--preset", help=PRESET_HELP, show_default="tiny, if no project is saved yet"),
 ]
 RefreshOption = Annotated[
     list[str] | None,

@@ -230,7 +230,7 @@ def candidates(
             f"Run {note.run_name} waits for {needs} until {note.until:%Y-%m-%d %H:%M} UTC."
         )
     newest = next((each for each in found if each.is_candidate), None)
-    if newest is not None and not newest.is_current and newest.reasons:
+    if newest is not None and newest.word is None and newest.reasons:  # still to be decided
         console.print(f"Candidate {_label(newest.policy)}: {newest.reasons[0]}", markup=False)
 
 

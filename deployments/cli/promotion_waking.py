@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.environment import configure_prefect
-from deployments.server import BUSY_TIMEOUT_S, PrefectServer
+from deployments.server import BUSY_TIMEOUT_S, PrefectServer, require_answer
+from recap_core.errors import ServerError
 from recap_core.lineage.waiting import Waiting
 
 
@@ -16,8 +17,13 @@ def wake_runs(home: Path, waiting: Sequence[Waiting]) -> list[str]:
     Returns:
         Names of the runs that were woken; empty where no server runs: they find out later.
     """
-    url = None
-    if not os.environ.get("PREFECT_API_URL"):
+    named, url = os.environ.get("PREFECT_API_URL"), None
+    try:
+        if named:
+            require_answer(named)
+    except ServerError:  # the decision is in the store, whoever can be told
+        return []
+    if not named:
         url = _server_of(home)
         if url is None:
             return []

@@ -2,11 +2,12 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.cli.options import Output
 from deployments.cli.projects import SetUp, with_overrides
@@ -24,6 +25,9 @@ from recap_core.config.flows import ProjectConfig
 from recap_core.errors import ConfigError
 from recap_core.lineage.project_files import list_projects, load_project, project_name, save_project
 
+if TYPE_CHECKING:
+    from prefect.schedules import Schedule
+
 
 class Nights(NamedTuple):
     """What the command line says about the nightly schedule."""
@@ -39,7 +43,8 @@ class Nights(NamedTuple):
         """Nothing, if the options fit together.
 
         Raises:
-            ConfigError: If one says the opposite of another, or nothing without another.
+            ConfigError: If one says the opposite of another, or nothing without another, or is no
+            schedule.
         """
         if self.cron is not None and self.are_over:
             raise ConfigError(
@@ -50,6 +55,28 @@ class Nights(NamedTuple):
                 f"--timezone {self.timezone} is whose clock --nightly goes by; give both, such as "
                 "--nightly '0 2 * * *'"
             )
+        if self.cron is not None:
+            _refuse_bad_schedule(self.cron, self.timezone or machine_timezone())
+
+    def schedule(self) -> "Schedule | None":
+        """When a night starts; None leaves it as it was.
+
+        Raises:
+            ConfigError: If it is no cron expression, or there is no such time zone.
+        """
+        if self.cron is None:
+            return None
+        from deployments.night_schedule import night_schedule  # imports Prefect
+
+        return night_schedule(self.cron, self.timezone or machine_timezone())
+
+
+def _refuse_bad_schedule(cron: str, timezone: str) -> None:
+    # In a process of its own: Prefect must not be imported here before its server is known.
+    check = [sys.executable, "-m", "deployments.night_schedule", cron, timezone]
+    checked = subprocess.run(check, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    if checked.returncode:
+        raise ConfigError(checked.stderr.strip().rpartition("error: ")[2])
 
 
 def served_projects(
@@ -135,7 +162,7 @@ def serve_projects(
     with only_up(home), _pages(home, pages_port) as pages, session as ready:
         import deployments.up as serving  # takes seconds, in which the server starts
 
-        schedule = serving.night_schedule(nights.cron, nights.timezone or machine_timezone())
+        schedule = nights.schedule()
         ready()
         if nights.are_over:
             serving.forget_nights(projects)

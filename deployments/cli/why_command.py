@@ -75,14 +75,14 @@ def _subject(store: "Store", history: "History", subject: str, project: str | No
         found = _newest(history, stage, projects)
         if found is not None:
             return found
-    if project is not None:
+    if project is not None and stage in STAGES:
         raise ArtifactNotFoundError(
             f"no finished round of {project} has a result of stage {stage}; leave --project out, "
             f"or see its results with: recap lineage graph --all --project {project}"
         )
     stages = {manifest.stage.replace("_", "-") for manifest in history.manifests.values()}
     try:
-        return _named(store, history, subject)
+        return _named(store, history, subject, project)
     except ArtifactNotFoundError as error:
         is_stage = stage in STAGES
         close = [] if is_stage else get_close_matches(subject.replace("_", "-"), stages, 1)
@@ -106,13 +106,15 @@ def _newest(history: "History", stage: str, projects: Collection[str] | None) ->
     )
 
 
-def _named(store: "Store", history: "History", subject: str) -> "Manifest":
-    """An artifact that is there, or one that was removed."""
+def _named(store: "Store", history: "History", subject: str, project: str | None) -> "Manifest":
+    """An artifact that is there, also by a ref's last part, or one that was removed."""
+    from recap_core.lineage.references import find_artifact
+
     for stone in history.stones.values():
         manifest = stone.manifest
         if subject in {manifest.id, manifest.id[:8], history.label(manifest.id)}:
             return manifest
-    return store.manifest(store.get(subject))
+    return store.manifest(find_artifact(store, subject, project=project))
 
 
 def _state(store: "Store", manifest: "Manifest") -> str:

@@ -6,16 +6,22 @@ turned down last.
 """
 
 import getpass
-from collections.abc import Collection, Iterator
+import hashlib
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError, IncompatibleError
 from recap_core.lineage.artifacts import PolicyCheckpoint
+from recap_core.lineage.layout import Layout
+from recap_core.lineage.locks import claim
 from recap_core.lineage.refs import RefChange
 from recap_core.lineage.store import Store
 
 CURRENT, CANDIDATE, REJECTED = "current", "candidate", "rejected"
+
+_LOCK_TIMEOUT_S = 30.0
 
 
 type Word = Literal["promoted", "rejected", "rolled back"]
@@ -68,7 +74,33 @@ def promote(  # noqa: PLR0913 - all but the first three by name
     Raises:
         RefMovedError: If another one is in use by now.
     """
-    store.set_ref(f"{project}/{CURRENT}", policy, by=by, note=note, instead_of=instead_of)
+    with _deciding(store, project):
+        store.set_ref(f"{project}/{CURRENT}", policy, by=by, note=note, instead_of=instead_of)
+
+
+def promote_unless_turned_down(
+    store: Store, project: str, policy: PolicyCheckpoint, *, instead_of: Collection[str | None]
+) -> bool:
+    """Put a policy in use that the gate has passed, unless a person has said no to it.
+
+    Args:
+        store: Where it is.
+        project: ``project/robot``.
+        policy: The policy.
+        instead_of: As for :func:`promote`.
+
+    Returns:
+        Whether it is in use.
+
+    Raises:
+        RefMovedError: If another one is in use by now.
+    """
+    with _deciding(store, project):
+        word = decision_on(store, project, policy)
+        if word is not None and word.word != "promoted":
+            return False
+        store.set_ref(f"{project}/{CURRENT}", policy, instead_of=instead_of)
+        return True
 
 
 def reject(
@@ -79,12 +111,18 @@ def reject(
     Raises:
         ArtifactError: If it is in use: roll back first.
     """
-    if store.refs().get(f"{project}/{CURRENT}") == policy.id:
-        raise ArtifactError(
-            f"{policy.name}-{policy.id[:8]} is {project}/{CURRENT}, so it cannot be rejected; "
-            "roll back first"
-        )
-    store.set_ref(f"{project}/{REJECTED}", policy, by=by, note=note)
+    with _deciding(store, project):
+        refs = store.refs()
+        if refs.get(f"{project}/{CURRENT}") == policy.id:
+            raise ArtifactError(
+                f"{policy.name}-{policy.id[:8]} is {project}/{CURRENT}, so it cannot be rejected; "
+                f"roll back first: recap rollback --project {project}"
+            )
+        word = decision_on(store, project, policy)
+        was_rejected = refs.get(f"{project}/{REJECTED}") == policy.id
+        if was_rejected and word is not None and word.word != "rejected":
+            store.remove_ref(f"{project}/{REJECTED}")  # so that it is said anew
+        store.set_ref(f"{project}/{REJECTED}", policy, by=by, note=note)
 
 
 def rollback(
@@ -150,6 +188,15 @@ def decision_on(store: Store, project: str, policy: PolicyCheckpoint) -> Persons
         if change.id == policy.id
     ]
     return max(words, key=lambda each: each.at, default=None)
+
+
+@contextmanager
+def _deciding(store: Store, project: str) -> Generator[None]:
+    """One at a time in a project: who turns a policy down and who puts it in use see each other."""
+    name = hashlib.blake2b(project.encode(), digest_size=12).hexdigest()
+    lock = Layout(store.home).lock(f"decision-{name}")
+    with claim(lock, timeout_s=_LOCK_TIMEOUT_S, subject=f"a decision on a policy of {project}"):
+        yield
 
 
 def _earlier(store: Store, project: str, now: PolicyCheckpoint) -> PolicyCheckpoint:

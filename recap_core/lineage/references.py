@@ -22,7 +22,7 @@ def find_artifact(store: Store, reference: str, *, project: str | None = None) -
         ConfigError: If ``project`` is not in the store.
     """
     if "/" in reference:
-        return store.get(reference)
+        return _at_ref(store, reference)
     refs = store.refs()
     prefixes = projects_named(store, project)
     fitting = [prefix for prefix in prefixes if f"{prefix}/{reference}" in refs]
@@ -40,6 +40,17 @@ def find_artifact(store: Store, reference: str, *, project: str | None = None) -
         known = ", ".join(dict.fromkeys(_few(names)))
         others = f"one of the refs {known}" if known else "a ref, of which there is none yet"
         raise ArtifactNotFoundError(f"{error}; or {others}") from error
+
+
+def _at_ref(store: Store, ref: str) -> Artifact:
+    if ref.count("/") == 2:
+        return store.get(ref)
+    last = ref.rpartition("/")[2]
+    same = [known for known in store.refs() if known.rpartition("/")[2] == last]
+    meant = f"; did you mean {same[0]}?" if same else ""
+    raise ArtifactNotFoundError(
+        f"{ref!r} is no ref: write 'project/robot/name', or its last part alone{meant}"
+    )
 
 
 def find_removed(store: Store, reference: str) -> Tombstone | None:

@@ -188,7 +188,7 @@ class Refs:
         where = f"points to {now[:8]}{when}{who}" if now else f"does not exist{when}"
         return (
             f"ref {ref!r} {where}, which is not what it was when this was decided: it stays there. "
-            f"See: recap lineage {now[:8] if now else ref}; then decide again."
+            f"{f'See: recap lineage show {now[:8]}; then decide' if now else 'Decide'} again."
         )
 
     def _append(self, ref: str, change: RefChange) -> None:

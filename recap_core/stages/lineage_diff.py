@@ -11,7 +11,7 @@ import numpy as np
 
 from recap_core.config.gate import GateDecision
 from recap_core.errors import ArtifactError, IncompatibleError, RecapError
-from recap_core.evaluation.gate_words import SuccessDifference
+from recap_core.evaluation.gate_words import STOPPED_EARLY, SuccessDifference
 from recap_core.lineage.artifacts import (
     Annotations,
     AnyDataset,
@@ -34,6 +34,7 @@ from recap_core.stages.diff_content import (
     Pair,
     TaskFlips,
 )
+from recap_core.stages.evaluate import is_stopped_early
 from recap_core.stages.judge import success_difference
 from recap_core.stages.trace import (
     made_from,
@@ -242,6 +243,8 @@ def _difference(
     if not (isinstance(old, Evaluation) and isinstance(new, Evaluation)):
         return None
     try:
+        if any(is_stopped_early(each, snapshot.store) for each in (old, new)):
+            notes.append(STOPPED_EARLY)
         return success_difference(old, new, store=snapshot.store)
     except (RecapError, OSError, ValueError) as error:
         notes.append(f"evaluations not compared: {error}")

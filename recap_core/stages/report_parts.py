@@ -9,6 +9,7 @@ import numpy as np
 
 from recap_core.config.stages import TrainValueConfig
 from recap_core.errors import IncompatibleError
+from recap_core.evaluation.gate_words import STOPPED_EARLY
 from recap_core.lineage.ancestry import ancestors
 from recap_core.lineage.artifacts import (
     AnyDataset,
@@ -34,6 +35,7 @@ from recap_core.reports.content import (
     TrainingCurve,
 )
 from recap_core.reports.numbers import bytes_text, duration
+from recap_core.stages.evaluate import is_stopped_early
 from recap_core.stages.judge import success_difference
 from recap_core.stages.report_lineage import SmallGraph, round_graph
 from recap_core.stages.train_policy import METRICS_FILE
@@ -98,7 +100,7 @@ def comparisons(
     after = evaluations.after
     if after is None:
         return (), ()
-    found, notes = [], []
+    found, notes, rests_on = [], [], dict[str, Evaluation]()
     others = [row for row in evaluations.named() if row[1] != after]
     # The policy in use first: the decision is about it.
     for name, evaluation, *_ in sorted(others, key=lambda row: row[0] != CURRENT):
@@ -119,6 +121,9 @@ def comparisons(
                 method=result.rests_on,
             )
         )
+        rests_on |= {evaluation.id: evaluation, after.id: after}
+    if any(is_stopped_early(each, store) for each in rests_on.values()):
+        notes.append(Note(text=STOPPED_EARLY))
     return tuple(found), tuple(notes)
 
 

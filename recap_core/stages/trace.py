@@ -267,7 +267,8 @@ def _policy(snapshot: Snapshot, manifest: Manifest, policy: PolicyCheckpoint) ->
 def _recording(snapshot: Snapshot, manifest: Manifest, recording: Recording) -> TracedRecording:
     said = _said(snapshot, recording)
     collector = snapshot.parent(recording.id, "policy")
-    began = said.get("start_time")
+    is_real = said.get("clock") != "simulated"
+    began = said.get("start_time") if is_real else None
     return TracedRecording(
         of=named(snapshot, recording.id),
         mode=recording.mode,

@@ -46,7 +46,8 @@ class TracedRecording(Traced):
     host: str
     """Machine that published it."""
     recorded_at: float | None
-    """Start of its first episode, by the recorder's clock, Unix seconds."""
+    """Start of its first episode, by the recorder's clock, Unix seconds; None: it is not known, or
+    the clock was simulated."""
     published_at: AwareDatetime
 
     @property

@@ -63,6 +63,25 @@ def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
         assert command in done.stdout
 
 
+def test_ctrl_c_while_the_commands_load_is_one_line() -> None:
+    """Nothing has begun by then, so there is nothing to explain."""
+    code = (
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'deployments.cli.policy_panel':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from deployments.cli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize(
     "command",
     ["demo", "loop", "iterate", "up", "annotate", "merge", "stats", "view", "export", "import"],

@@ -70,6 +70,7 @@ def test_candidates_show_gate_people_and_numbers(store: Store) -> None:
     [row] = answer("candidates")["policies"]
     assert (row["round"], row["verdict"], row["decision"]) == (1, "candidate", None)
     assert row["success"].endswith("30 of 30")
+    assert "waits" in recap("candidates").output
 
     recap("reject", "--note", "drops the cube")
 
@@ -78,7 +79,7 @@ def test_candidates_show_gate_people_and_numbers(store: Store) -> None:
     assert "drops the cube" in row["decided"]
     table = recap("candidates").output
     assert "rejected" in table
-    assert "waits" in table
+    assert "waits" not in table  # nothing is left to decide
     assert current(store) == "old"
 
 

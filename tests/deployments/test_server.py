@@ -1,14 +1,17 @@
 """The local Prefect server: started for whoever needs it, gone with its last user."""
 
+import base64
 import json
 import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from deployments.server import LocalServer, PrefectServer, prefect_server
+from deployments.server import LocalServer, PrefectServer, prefect_server, require_answer
 from recap_core.errors import ServerError
 from tests.stage_processes import is_alive, until
 
@@ -113,6 +116,32 @@ def test_a_named_server_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_with_a_login_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its health is open; everything else wants the auth string."""
+    monkeypatch.delenv("PREFECT_API_KEY", raising=False)
+    right = f"Basic {base64.b64encode(b'robots:secret').decode()}"
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_let_in = self.path == "/api/health" or self.headers["Authorization"] == right
+            self.send_response(200 if is_let_in else 401)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        for wrong in ("", "robots:guessed"):
+            monkeypatch.setenv("PREFECT_API_AUTH_STRING", wrong)
+            with pytest.raises(ServerError, match=r"refuses this login. Set PREFECT_API_AUTH_STR"):
+                require_answer(url)
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "robots:secret")
+        require_answer(url)
+        server.shutdown()
 
 
 def test_the_client_side_imports_no_prefect() -> None:

@@ -110,6 +110,8 @@ def test_why_a_stage_ran_again() -> None:
 def test_why_an_artifact_was_made(home: Path) -> None:
     """By ref; its inputs are followed, and each explained once."""
     text = recap("why-rerun", "handover/aloha/round-3-relabeled")
+    assert recap("why-rerun", "round-3-relabeled", "--project", "handover") == text
+    assert recap("why-rerun", "current", "--project", "handover").startswith("policy checkpoint ")
     assert "input copy: round-2-copy-" in text
     assert "explained above" in text
     with pytest.raises(ArtifactNotFoundError, match=r"no stage with a result in .*train-value"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import up_command
+from deployments.cli.main import run
 from deployments.environment import machine_timezone
 from deployments.one_up import only_up, refuse_second
 from recap_core.config.flows import ProjectConfig
@@ -52,14 +53,23 @@ def test_the_time_zone_of_the_environment_wins(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def night_schedule() -> Callable[..., object]:
-    from deployments.up import night_schedule
+    from deployments.night_schedule import night_schedule
 
     return night_schedule
 
 
-def test_a_schedule_is_checked_before_anything_is_served(
-    night_schedule: Callable[..., object],
+def test_a_bad_schedule_is_refused_before_anything_is_there(
+    recap_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No server is started and no project set up for a schedule that is none."""
+    monkeypatch.setattr("sys.argv", ["recap", "up", "--preset", "plumbing", "--nightly", "at two"])
+    with pytest.raises(SystemExit):
+        run()
+    assert "error: --nightly 'at two' in time zone" in capsys.readouterr().err
+    assert not recap_home.exists()
+
+
+def test_a_schedule_is_one_that_prefect_reads(night_schedule: Callable[..., object]) -> None:
     """The message shows a schedule that is one."""
     assert night_schedule(None, "UTC") is None
     assert getattr(night_schedule("0 2 * * *", "Europe/Berlin"), "cron") == "0 2 * * *"  # noqa: B009

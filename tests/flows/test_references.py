@@ -412,3 +412,15 @@ def test_only_ingested_recordings_of_the_project_are_new(store: Store, refs: Pro
     robots = project.model_copy(update={"project": "robots", "iteration": iteration})
     with pytest.raises(DataError, match="nothing new was recorded for robots/sim-aloha"):
         ProjectRefs(store, robots).round_recordings(1)
+
+
+def test_a_name_that_is_none_is_answered_with_those_there_are(
+    store: Store, refs: ProjectRefs
+) -> None:
+    """Also one with a slash that is no whole ref, as people write it from memory."""
+    refs.set("current", publish(store, PolicyCheckpoint, "grip"))
+
+    for name in ("currant", "policy/current", "a/b/c/current"):
+        with pytest.raises(ArtifactNotFoundError, match=rf"no policy '{name}'.* has: current\."):
+            refs.policy(name)
+    assert refs.policy(f"{refs.name}/current") == refs.policy("current")

@@ -37,7 +37,9 @@ def test_a_round_says_what_was_decided_and_what_changed(
     assert "- 8 episodes added" in text
     assert "- setting `iteration.label.positive_share`: 0.4 → 0.38" in text
     assert "became positive and" in text
-    assert "| value model | `round-4-" in text
+    assert "| part | artifact | seconds | what it is |" in text
+    [row] = [line for line in text.splitlines() if line.startswith("| value model | `round-4-")]
+    float(row.split("|")[3])
     assert "recording round-4-evening" in text
     assert "http" not in text
     assert round_line(record, snapshot).startswith("Round 4: ")
@@ -66,6 +68,7 @@ def test_names_are_links_where_pages_are_served(
 
     assert page_link(record) == f"http://robot:4300/iterations/{record.id}"
     assert f"[all of this round](http://robot:4300/iterations/{record.id})" in text
+    assert "[all rounds](http://robot:4300/projects/handover/aloha/)" in text
     assert "[report with plots and pictures](http://robot:4300/reports/" in text
     policy = eight_rounds.main.policies[0]
     assert f"(http://robot:4300/artifacts/{policy.id})" in text

@@ -10,7 +10,13 @@ import pytest
 
 from recap_core.errors import ArtifactError, ArtifactNotFoundError, RefMovedError
 from recap_core.lineage.artifacts import PolicyCheckpoint
-from recap_core.lineage.decisions import decision_on, promote, reject, rollback
+from recap_core.lineage.decisions import (
+    decision_on,
+    promote,
+    promote_unless_turned_down,
+    reject,
+    rollback,
+)
 from recap_core.lineage.store import Store
 from tests.judged_policies import PROJECT, make_policy
 
@@ -130,6 +136,50 @@ def test_roll_backs_and_promotions_at_once_each_undo_what_they_have_seen(
     backward = [(move.previous, move.id) for move in moves if move.is_rollback]
     assert backward
     assert undone == backward
+
+
+def test_a_rejection_is_said_anew_after_a_promotion(
+    home: Store, policies: list[PolicyCheckpoint]
+) -> None:
+    """Rejected, put in use after all, replaced: rejecting it again is the last word again."""
+    new = make_policy(home, "new")
+    reject(home, PROJECT, new, by="bo")
+    promote(home, PROJECT, new, by="ana")
+    promote(home, PROJECT, policies[0], by="ana")
+    reject(home, PROJECT, new, by="bo", note="it shakes")
+
+    word = decision_on(home, PROJECT, new)
+    assert word is not None
+    assert (word.word, word.note) == ("rejected", "it shakes")
+
+
+def test_a_round_and_a_person_see_each_other(home: Store) -> None:
+    """Two threads, a gate that promotes and a person who rejects: one of them comes too late."""
+    for i in range(20):
+        policy, start = make_policy(home, f"new-{i}"), threading.Barrier(2)
+        before = home.get_ref(f"{PROJECT}/current")
+        refused: list[ArtifactError] = []
+
+        def turn_down(
+            policy: PolicyCheckpoint = policy,
+            start: threading.Barrier = start,
+            refused: list[ArtifactError] = refused,
+        ) -> None:
+            start.wait()
+            try:
+                reject(Store(home.home), PROJECT, policy, by="bo")
+            except ArtifactError as error:
+                refused.append(error)
+
+        person = threading.Thread(target=turn_down)
+        person.start()
+        start.wait()
+        is_in_use = promote_unless_turned_down(
+            home, PROJECT, policy, instead_of={before.id if before else None}
+        )
+        person.join()
+        assert is_in_use == bool(refused)
+        assert is_in_use == (home.get_ref(f"{PROJECT}/current") == policy)
 
 
 def test_a_history_without_names_is_read(home: Store, policies: list[PolicyCheckpoint]) -> None:

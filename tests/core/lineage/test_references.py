@@ -43,3 +43,5 @@ def test_what_does_not_exist_is_named_with_what_does(eight_rounds: GeneratedStor
         find_artifact(eight_rounds.store, "current", project="nosuch")
     with pytest.raises(ArtifactNotFoundError, match=r"'currant'.*one of the refs .*current"):
         find_artifact(eight_rounds.store, "currant")
+    with pytest.raises(ArtifactNotFoundError, match=r"did you mean handover/aloha/round-8\?"):
+        find_artifact(eight_rounds.store, "policy/round-8")

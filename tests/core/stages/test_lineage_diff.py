@@ -1,14 +1,22 @@
 """Two rounds beside each other."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from recap_core.config.evaluation import EvaluationConfig
 from recap_core.data.label_table import LABELS_FILE, read_label_table
 from recap_core.errors import IncompatibleError
+from recap_core.evaluation.gate_words import STOPPED_EARLY
 from recap_core.lineage.iterations import IterationRecord
 from recap_core.lineage.snapshot import Snapshot
+from recap_core.lineage.store import Store
+from recap_core.stages.evaluate import publish_outcomes
+from recap_core.stages.judge import episodes_of
 from recap_core.stages.lineage_diff import diff_lineage
 from tests.generated_store import UNHEALTHY_ROUND, GeneratedStore
+from tests.judged_policies import make_evaluation, make_policy
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +46,21 @@ def test_two_rounds_side_by_side(snapshot: Snapshot, eight_rounds: GeneratedStor
     assert diff.value_model.new is not None
     assert diff.value_model.new.metrics["spearman"] is not None
     assert diff.notes == ()
+
+
+def test_an_evaluation_that_was_stopped_early_is_said_to_be(tmp_path: Path) -> None:
+    """Its difference flatters whoever leads; one of a fixed number does not."""
+    store = Store(tmp_path / "home")
+    old, new = (make_evaluation(store, make_policy(store, n), [n == "new"] * 40)
+                for n in ("old", "new"))  # fmt: skip
+    early = publish_outcomes(
+        episodes_of(new, store), make_policy(store, "early"), EvaluationConfig(num_episodes=40),
+        name="early", store=store, num_allowed=300,
+    )  # fmt: skip
+
+    assert diff_lineage(Snapshot(store), old, new).notes == ()
+    assert diff_lineage(Snapshot(store), old, early).notes == (STOPPED_EARLY,)
+    assert diff_lineage(Snapshot(store), early, new).notes == (STOPPED_EARLY,)
 
 
 def test_flips_are_counted_as_by_hand(snapshot: Snapshot, eight_rounds: GeneratedStore) -> None:

@@ -7,23 +7,26 @@ from typing import Any
 import pytest
 
 from recap_core.config.changes import SettingChange, setting_changes
+from recap_core.config.evaluation import EvaluationConfig
 from recap_core.config.gate import GateConfig, GateDecision
 from recap_core.config.stages import ReportConfig
+from recap_core.evaluation.gate_words import STOPPED_EARLY
 from recap_core.evaluation.outcome import EpisodeOutcome
 from recap_core.lineage.artifacts import Artifact, Evaluation, Report
 from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.store import Store
-from recap_core.stages.evaluate import EPISODES_FILE
+from recap_core.stages.evaluate import EPISODES_FILE, publish_outcomes
 from recap_core.stages.index_pages import Site
 from recap_core.stages.index_rounds import LABEL_FLIPS, Rounds
 from recap_core.stages.index_snapshot import read_snapshot
-from recap_core.stages.judge import judge
+from recap_core.stages.judge import episodes_of, judge
 from recap_core.stages.label_diff import diff_labels
 from recap_core.stages.label_references import Labelled
 from recap_core.stages.report import PAGE, write_report
 from recap_core.stages.report_numbers import NUMBERS_FILE, read_numbers
 from recap_core.stages.report_parts import NEW, START, Evaluations, comparisons
 from tests.generated_store import PROJECT, ROBOT, GeneratedStore
+from tests.judged_policies import make_policy
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,26 @@ def test_an_interval_is_the_gates(store: Store, rounds: list[IterationRecord]) -
 
     assert decision.overall is not None
     assert (found.low, found.high) == (decision.overall.low, decision.overall.high)
+
+
+def test_an_evaluation_that_was_stopped_early_is_said_to_be(
+    store: Store, rounds: list[IterationRecord]
+) -> None:
+    """Once, on whichever side it is."""
+    current, after = (part(store, rounds[2], role) for role in ("current", "after"))
+    config = EvaluationConfig.model_validate(store.manifest(after).config)
+    early = publish_outcomes(
+        episodes_of(after, store), make_policy(store, "early"), config,
+        name="early", store=store, num_allowed=10 * config.num_episodes,
+    )  # fmt: skip
+
+    for evaluations, notes in (
+        (Evaluations(None, current, None, after), []),
+        (Evaluations(None, current, None, early), [STOPPED_EARLY]),
+        (Evaluations(current, early, None, after), [STOPPED_EARLY]),
+    ):
+        _, found = comparisons(store, evaluations, confidence=0.95)
+        assert [note.text for note in found] == notes
 
 
 def test_a_round_without_evaluation_has_a_report(store: Store, report: Report) -> None:

@@ -1,12 +1,16 @@
 """Back from a policy, and forward from a recording."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from recap_core.data.synthetic import write_synthetic_recording
 from recap_core.errors import IncompatibleError
 from recap_core.lineage.snapshot import Snapshot
-from recap_core.stages.trace import trace
+from recap_core.lineage.store import Store
+from recap_core.stages.ingest import describe_session, ingest_recording
+from recap_core.stages.trace import recordings_behind, trace
 from tests.generated_store import UNHEALTHY_ROUND, GeneratedStore
 
 
@@ -49,6 +53,27 @@ def test_a_recording_tells_who_was_there(snapshot: Snapshot, eight_rounds: Gener
     assert recording.collector is not None
     assert recording.collector.id == eight_rounds.main.policies[0].id
     assert (recording.robot, recording.operator) == ("toy-arm", "ada")
+
+
+def test_a_simulated_clock_does_not_say_when_it_was(tmp_path: Path) -> None:
+    """Every simulated session begins on the same day; it was recorded when it was published."""
+    store = Store(tmp_path / "home")
+    session = write_synthetic_recording(tmp_path / "session")
+    real = ingest_recording(
+        session, describe_session(session, store=store), name="real", store=store
+    )
+    for path in session.glob("*/metadata.json"):
+        said = json.loads(path.read_text()) | {"clock": "simulated"}
+        path.unlink()  # the store's is the same file
+        path.write_text(json.dumps(said))
+    simulated = ingest_recording(
+        session, describe_session(session, store=store), name="simulated", store=store
+    )
+
+    snapshot = Snapshot(store)
+    [of_real], [of_simulated] = (recordings_behind(snapshot, r.id) for r in (real, simulated))
+    assert of_real.recorded_at is not None
+    assert of_simulated.recorded_at is None
 
 
 def test_a_recording_leads_forward_to_what_is_in_use(
