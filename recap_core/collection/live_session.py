@@ -61,13 +61,13 @@ class Recovered(NamedTuple):
     def sentence(self) -> str | None:
         """For the operator; None where nothing was found."""
         words = [
-            f"{number} unfinished episode{'s' * (number != 1)} of a killed session {done}"
+            f"{number} unfinished episode{'s' * (number != 1)} {done}"
             for number, done in ((self.num_removed, "removed"), (self.num_kept, "left for you"))
             if number
         ]
         if self.sessions:
-            words.append(f"what it had saved is whole, in {', '.join(self.sessions)}")
-        return "; ".join(words) or None
+            words.append(f"what was saved is whole, in {', '.join(self.sessions)}")
+        return f"a recorder was killed before: {'; '.join(words)}" if words else None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

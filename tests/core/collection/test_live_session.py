@@ -127,7 +127,7 @@ def test_a_killed_session_is_whole(tmp_path: Path) -> None:
     found = recover(tmp_path)
     assert found == (1, 0, (session.directory.name,))
     assert found.sentence() == (
-        "1 unfinished episode of a killed session removed; what it had saved is whole, in "
+        "a recorder was killed before: 1 unfinished episode removed; what was saved is whole, in "
         f"{session.directory.name}"
     )
     assert recover(tmp_path).sentence() is None
