@@ -108,7 +108,7 @@ class OpenEpisode:
         return None
 
     def record(self, frame: LiveFrame) -> None:
-        """Take one frame; the first that cannot be recorded is the end, and :attr:`problem` says why.
+        """Take one frame; one that cannot be recorded is the last, and :attr:`problem` says why.
 
         What came before it can be saved.
         """
