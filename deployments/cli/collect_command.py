@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.doctor_robot import CellOption
-from deployments.cli.options import JsonOption, Output, SetOption
+from deployments.cli.options import CellSetOption, JsonOption, Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ def collect(  # noqa: PLR0913 - one parameter per option
     out: Annotated[
         Path | None, typer.Option(help="Directory of sessions. Default: ./recordings.")
     ] = None,
-    settings: SetOption = None,
+    settings: CellSetOption = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would happen, and what is missing.")
     ] = False,

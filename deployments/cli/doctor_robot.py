@@ -7,7 +7,7 @@ import typer
 
 from deployments.cli.doctor_answer import Examined, answer
 from deployments.cli.doctor_machine import doctor
-from deployments.cli.options import JsonOption, SetOption
+from deployments.cli.options import CellSetOption, JsonOption
 
 CellOption = Annotated[
     Path | None, typer.Option("--cell", help="YAML of the robot cell. Default: the simulator.")
@@ -18,7 +18,7 @@ CellOption = Annotated[
 def robot(
     *,
     cell: CellOption = None,
-    settings: SetOption = None,
+    settings: CellSetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check a robot cell unmoved: cameras, ports, pedal, keyboard, policy server, disk."""

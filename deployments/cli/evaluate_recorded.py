@@ -1,11 +1,14 @@
 """Evaluations by an operator: recordings of a policy's own episodes, scored and compared."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from deployments.cli.artifact_arguments import artifact_of_kind
 from deployments.cli.evaluation_facts import Tried, label
 from deployments.cli.promotion_facts import candidate_of, policy_named
 from recap_core.config.score import ScoreConfig
+from recap_core.data.session import SUMMARY
 from recap_core.errors import ConfigError
 from recap_core.evaluation.checkpoint_row import Span, checkpoint_row
 from recap_core.lineage.artifacts import Annotations, PolicyCheckpoint, Recording
@@ -100,4 +103,15 @@ def score_one(
         ),
         recording=recording,
         left_out=tuple(left_out),
+        num_discarded=_num_discarded(store.path(recording)),
     )
+
+
+def _num_discarded(recording: Path) -> int:
+    """As the recorder's summary says; 0 where there is none, or it does not say it."""
+    try:
+        summary = json.loads((recording / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    number = summary.get("discarded") if isinstance(summary, dict) else None
+    return number if isinstance(number, int) and number > 0 else 0

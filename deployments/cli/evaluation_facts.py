@@ -28,6 +28,8 @@ class Tried(NamedTuple):
     """Where its episodes were recorded."""
     left_out: tuple[LeftOut, ...] = ()
     """Recorded episodes that do not count."""
+    num_discarded: int = 0
+    """Episodes that the operator deleted while recording; nobody can say any more how they went."""
 
     @property
     def label(self) -> str:
@@ -42,6 +44,7 @@ class Tried(NamedTuple):
             "evaluation": self.evaluation.id,
             "recording": self.recording.id if self.recording else None,
             "left_out": [each._asdict() for each in self.left_out],
+            "num_discarded": self.num_discarded,
             **self.row.plain(),
         }
 

@@ -71,13 +71,24 @@ def _print_failures(console: Console, tried: Tried) -> None:
         print_indented(console, f"  [yellow]{escape(left.episode)} {escape(left.why)}[/yellow]")
     num_helped = sum(left.is_helped for left in tried.left_out)
     if num_helped:
-        total = row.num_episodes + num_helped
-        share = 100 * row.num_successes / total
         print_indented(
             console,
             "  If somebody stepped in because it went wrong, leaving that out flatters the policy: "
-            f"counted as failures they make {row.num_successes} of {total} ({share:.1f} %).",
+            f"counted as failures they make {_with_failures(row, num_helped)}.",
         )
+    if tried.num_discarded:
+        noun = "1 episode" if tried.num_discarded == 1 else f"{tried.num_discarded} episodes"
+        number = num_helped + tried.num_discarded
+        print_indented(
+            console,
+            f"  {noun} discarded while recording, unseen here: if all that does not count had "
+            f"failed, it would be {_with_failures(row, number)}.",
+        )
+
+
+def _with_failures(row: CheckpointRow, number: int) -> str:
+    total = row.num_episodes + number
+    return f"{row.num_successes} of {total} ({100 * row.num_successes / total:.1f} %)"
 
 
 def _legend(fps: int | None, *, has_resets: bool) -> str:

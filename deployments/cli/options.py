@@ -60,6 +60,15 @@ SavedOption = Annotated[
         "--project", help="A project that was set up before. Default: the only one there is."
     ),
 ]
+CellSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One setting of the cell, such as session.episode_limit_s=60; may be repeated.",
+    ),
+]
 RunSetOption = Annotated[
     list[str] | None,
     typer.Option(

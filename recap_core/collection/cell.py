@@ -62,6 +62,8 @@ def open_cell(config: CellConfig) -> Generator[CellSession]:
         inputs = tuple(open_inputs(config.inputs))
         parts = CellParts(robot, recorder, leader, policy, inputs)
         loop = LiveLoop(parts, _rules(config), guard=guard)
+        if (found := recorder.recovered.sentence()) is not None:
+            loop.desk.say("warning", found)
         yield CellSession(loop, recorder.directory, description)
 
 

@@ -23,12 +23,7 @@ from recap_core.collection.watchdog import Watchdog
 from recap_core.errors import EpisodeError, RobotError
 from recap_core.rollout.episode_lifecycle import EpisodeLifecycle, EpisodeState, EpisodeStep
 from recap_core.rollout.frame import Observation, Outcome
-from recap_core.rollout.live import (
-    LiveFrame,
-    LiveStatus,
-    PolicyAnswer,
-    Request,
-)
+from recap_core.rollout.live import LiveFrame, LiveStatus, PolicyAnswer, Request
 from recap_core.rollout.phase import Phase, PhaseEvent, PhaseMachine, Transition
 from recap_core.rollout.protocols import EpisodeReset
 from recap_core.rollout.safety import ActionGuard, ResumeRamp, oldest_part
@@ -42,6 +37,8 @@ SWITCH_S = 0.0005
 GRACE_S = 0.5
 """After a pause that nobody asked for: what is pressed then was meant for what was before."""
 HALF_A_MS = 0.0005
+QUIT = "the session ended"
+"""Why an episode is a failure that was open then."""
 NOTHING = PolicyAnswer(None)
 
 type OnStatus = Callable[[LiveStatus], None]
@@ -197,7 +194,7 @@ class LiveLoop:
         step = self._lifecycle.consume()
         reason = self._why_it_ends(now_s) if step is None else None
         if reason is not None:
-            self.desk.say("error", reason)
+            self.desk.say("error", f"{reason}: saved as a failure")
             step = self._lifecycle.expire()
         if step is None:
             return False
@@ -205,7 +202,7 @@ class LiveLoop:
             if step.kind == "start":
                 self._start_episode()
             elif step.kind == "end":
-                self._end_episode(step)
+                self._end_episode(step, reason)
         self._read_at_s = self._now()
         if reason is not None:
             self._paused_itself_s = self._now()
@@ -219,7 +216,7 @@ class LiveLoop:
             return None
         is_over = now_s - self._began_s > self._rules.episode_limit_s - HALF_A_MS
         if is_over and self._machine.phase is not Phase.CORRECTING:
-            return "the episode's time is over: saved as a failure"
+            return "the episode's time is over"
         if self._num_ticks % self._ticks_per_status:
             return None  # the recorder looks at the disk
         problem = self._parts.recorder.status().problem
@@ -240,17 +237,18 @@ class LiveLoop:
         self._tally.begin(is_correcting=self._machine.phase is Phase.CORRECTING)
         self._began_s = self._now()
 
-    def _end_episode(self, step: EpisodeStep) -> None:
+    def _end_episode(self, step: EpisodeStep, reason: str | None) -> None:
         if self._rules.pause_between_episodes and self._machine.phase is not Phase.PAUSED:
             self._pause(None)
             self._publish()
-        self._save(step.outcome or Outcome.FAILURE)
+        self._save(step.outcome or Outcome.FAILURE, reason or (QUIT if step.ends_session else None))
+        self._begins_to_drive = True  # saving took its time
         if self._rules.pause_between_episodes:
             self._machine.reset(Phase.PAUSED)  # what was wished while it was saved
         if self._tally.is_reached:
             self._lifecycle.finish()
 
-    def _save(self, outcome: Outcome) -> None:
+    def _save(self, outcome: Outcome, reason: str | None) -> None:
         recorder = self._parts.recorder
         if outcome is Outcome.DISCARD:
             recorder.discard()
@@ -259,11 +257,14 @@ class LiveLoop:
             return
         if self._tally.is_disqualified:
             recorder.describe_episode(disqualified="a correction was asked for")
+        if reason is not None:
+            recorder.describe_episode(failure_reason=reason)
         timing = self._pace.stats(num_last=self._tally.num_episode_frames)
         recorder.describe_episode(loop=timing._asdict())
         try:
             summary = recorder.finish(outcome)
         except EpisodeError as error:
+            self._tally.lost()
             self.desk.say("error", str(error))
             return
         self._tally.saved(summary)
@@ -446,7 +447,7 @@ class LiveLoop:
         self._lifecycle.finish()
         try:
             if parts.recorder.status().is_recording:
-                self._save(Outcome.FAILURE)
+                self._save(Outcome.FAILURE, self._error or QUIT)
         finally:
             for source in parts.inputs:
                 source.stop()
@@ -462,11 +463,7 @@ class LiveLoop:
         """Tell who watches."""
         if self._on_status is None:
             return
-        recent, tally, rules = (
-            self._pace.stats(num_last=self._num_recent),
-            self._tally,
-            self._rules,
-        )
+        recent, tally, rules = self._pace.stats(num_last=self._num_recent), self._tally, self._rules
         is_recording = self._lifecycle.state is EpisodeState.RECORDING
         self._on_status(
             LiveStatus(
@@ -480,7 +477,7 @@ class LiveLoop:
                 num_successes=tally.num_successes,
                 num_failures=tally.num_failures,
                 num_discarded=tally.num_discarded,
-                num_corrections=tally.num_corrections,
+                num_corrections=tally.num_corrections_so_far,
                 correcting_share=tally.correcting_share,
                 goal=tally.goal,
                 goal_share=tally.goal_share,

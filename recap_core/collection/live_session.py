@@ -55,6 +55,19 @@ class Recovered(NamedTuple):
     """Unfinished episodes that were deleted."""
     num_kept: int
     """Unfinished episodes that were left for people."""
+    sessions: tuple[str, ...] = ()
+    """Killed sessions that have finished episodes, by name."""
+
+    def sentence(self) -> str | None:
+        """For the operator; None where nothing was found."""
+        words = [
+            f"{number} unfinished episode{'s' * (number != 1)} {done}"
+            for number, done in ((self.num_removed, "removed"), (self.num_kept, "left for you"))
+            if number
+        ]
+        if self.sessions:
+            words.append(f"what was saved is whole, in {', '.join(self.sessions)}")
+        return f"a recorder was killed before: {'; '.join(words)}" if words else None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -231,6 +244,7 @@ def recover(base: Path, *, interrupted: Literal["delete", "keep"] = "delete") ->
         interrupted: What becomes of unfinished episodes.
     """
     num_removed = num_kept = 0
+    killed: list[str] = []
     directories = sorted(path for path in base.glob("*") if path.is_dir() and not path.is_symlink())
     for session in directories:
         try:
@@ -241,11 +255,14 @@ def recover(base: Path, *, interrupted: Literal["delete", "keep"] = "delete") ->
             elif session.name.startswith(OPENING):
                 _remove_half_made(session)
             elif not session.name.startswith("."):
+                was_killed = (session / SESSION_IN_PROGRESS).exists()
                 removed, kept = _recover_session(session, interrupted)
                 num_removed, num_kept = num_removed + removed, num_kept + kept
+                if was_killed and any(session.glob(f"episode_*/{METADATA}")):
+                    killed.append(session.name)
         except (OSError, ValueError, KeyError) as error:
             logger.warning("%s is left as it is: it cannot be put in order (%s)", session, error)
-    return Recovered(num_removed, num_kept)
+    return Recovered(num_removed, num_kept, tuple(killed))
 
 
 def _recover_session(session: Path, interrupted: Literal["delete", "keep"]) -> tuple[int, int]:

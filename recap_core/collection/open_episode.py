@@ -80,7 +80,8 @@ class OpenEpisode:
         self._last_s = -math.inf
         self._shift_s = 0.0
         self._was_clock_set = False
-        self._failure: str | None = None
+        self._cut_short: str | None = None
+        """Why the frames end before the episode did."""
 
     @property
     def num_frames(self) -> int:
@@ -97,8 +98,8 @@ class OpenEpisode:
     def problem(self) -> str | None:
         """Why it cannot be saved, or must end; None: all is well."""
         lost = next((e.problem for e in self._encoders.values() if e.problem is not None), None)
-        if self._failure is not None or lost is not None:
-            return self._failure or lost
+        if lost is not None or self._cut_short is not None:
+            return lost or self._cut_short
         if len(self._rows) >= self._max_frames:
             return (
                 f"the episode has {len(self._rows)} frames, as many as it may "
@@ -107,21 +108,24 @@ class OpenEpisode:
         return None
 
     def record(self, frame: LiveFrame) -> None:
-        """Take one frame; what is wrong with it becomes :attr:`problem`."""
+        """Take one frame; one that cannot be recorded is the last, and :attr:`problem` says why.
+
+        What came before it can be saved.
+        """
         number = len(self._rows)
         try:
             self._record(frame)
         except Exception as error:  # noqa: BLE001 - nothing may stop the control loop
-            if self._failure is None:
-                logger.warning("a frame cannot be recorded: %s", error)
-                self._failure = (
-                    f"frame {number} cannot be recorded "
-                    f"({type(error).__name__}: {error}). Check the robot's settings."
-                )
+            logger.warning("a frame cannot be recorded: %s", error)
+            self._cut_short = (
+                f"frame {number} cannot be recorded "
+                f"({type(error).__name__}: {error}). Check the robot's settings."
+            )
 
     def _record(self, frame: LiveFrame) -> None:
-        if self._failure is not None or len(self._rows) >= self._max_frames:
+        if self._cut_short is not None or len(self._rows) >= self._max_frames:
             return
+        self._check_images(frame)
         time_s = frame.time_s + self._shift_s
         if not math.isfinite(time_s):
             raise ValueError(f"its time is {frame.time_s}")
@@ -142,15 +146,18 @@ class OpenEpisode:
         for encoder in self._encoders.values():
             encoder.send()
 
+    def _check_images(self, frame: LiveFrame) -> None:
+        for camera, size in self._robot.cameras.items():
+            image, wanted = frame.observation.get(IMAGES + camera), (*size, 3)
+            if image is not None and (image.shape != wanted or image.dtype != np.uint8):
+                raise EpisodeError(
+                    f"camera {camera} gives {image.dtype} {image.shape}, not uint8 {wanted}"
+                )
+
     def _take(
         self, camera: str, encoder: CameraEncoder, image: np.ndarray | None, time_s: float
     ) -> None:
         if image is not None:
-            wanted = (*self._robot.cameras[camera], 3)
-            if image.shape != wanted or image.dtype != np.uint8:
-                raise EpisodeError(
-                    f"camera {camera} gives {image.dtype} {image.shape}, not uint8 {wanted}"
-                )
             is_later = time_s > self._kept_s.get(camera, -math.inf)  # also False for NaN
             if is_later and encoder.copy(image, time_s):
                 self._kept_s[camera] = time_s
@@ -174,12 +181,11 @@ class OpenEpisode:
         """
         for encoder in self._encoders.values():
             encoder.end()
-        if self._failure is not None:
-            raise EpisodeError(self._failure)
         if len(self._rows) < min_frames:
+            why = "" if self._cut_short is None else f" {self._cut_short}"
             raise EpisodeError(
                 f"{self.directory.name} has {len(self._rows)} frames, fewer than {min_frames}: "
-                "it is deleted."
+                f"it is deleted.{why}"
             )
         self._rows.write(self.directory)
         for camera, encoder in self._encoders.items():
@@ -227,6 +233,7 @@ class OpenEpisode:
             "dropped_images": dict(self.num_dropped),
             "padded_rows": self._rows.num_padded,
             "clock_was_set": self._was_clock_set,
+            "cut_short": self._cut_short,
             "policy_ids": self._rows.policy_ids(),
             "timing": timing_of(times, self._robot.fps),
             "clock": "system",

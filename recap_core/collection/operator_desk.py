@@ -14,6 +14,9 @@ from recap_core.rollout.phase import Phase, PhaseEvent, PhaseMachine
 logger = logging.getLogger(__name__)
 
 KEPT_MESSAGES = 50
+HAMMERED_S = 0.5
+"""A pause key that comes again within so long pauses again: whoever hammers it wants the robot to
+stand still. A correction is another key, and no such wish."""
 
 type WhyNot = Callable[[PhaseEvent, Phase], str | None]
 """Why a phase event that the machine would allow is not to happen now; None: it may."""
@@ -43,6 +46,7 @@ class OperatorDesk:
         self._now = now
         self._lock = threading.Lock()
         self._is_stopped = False
+        self._asked_to_pause_s = -HAMMERED_S
         self._messages: deque[Message] = deque(maxlen=KEPT_MESSAGES)
         self.num_refused = 0
         """Requests that were refused."""
@@ -88,9 +92,21 @@ class OperatorDesk:
         phase = self._machine.phase
         if self._is_stopped:
             return f"{request.value}: an emergency stop is in force; reset it first"
+        if self._is_hammered(request, phase):
+            return f"{request.value}: the robot has just been paused; look, then press again"
         if self._why_not and (reason := self._why_not(request, phase)):
             return f"{request.value}: {reason}"
         return None if self._machine.request(request) else _no_edge(phase, request)
+
+    def _is_hammered(self, event: PhaseEvent, phase: Phase) -> bool:
+        """Whether a wish to resume is one more blow on the key that has paused the robot."""
+        if event is PhaseEvent.CORRECTION:
+            self._asked_to_pause_s = -HAMMERED_S
+            return False
+        is_again = self._now() - self._asked_to_pause_s < HAMMERED_S
+        if phase is Phase.AUTONOMOUS or is_again:
+            self._asked_to_pause_s = self._now()
+        return is_again and phase is Phase.PAUSED
 
     def _stop_or_reset(self, signal: SafetySignal) -> str | None:
         if signal is SafetySignal.EMERGENCY_STOP:

@@ -28,12 +28,14 @@ class SessionTally:
         """Whether the open episode does not count."""
         self.num_episode_frames = 0
         """Of the open episode."""
-        self._num_correcting = self._num_frames = 0
+        self._is_open = False
+        self._num_correcting = 0
 
     def begin(self, *, is_correcting: bool) -> None:
         """An episode begins, perhaps in the middle of a correction."""
         self.correction_index, self.is_disqualified = int(is_correcting), False
-        self.num_episode_frames = 0
+        self.num_episode_frames = self._num_correcting = 0
+        self._is_open = True
 
     def corrected(self) -> None:
         """A correction begins."""
@@ -41,7 +43,6 @@ class SessionTally:
 
     def frame(self, *, is_correcting: bool) -> None:
         """One more frame was recorded."""
-        self._num_frames += 1
         self.num_episode_frames += 1
         self._num_correcting += is_correcting
 
@@ -49,12 +50,18 @@ class SessionTally:
         """The open episode does not count."""
         self.is_disqualified = True
 
+    def lost(self) -> None:
+        """The open episode could not be saved."""
+        self._is_open = False
+
     def discarded(self) -> None:
-        """The open episode is gone."""
+        """The open episode is deleted, as the operator wanted."""
         self.num_discarded += 1
+        self._is_open = False
 
     def saved(self, summary: EpisodeSummary) -> None:
         """The open episode is saved."""
+        self._is_open = False
         self.episodes.append(summary)
         self.num_disqualified += self.is_disqualified
         if not self.is_disqualified:
@@ -81,9 +88,19 @@ class SessionTally:
         return sum(episode.num_corrections for episode in self.episodes)
 
     @property
+    def num_corrections_so_far(self) -> int:
+        """Those of the open episode, too."""
+        return self.num_corrections + (self.correction_index if self._is_open else 0)
+
+    @property
     def correcting_share(self) -> float:
-        """Share of all recorded frames that the operator drove."""
-        return self._num_correcting / self._num_frames if self._num_frames else 0.0
+        """Share of the frames that the operator drove, of saved episodes and the open one."""
+        num_frames = sum(episode.num_frames for episode in self.episodes)
+        num_correcting = sum(episode.num_correcting_frames for episode in self.episodes)
+        if self._is_open:
+            num_frames += self.num_episode_frames
+            num_correcting += self._num_correcting
+        return num_correcting / num_frames if num_frames else 0.0
 
     @property
     def is_reached(self) -> bool:

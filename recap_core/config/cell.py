@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recap_core.config.base import Config, RuntimeConfig
 from recap_core.config.live_robot import LiveRobotConfig, ScriptedPolicyConfig, SimLiveConfig
@@ -44,6 +44,14 @@ class SafetyConfig(RuntimeConfig):
     """A robot that cannot be read for so long ends the session, s."""
     watchdog_s: float = Field(default=1.0, gt=0)
     """Longest tick; after a longer one the robot is paused, s."""
+
+    @field_validator("max_step")
+    @classmethod
+    def _only_forward[S: float | tuple[float | None, ...] | None](cls, step: S) -> S:
+        steps = step if isinstance(step, tuple) else (step,)
+        if any(one is not None and one <= 0 for one in steps):
+            raise ValueError("must be above 0, or null for a dim without a limit")
+        return step
 
     @property
     def limits_steps(self) -> bool:
@@ -103,6 +111,12 @@ class CellConfig(Config):
         if self.session.mode == "evaluation" and not has_policy:
             raise ValueError(
                 "session.mode is evaluation, but there is no policy to evaluate; set policy.host"
+            )
+        if self.session.mode == "evaluation" and self.session.num_corrections:
+            raise ValueError(
+                "session.mode is evaluation, in which nobody corrects, so "
+                f"{self.session.num_corrections} corrections are never reached; set a number of "
+                "episodes"
             )
         return self
 

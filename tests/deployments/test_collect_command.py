@@ -281,6 +281,20 @@ def test_a_robot_that_nothing_slows_down_is_told(
         assert "safety.max_step" in finding.fix
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (Options(goal="30 corrections", is_evaluation=True), "30 corrections are never reached"),
+        (Options(settings=("safety.max_step=0",)), "must be above 0"),
+        (Options(settings=("safety.max_step=[null, -1]",)), "must be above 0"),
+    ],
+)
+def test_settings_that_would_end_badly_are_refused(options: Options, problem: str) -> None:
+    """An evaluation without an end; a largest step that would move the robot by itself."""
+    with pytest.raises(ConfigError, match=problem):
+        cell_settings(options)
+
+
 def test_options_become_settings() -> None:
     """``--set`` wins over the other options, which win over the file."""
     config = cell_settings(
@@ -288,7 +302,7 @@ def test_options_become_settings() -> None:
             robot="synthetic",
             task="fold",
             policy="gpu:8111",
-            goal="30 corrections",
+            goal="30 trials",
             is_evaluation=True,
             out=Path("x"),
             settings=("session.episode_limit_s=7", "task=press"),
@@ -299,7 +313,7 @@ def test_options_become_settings() -> None:
     assert config.policy is not None
     assert (config.policy.host, config.policy.port) == ("gpu", 8111)
     session = config.session
-    assert (session.num_episodes, session.num_corrections, session.mode) == (0, 30, "evaluation")
+    assert (session.num_episodes, session.num_corrections, session.mode) == (30, 0, "evaluation")
     assert session.episode_limit_s == 7
     assert cell_settings(Options(policy="ws://gpu:1", goal="5")).session.num_episodes == 5
     assert cell_settings(Options(policy="none")).policy is None

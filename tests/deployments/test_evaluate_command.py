@@ -207,6 +207,7 @@ def session(
         for path in area.output.glob("episode_*/metadata.json"):
             said = {"mode": "evaluation", "policy_ids": [driver.id], "failure_reason": "slipped"}
             path.write_text(json.dumps({**json.loads(path.read_text()), **said, **more}))
+        (area.output / "session_summary.json").write_text(json.dumps({"discarded": 2}))
         return Built(
             {
                 "num_episodes": 13,
@@ -246,6 +247,9 @@ def test_an_operators_sessions_are_scored_and_compared(store: Store) -> None:
     text = " ".join(recap("evaluate", "-r", tuesday.id).output.split())
     assert "disqualified: somebody took over for 2 frames" in text
     assert "counted as failures they make 11 of 13 (84.6 %)" in text
+    assert first["num_discarded"] == 2
+    assert "2 episodes discarded while recording" in text
+    assert "had failed, it would be 11 of 15 (73.3 %)" in text
     scored = answer("score", tuesday.id)
     assert (scored["num_successes"], scored["num_episodes"]) == (11, 12)
     counted = answer("evaluate", "-r", tuesday.id, "--takeovers-fail")["policies"][0]

@@ -168,6 +168,59 @@ def test_a_goal_ends_the_session(cell: Cell, num_episodes: int) -> None:
     assert cell.statuses[-1].goal_share == 1
 
 
+def test_a_failure_that_the_operator_did_not_declare_says_why() -> None:
+    """The time limit, a recorder that cannot go on, and the end of the session."""
+    cell = Cell(episode_limit_s=1)
+
+    def fill_the_disk(tick: int) -> None:
+        cell.recorder.problem = "the disk is full" if 20 <= tick < 30 else None
+
+    keys: dict[int, Request | list[Request]] = {
+        0: START, 14: START, 34: START, 36: START, 38: START, 40: QUIT
+    }  # fmt: skip
+    play(cell, keys, script=fill_the_disk)
+
+    assert [outcome for outcome, _ in cell.recorder.episodes] == [Outcome.FAILURE] * 4
+    assert [note["failure_reason"] for note in cell.recorder.notes if "failure_reason" in note] == [
+        "the episode's time is over",
+        "recording cannot go on: the disk is full",
+        "the session ended",
+    ]
+
+
+def test_what_was_corrected_so_far_counts_the_open_episode_but_no_discarded_one() -> None:
+    """Ticks: 4 of 8 corrected and saved, 4 of 8 discarded, 2 of 4 still open."""
+    cell = Cell(num_corrections=5)
+    play(
+        cell,
+        {
+            0: START, 2: CORRECT, 6: CORRECT, 8: SUCCESS,
+            10: START, 12: CORRECT, 16: CORRECT, 18: DISCARD,
+            20: START, 22: CORRECT, 24: [CORRECT, QUIT],
+        },
+    )  # fmt: skip
+
+    seen = [(status.num_corrections, status.correcting_share) for status in cell.statuses]
+    assert (1, 0.5) in seen
+    assert seen[-1] == (2, 0.5)
+    open_ones = [s for s in cell.statuses if s.is_recording and s.episode == 3]
+    assert open_ones[-1].num_corrections == 2
+    assert open_ones[-1].goal.endswith("1 of 5 corrections")
+
+
+def test_a_hand_that_moved_on_while_an_episode_was_saved_is_approached() -> None:
+    """Where the robot goes on between episodes, saving takes time in the midst of a correction."""
+    cell = Cell(pause_between_episodes=False, takeover_ramp_s=0.4)
+
+    def hand_moves(tick: int) -> None:
+        cell.leader.at[:] = 5 if tick < 10 else 9
+
+    play(cell, {0: START, 1: CORRECT, 10: SUCCESS, 20: QUIT}, script=hand_moves)
+
+    after = [float(sent[0]) for sent in cell.robot.sent if sent[0] > 5]
+    assert after[:4] == [6, 7, 8, 9]
+
+
 def test_nobody_corrects_in_an_evaluation() -> None:
     """The wish is refused, and the episode does not count towards the goal."""
     cell = Cell(is_passive=True, num_episodes=2)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -338,18 +339,30 @@ def test_closing_saves_the_open_episode_as_a_failure(opened: Recorders) -> None:
 def test_a_wrong_frame_is_told_and_never_raises(
     opened: Recorders, change: dict[str, Any], problem: str
 ) -> None:
-    """The control loop goes on; the episode cannot be saved; the next one can."""
+    """The control loop goes on; what came before is saved, and says so; the next one is whole."""
     recorder = opened()
     recorder.start()
-    recorder.record(frame_of(0))
-    recorder.record(frame_of(1, **change))
-    recorder.record(frame_of(2))
-    assert "frame 1 cannot be recorded" in (recorder.status().problem or "")
-    with pytest.raises(EpisodeError, match=problem):
-        recorder.finish(Outcome.SUCCESS)
-    assert list(recorder.directory.glob("*episode_*")) == []
-    recorded(recorder, [frame_of(n) for n in range(3)])
+    for n in range(3):
+        recorder.record(frame_of(n))
+    recorder.record(frame_of(3, **change))
+    recorder.record(frame_of(4))
+    assert "frame 3 cannot be recorded" in (recorder.status().problem or "")
+
+    episode = Path(recorder.finish(Outcome.FAILURE).directory)
+
+    assert re.search(problem, metadata_of(episode)["cut_short"])
+    assert len(np.load(episode / "timestamps.npy")) == 3
+    assert pictures(episode / "head_camera.mp4") == [0, 1, 2]
+    whole = recorded(recorder, [frame_of(n) for n in range(3)])
+    assert metadata_of(whole)["cut_short"] is None
     assert recorder.status().problem is None
+
+
+def test_an_episode_whose_first_frame_is_wrong_says_so(opened: Recorders) -> None:
+    """There is nothing to save."""
+    recorder = opened()
+    with pytest.raises(EpisodeError, match=r"0 frames, fewer than 2: .*its time is nan"):
+        recorded(recorder, [frame_of(0, time_s=float("nan")), frame_of(1), frame_of(2)])
 
 
 def test_arms_that_name_missing_dims_are_told_at_once(opened: Recorders) -> None:

@@ -201,6 +201,23 @@ def test_what_is_pressed_at_a_pause_of_the_robots_own_is_no_resume() -> None:
     assert cell.said.count("has just been paused by itself") == 2
 
 
+def test_whoever_hammers_the_pause_key_wants_the_robot_to_stand_still() -> None:
+    """Every blow counts from the last one; half a second of quiet later it means resume again."""
+    cell = Cell()
+    play(
+        cell,
+        {
+            0: [START, PAUSE], 5: PAUSE, 7: PAUSE, 9: PAUSE, 13: PAUSE, 19: PAUSE,
+            21: PAUSE, 22: CORRECT, 23: CORRECT, 24: PAUSE, 26: SUCCESS, 28: QUIT,
+        },
+    )  # fmt: skip
+
+    assert cell.phases == [
+        ["autonomous", "paused", "autonomous", "paused", "correcting", "paused", "autonomous"]
+    ]
+    assert cell.said.count("the robot has just been paused; look") == 3
+
+
 def test_a_wish_while_an_episode_is_saved_is_none() -> None:
     """The robot stays paused; people may be in the scene."""
     cell = Cell()
@@ -272,7 +289,7 @@ def test_the_first_command_is_measured_from_the_pose() -> None:
         if tick == 7:
             cell.robot.pose = np.full(2, -4, np.float32)  # far from what was sent last: 1
 
-    play(cell, {0: [START, PAUSE], 6: PAUSE, 8: PAUSE, 14: SUCCESS, 16: QUIT}, script=script)
+    play(cell, {0: [START, PAUSE], 6: PAUSE, 12: PAUSE, 18: SUCCESS, 20: QUIT}, script=script)
 
     assert cell.phases == [["autonomous", "paused", "autonomous"]]
     resumed = [float(action[0]) for action in cell.robot.sent[6:]]

@@ -124,7 +124,13 @@ def test_a_killed_session_is_whole(tmp_path: Path) -> None:
     kill(session)
     before = (session.directory / "session_summary.json").read_bytes()
     assert problem(session) is None
-    assert recover(tmp_path) == (1, 0)
+    found = recover(tmp_path)
+    assert found == (1, 0, (session.directory.name,))
+    assert found.sentence() == (
+        "a recorder was killed before: 1 unfinished episode removed; what was saved is whole, in "
+        f"{session.directory.name}"
+    )
+    assert recover(tmp_path).sentence() is None
     assert problem(session) is None
     assert (session.directory / "session_summary.json").read_bytes() == before
     assert len(list(session.directory.iterdir())) == 2
@@ -170,7 +176,7 @@ def test_interrupted_episodes_can_be_kept(tmp_path: Path) -> None:
     session = opened(tmp_path)
     episode = session.open_episode(NOW_S)
     kill(session)
-    assert recover(tmp_path, interrupted="keep") == (0, 1)
+    assert recover(tmp_path, interrupted="keep") == (0, 1, ())
     assert episode.is_dir()
 
 
@@ -180,7 +186,7 @@ def test_live_recorders_are_left_alone(tmp_path: Path) -> None:
     half, far = session.open_episode(NOW_S), remote.open_episode(NOW_S)
     kill(remote)
     (remote.directory / "SESSION_IN_PROGRESS").write_text(f"{DEAD} another-machine\n")
-    assert recover(tmp_path) == (0, 0)
+    assert recover(tmp_path) == (0, 0, ())
     assert half.is_dir()
     assert far.is_dir()
 
@@ -191,7 +197,7 @@ def test_other_recorders_sessions_are_swept_too(tmp_path: Path) -> None:
         (tmp_path / name / "episode_1").mkdir(parents=True)
         (tmp_path / name / "episode_1" / "RECORDING_IN_PROGRESS").write_text(owner)
     (tmp_path / "notes").mkdir()
-    assert recover(tmp_path) == (1, 0)
+    assert recover(tmp_path) == (1, 0, ())
     assert not (tmp_path / "dead" / "episode_1").exists()
     assert (tmp_path / "alive" / "episode_1").exists()
 
