@@ -41,6 +41,7 @@ from recap_core.lineage.decisions import decision_on, promote_unless_turned_down
 from recap_core.lineage.iterations import IterationRecord, iteration_records
 from recap_core.lineage.standing import Standing, recorded_decision, standing
 from recap_core.lineage.store import Store
+from tasks.planning import is_planning
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +184,9 @@ class ProjectRefs:
             verdict: What becomes of it.
             at: Where the project was when that was decided.
         """
-        if verdict == "promoted":
+        if verdict == "promoted" and is_planning():
+            self.set("current", policy)  # deciding takes a lock, and a plan writes nothing
+        elif verdict == "promoted":
             try:
                 promote_unless_turned_down(
                     self._store, self._prefix, policy, instead_of={*at.may_replace, policy.id}

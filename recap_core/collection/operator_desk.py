@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 KEPT_MESSAGES = 50
 HAMMERED_S = 0.5
 """A pause key that comes again within so long pauses again: whoever hammers it wants the robot to
-stand still. A correction is another key, and no such wish."""
+stand still. Any other key in between says that somebody looked."""
 
 type WhyNot = Callable[[PhaseEvent, Phase], str | None]
 """Why a phase event that the machine would allow is not to happen now; None: it may."""
@@ -86,23 +86,22 @@ class OperatorDesk:
     def _refused(self, request: Request) -> str | None:
         if isinstance(request, SafetySignal):
             return self._stop_or_reset(request)
+        if request is not PhaseEvent.PAUSE_RESUME:
+            self._asked_to_pause_s = -HAMMERED_S
         if isinstance(request, EpisodeSignal):
             state = self._lifecycle.state
             return None if self._lifecycle.request(request) else refusal(state, request)
         phase = self._machine.phase
         if self._is_stopped:
             return f"{request.value}: an emergency stop is in force; reset it first"
-        if self._is_hammered(request, phase):
+        if request is PhaseEvent.PAUSE_RESUME and self._is_hammered(phase):
             return f"{request.value}: the robot has just been paused; look, then press again"
         if self._why_not and (reason := self._why_not(request, phase)):
             return f"{request.value}: {reason}"
         return None if self._machine.request(request) else _no_edge(phase, request)
 
-    def _is_hammered(self, event: PhaseEvent, phase: Phase) -> bool:
+    def _is_hammered(self, phase: Phase) -> bool:
         """Whether a wish to resume is one more blow on the key that has paused the robot."""
-        if event is PhaseEvent.CORRECTION:
-            self._asked_to_pause_s = -HAMMERED_S
-            return False
         is_again = self._now() - self._asked_to_pause_s < HAMMERED_S
         if phase is Phase.AUTONOMOUS or is_again:
             self._asked_to_pause_s = self._now()

@@ -1,5 +1,6 @@
 """``recap collect`` as a user meets it: real loop, recorder and inputs, a made-up robot."""
 
+import io
 import json
 import re
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ class Operator:
         self._num_heard = 0
         self.answers: list[str] = []
         self.unheard: str | None = None
+        self._written: io.BytesIO | None = None
         self._thread = threading.Thread(target=self._press_all, daemon=True)
 
     def __enter__(self) -> "Operator":
@@ -93,6 +96,8 @@ class Operator:
 
     def _press_all(self) -> None:
         connection = self._connect()
+        # The runner's, as long as the command runs: it has opened the port.
+        self._written = getattr(sys, self._stream).buffer
         with connection, connection.makefile("rw", encoding="utf-8", newline="\n") as lines:
 
             def press(request: str) -> None:
@@ -104,7 +109,8 @@ class Operator:
                 press(request)
                 if not self._hears(answer):
                     self.unheard = answer
-                    press("quit")
+                    with suppress(OSError):  # the session may be over
+                        press("quit")
                     return
             press(self._steps[-1][0])
             assert lines.read() == ""  # until the session is over
@@ -113,7 +119,10 @@ class Operator:
         """Wait for a line that has not been heard yet."""
         pause, deadline = threading.Event(), time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
-            lines = self._lines()
+            try:
+                lines = self._lines()
+            except ValueError:  # closed: the command has ended
+                return False
             for number, line in enumerate(lines[self._num_heard :], self._num_heard + 1):
                 if re.search(answer, line):
                     self._num_heard = number
@@ -123,8 +132,8 @@ class Operator:
 
     def _lines(self) -> list[str]:
         """All that the command has written so far; the runner keeps it in memory."""
-        written: bytes = getattr(sys, self._stream).buffer.getvalue()
-        return written.decode().splitlines()
+        assert self._written is not None
+        return self._written.getvalue().decode().splitlines()
 
 
 @pytest.fixture(autouse=True)

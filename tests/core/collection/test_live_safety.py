@@ -218,6 +218,17 @@ def test_whoever_hammers_the_pause_key_wants_the_robot_to_stand_still() -> None:
     assert cell.said.count("the robot has just been paused; look") == 3
 
 
+def test_another_key_in_between_is_no_hammering() -> None:
+    """Whoever marks an episode and begins the next one has looked."""
+    cell = Cell()
+    play(
+        cell,
+        {0: [START, PAUSE], 5: PAUSE, 6: SUCCESS, 7: START, 8: PAUSE, 12: SUCCESS, 14: QUIT},
+    )
+
+    assert cell.phases == [["autonomous", "paused"], ["paused", "autonomous"]]
+
+
 def test_a_wish_while_an_episode_is_saved_is_none() -> None:
     """The robot stays paused; people may be in the scene."""
     cell = Cell()
